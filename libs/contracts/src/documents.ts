@@ -1,0 +1,241 @@
+/**
+ * The documents that people write (design section 5). The JSON Schemas in `dsl-schemas/` are their contract; these
+ * types say the same for the compiler. A document has passed its schema before code sees one of these types.
+ */
+import type { Json, JsonObject } from './json.js';
+import type { FlowDocument } from './flow.js';
+
+export const DSL_VERSION = 'opsloop/v1';
+
+/** JSONLogic as stored, or the text form that is parsed into it when the document is put. */
+export type Condition = Json;
+/** A template: any JSON in which `${path}` and `{"$logic": …}` are evaluated (flow-language section 2.3). */
+export type Template = Json;
+export type Tier = 'P0' | 'P1' | 'P2' | 'P3' | 'P4';
+export const TIERS: readonly Tier[] = ['P0', 'P1', 'P2', 'P3', 'P4'];
+
+export type DocumentKind =
+  | 'flow' | 'atom' | 'rule' | 'policy' | 'source' | 'schedule' | 'table' | 'config' | 'resource';
+
+interface DocumentBase {
+  dsl: typeof DSL_VERSION;
+  name: string;
+  owner?: string;
+  title?: string;
+  labels?: Record<string, string>;
+}
+
+// ---------------------------------------------------------------- atom
+export type Effect = 'read' | 'mutate' | 'destroy';
+export type Idempotency = 'native' | 'probe' | 'none';
+
+/** Temporal's activity timeouts, as durations. */
+export interface CallTimeout {
+  startToClose?: string;
+  scheduleToClose?: string;
+  /** Default 10m: a queue that nobody polls becomes `no-worker` instead of waiting for ever. */
+  scheduleToStart?: string;
+  heartbeat?: string;
+}
+
+/** Temporal's retry policy, field for field (flow-language section 4). */
+export interface RetryPolicy {
+  initialInterval?: string;
+  backoffCoefficient?: number;
+  maximumInterval?: string;
+  /** 0 = unlimited. */
+  maximumAttempts?: number;
+  nonRetryableErrorTypes?: string[];
+}
+
+export interface HttpAtomSpec {
+  method: string;
+  url: Template;
+  headers?: Record<string, Template>;
+  body?: Template;
+  /** Statuses that count as success; default 2xx and 3xx. */
+  expect?: number[];
+  /** Template over `{ input, response: { status, headers, body } }`; default `{ status, headers, body }`. */
+  output?: Template;
+}
+
+export interface ScriptAtomSpec {
+  /** The script's text, ≤ 64 KB. `apply` turns `file` into it. */
+  source?: string;
+  file?: string;
+  /** argv prefix; the path of a file that holds the source is appended. */
+  interpreter: string[];
+  env?: Record<string, Template>;
+  stdin?: Template;
+}
+
+export interface WorkerAtomSpec {
+  /** Task queue; may be a template over the target's labels. */
+  queue: string;
+  activity: string;
+}
+
+export interface AtomDocument extends DocumentBase {
+  kind: 'atom';
+  version: string;
+  effect: Effect;
+  idempotency: Idempotency;
+  targets?: Template;
+  input?: { schema: JsonObject };
+  output?: { schema: JsonObject };
+  worker?: WorkerAtomSpec;
+  http?: HttpAtomSpec;
+  script?: ScriptAtomSpec;
+  /** Only of the atoms that come with opsloop; documents of users cannot set it. */
+  bundled?: true;
+  execution?: 'local';
+  timeout?: CallTimeout;
+  retry?: RetryPolicy;
+  compensate?: { call: string; with?: Template };
+  examples?: { input: Json; output?: Json }[];
+}
+
+// ---------------------------------------------------------------- rule
+export type RuleMode = 'active' | 'shadow' | 'disabled';
+
+/** One entry of `on`: fields are AND, entries are OR, `*` matches any characters. */
+export interface EventPattern {
+  type?: string;
+  source?: string;
+  subject?: string;
+  /** Partial match of `data`; a list means any of. */
+  data?: JsonObject;
+}
+
+export interface Observe {
+  call: string;
+  with?: Template;
+  every?: string;
+  /** An observation older than this is unknown and never a reason to act. Default 1m. */
+  staleAfter?: string;
+}
+
+export interface Rung {
+  id: string;
+  run?: string;
+  call?: string;
+  per?: 'target';
+  with?: Template;
+  /** Default 1. */
+  attempts?: number;
+  /** Time each attempt has to reach the goal, from its end. A rung without it ends the ladder once it has started. */
+  within?: string;
+}
+
+export interface Branch {
+  id: string;
+  when?: Condition;
+  ladder: Rung[];
+}
+
+/** Batch keys of a rule, the same as `forEach.batch` of a flow. */
+export interface RuleBatch {
+  by?: Template;
+  canary?: number;
+  size?: number | string;
+  max?: number;
+  pause?: string;
+  tolerate?: { failures?: number; percent?: number };
+}
+
+export interface RuleDocument extends DocumentBase {
+  kind: 'rule';
+  version: string;
+  mode?: RuleMode;
+  rollout?: { percent: number; by?: Template };
+  on: EventPattern[];
+  when?: Condition;
+  for?: string;
+  atLeast?: { count: number; within: string };
+  /** Whether late events (older than what they would overwrite) may start work. Default false. */
+  stale?: boolean;
+  dedupe?: { by: Template; within: string };
+  group?: { by: Template; within: string; max?: number };
+  tier?: ({ when?: Condition; tier: Tier })[] | { table: string };
+  targets?: { from: 'event' | 'members' } | { paths: Template };
+  batch?: RuleBatch;
+  goal?: { state: Condition; observe?: Observe; stableFor?: string };
+  branches: Branch[];
+  budget?: { runs: number; within: string; by?: Template }[];
+  cooldown?: string;
+}
+
+// ---------------------------------------------------------------- the others
+export interface ResourceDocument {
+  dsl?: typeof DSL_VERSION;
+  kind?: 'resource';
+  path: string;
+  owner?: string;
+  labels?: Record<string, string>;
+  /** Counts as observed now and triggers no rule (design section 12.4). */
+  state?: JsonObject;
+  memberOf?: string[];
+  dependsOn?: string[];
+}
+
+export type SourceAuth =
+  | { type: 'none' }
+  | { type: 'bearer'; token: string }
+  | { type: 'basic'; user: string; password: string }
+  | { type: 'hmac'; secret: string; header?: string; algorithm?: 'sha256' | 'sha512' | 'sha1'; encoding?: 'hex' | 'base64'; prefix?: string };
+
+export interface SourceDocument extends DocumentBase {
+  kind: 'source';
+  type: 'alertmanager' | 'generic' | 'cloudevents' | 'poll';
+  auth?: SourceAuth;
+  /** Templates over the sender's fields; Alertmanager: over one alert, generic: over `{ body, headers }`. */
+  mapping?: { id?: Template; type?: Template; source?: Template; subject?: Template; time?: Template; data?: Template };
+  expectEvery?: string;
+  // poll
+  every?: string;
+  for?: { kind?: string; labels?: Record<string, string>; under?: string };
+  call?: string;
+  with?: Template;
+  event?: { type: string; data?: Template };
+}
+
+export interface ConfigDocument extends DocumentBase {
+  kind: 'config';
+  values: JsonObject;
+}
+
+export interface TableDocument extends DocumentBase {
+  kind: 'table';
+  version: string;
+  hit: 'first' | 'unique' | 'collect';
+  rows: ({ when?: Condition } & JsonObject)[];
+}
+
+export interface PolicyDocument extends DocumentBase {
+  kind: 'policy';
+  type: string;
+  match?: JsonObject;
+  [member: string]: unknown;
+}
+
+export interface ScheduleDocument extends DocumentBase {
+  kind: 'schedule';
+  [member: string]: unknown;
+}
+
+export type OpsDocument =
+  | FlowDocument | AtomDocument | RuleDocument | SourceDocument | ConfigDocument | TableDocument
+  | PolicyDocument | ScheduleDocument | ResourceDocument;
+
+/** How a kind is addressed over HTTP and whether it has immutable versions. */
+export const DOCUMENT_KINDS = {
+  flow: { route: 'flows', name: 'domain/name', versioned: true, app: 'service-catalog' },
+  atom: { route: 'atoms', name: 'dotted', versioned: true, app: 'service-catalog' },
+  rule: { route: 'rules', name: 'domain/name', versioned: true, app: 'decision' },
+  policy: { route: 'policies', name: 'domain/name', versioned: false, app: 'control' },
+  source: { route: 'sources', name: 'word', versioned: false, app: 'event-ingest' },
+  schedule: { route: 'schedules', name: 'domain/name', versioned: false, app: 'service-catalog' },
+  table: { route: 'tables', name: 'domain/name', versioned: true, app: 'service-catalog' },
+  config: { route: 'configs', name: 'word', versioned: false, app: 'service-catalog' },
+  resource: { route: 'resources', name: 'path', versioned: false, app: 'decision' },
+} as const satisfies Record<DocumentKind, { route: string; name: string; versioned: boolean; app: string }>;

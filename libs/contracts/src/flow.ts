@@ -1,0 +1,294 @@
+/**
+ * The flow document (flow-language section 1), its compiled form, and what a workflow is started with.
+ */
+import type { Json, JsonObject } from './json.js';
+import type { AtomDocument, CallTimeout, Condition, Effect, Idempotency, RetryPolicy, Template, Tier } from './documents.js';
+import type { Problem } from './errors.js';
+
+export interface Claim {
+  path: string;
+  mode: 'shared' | 'exclusive';
+}
+
+/** Keys that every step may have. */
+export interface StepCommon {
+  id: string;
+  title?: string;
+  if?: Condition;
+  /** Only under `parallel`. */
+  needs?: string[];
+  timeout?: string | CallTimeout;
+  /** A policy, or the name of one in `use.retries`. */
+  retry?: RetryPolicy | string;
+  compensate?: { call: string; with?: Template } | null;
+  /** Template over `result`. */
+  output?: Template;
+  priority?: number;
+  meta?: JsonObject;
+}
+
+export interface CatchClause {
+  errors?: { type?: string | string[]; status?: number };
+  when?: Condition;
+  as?: string;
+  retry?: RetryPolicy;
+  do?: Step[];
+}
+
+export interface BatchSpec {
+  /** Explicit batches of item keys, made by the decision. */
+  plan?: Template;
+  canary?: number;
+  size?: number | string;
+  max?: number;
+  pause?: string;
+  gate?: CallStep & { expect?: Condition };
+}
+
+export interface ForEachSpec {
+  in: Template;
+  as?: string;
+  key?: Template;
+  batch?: BatchSpec;
+  /** Items in flight inside a batch; a number or a template that gives one. Default 1. */
+  concurrency?: number | string;
+  tolerate?: { failures?: number; percent?: number };
+  onItemError?: 'continue' | 'stop' | 'compensate';
+  isolate?: boolean;
+  collect?: Template;
+}
+
+export type CallStep = StepCommon & { call: string; with?: Template; queue?: string };
+export type RunStep = StepCommon & { run: string; with?: Template; onParentClose?: 'cancel' | 'abandon' | 'terminate'; detach?: boolean };
+export type DoStep = StepCommon & { do: Step[]; lock?: { claims: { path: Template; mode: 'shared' | 'exclusive' }[] } };
+export type ParallelStep = StepCommon & {
+  parallel: { join?: 'all' | 'any' | { count: number }; onError?: 'cancel' | 'waitAll'; limit?: number };
+  do: Step[];
+};
+export type SwitchStep = StepCommon & { switch: { when?: Condition; do: Step[] }[] };
+export type ForEachStep = StepCommon & { forEach: ForEachSpec; do: Step[] };
+export type LoopStep = StepCommon & {
+  loop: { until?: Condition; while?: Condition; every?: string; max: { iterations?: number; duration?: string } };
+  do: Step[];
+};
+export type ReconcileStep = StepCommon & {
+  reconcile: { goal: Condition; every?: string; stable?: string; deadline: string; wakeOn?: JsonObject[] };
+  observe: CallStep;
+  do?: Step[];
+};
+export type WaitStep = StepCommon & { wait: { for?: string; until?: Template } };
+export type WaitForEventStep = StepCommon & { waitForEvent: JsonObject };
+export type ApprovalStep = StepCommon & { approval: JsonObject };
+export type TryStep = StepCommon & { try: Step[]; catch?: CatchClause[]; finally?: Step[] };
+export type SetStep = StepCommon & { set: Record<string, Template> };
+export type EmitStep = StepCommon & { emit: { type: string; subject?: Template; data?: Template } };
+export type RaiseStep = StepCommon & { raise: { type: string; status?: number; title?: string; detail?: Template } };
+export type ReturnStep = StepCommon & { return: Template };
+
+export type Step =
+  | CallStep | RunStep | DoStep | ParallelStep | SwitchStep | ForEachStep | LoopStep | ReconcileStep | WaitStep
+  | WaitForEventStep | ApprovalStep | TryStep | SetStep | EmitStep | RaiseStep | ReturnStep;
+
+/** Verb keys in the order in which a step is recognised: `do` is a verb only when it is alone. */
+export const VERBS = [
+  'call', 'run', 'parallel', 'switch', 'forEach', 'loop', 'reconcile', 'wait', 'waitForEvent', 'approval', 'try',
+  'set', 'emit', 'raise', 'return', 'do',
+] as const;
+export type Verb = (typeof VERBS)[number];
+
+export function verbOf(step: Step): Verb {
+  const verb = VERBS.find((v) => Object.hasOwn(step, v));
+  if (verb === undefined) throw new TypeError(`step "${step.id}" has no verb`);
+  return verb;
+}
+
+export interface FlowDocument {
+  dsl: 'opsloop/v1';
+  kind: 'flow';
+  name: string;
+  version: string;
+  title?: string;
+  owner?: string;
+  labels?: Record<string, string>;
+  input?: { schema: JsonObject };
+  vars?: JsonObject;
+  use?: { secrets?: string[]; retries?: Record<string, RetryPolicy>; errors?: JsonObject };
+  defaults?: { timeout?: CallTimeout; retry?: RetryPolicy | string };
+  timeout?: string;
+  /** Template that gives a path or a list of paths: what this flow changes. */
+  targets?: Template;
+  lockTargets?: 'all' | 'perItem' | 'none';
+  locks?: { path: Template; mode: 'shared' | 'exclusive' }[];
+  limit?: { runs: number; by: Template; onConflict?: string };
+  do: Step[];
+  catch?: CatchClause[];
+  finally?: Step[];
+  output?: Template;
+}
+
+// ---------------------------------------------------------------- compiled
+
+/** What the interpreter needs of an atom; `atom` is the whole manifest for atoms that our own worker executes. */
+export interface PinnedAtom {
+  name: string;
+  version: string;
+  effect: Effect;
+  idempotency: Idempotency;
+  execution: 'activity' | 'local';
+  /** Activity type: the atom's name for http, script and bundled atoms; the manifest's for worker atoms. */
+  activity: string;
+  /** Task queue; absent = `opsloop-atoms`. */
+  queue?: string;
+  targets?: Template;
+  timeout?: CallTimeout;
+  retry?: RetryPolicy;
+  compensate?: { call: string; with?: Template };
+  /** Present for http and script atoms: sent with the activity, so that a worker needs no catalog. */
+  manifest?: Pick<AtomDocument, 'name' | 'version' | 'http' | 'script' | 'output'>;
+}
+
+/**
+ * A flow with every reference resolved and pinned. References are keyed as they are written (`fleet/restart@1`),
+ * so the tree itself stays the author's document. Conditions are JSONLogic.
+ */
+export interface CompiledFlow {
+  /** Version of this format. */
+  ir: 1;
+  flow: FlowDocument;
+  /** Digest of the flow document. */
+  digest: string;
+  atoms: Record<string, PinnedAtom>;
+  flows: Record<string, CompiledFlow>;
+}
+
+// ---------------------------------------------------------------- workflow start
+
+export interface Initiator {
+  kind: 'rule' | 'user' | 'token' | 'schedule' | 'service';
+  /** Rule name, user or token name. */
+  name: string;
+}
+
+/** Who and what a run is; handed to the interpreter and, cut down, to every atom. */
+export interface RunContext {
+  /** Run id = admission id. A child carries its root's id. */
+  run: string;
+  tenant: string;
+  flow: string;
+  version: string;
+  tier: Tier;
+  rule?: string;
+  decisionId?: string;
+  initiator: Initiator;
+  /** Decimal string; absent when the run holds no lock. */
+  fence?: string;
+  /** Paths that this run changes. */
+  targets: string[];
+  correlationId: string;
+  /** Hop count of the causing event, 0 for a start by a person. */
+  hops: number;
+  /** ISO time of the start, `flow.startedAt` and `flow.now`'s base. */
+  startedAt: string;
+  dryRun?: boolean;
+  /** Instance path of the step of the parent that runs this flow; prefix of every step key of a child. */
+  parentPath?: string;
+}
+
+/** The one argument of the interpreter workflow. */
+export interface RunInput {
+  context: RunContext;
+  /** Inline up to 128 KB, else the digest under which control keeps it. */
+  ir?: CompiledFlow;
+  irDigest?: string;
+  input: Json;
+  /** `config.<name>.<key>`, pinned at start. */
+  config: Record<string, JsonObject>;
+  /** Carried over a continue-as-new. */
+  carried?: JsonObject;
+}
+
+/** What every atom of every worker receives beside its input. */
+export interface AtomContext {
+  run: string;
+  /** Instance path of the step. */
+  step: string;
+  /** Step key: send it on as `Idempotency-Key`. */
+  key: string;
+  fence?: string;
+  tenant: string;
+  dryRun: boolean;
+}
+
+/** The part of the context that the halt gate reads; only our own workers look at it. */
+export interface GateContext {
+  flow: string;
+  rule?: string;
+  tier: Tier;
+  atom: string;
+  effect: Effect;
+  targets: string[];
+  /** `pause` stops all three, `cancel` lets compensation and finally through. */
+  phase: 'forward' | 'compensation' | 'finally';
+}
+
+/** The one argument of every atom activity. */
+export interface AtomCall {
+  input: Json;
+  context: AtomContext;
+  atom?: PinnedAtom['manifest'];
+  gate?: GateContext;
+  correlationId?: string;
+  hops?: number;
+}
+
+export type StepStatus = 'running' | 'waiting' | 'paused' | 'succeeded' | 'failed' | 'skipped' | 'cancelled';
+
+/** One step as a person sees it; the answer of the `steps` query and the list in the outcome. */
+export interface StepRecord {
+  /** Instance path: `replace[m-17]/drain`. */
+  path: string;
+  id: string;
+  verb: string;
+  title?: string;
+  status: StepStatus;
+  /** Of a call: `name@version`. */
+  atom?: string;
+  attempts: number;
+  startedAt: string;
+  endedAt?: string;
+  output?: Json;
+  problem?: Problem;
+  /** Of a `run` step: the child's workflow id. */
+  workflowId?: string;
+}
+
+export type RunEnd = 'succeeded' | 'failed' | 'cancelled' | 'terminated';
+
+/** Body of the closing report (`POST /internal/runs/{id}/outcome`). */
+export interface RunOutcome {
+  status: RunEnd;
+  output?: Json;
+  problem?: Problem;
+  steps: StepRecord[];
+  /** One entry per target; of a per-target run each with its own end. */
+  targets: { path: string; status: RunEnd | 'withdrawn' }[];
+}
+
+/** Names on the Temporal side, shared by control (client) and the interpreter (worker). */
+export const TEMPORAL_NAMES = {
+  flowQueue: 'opsloop-flows',
+  atomQueue: 'opsloop-atoms',
+  /** Query → StepRecord[]. */
+  stepsQuery: 'steps',
+  /** Signal: a halt was made or lifted; the payload is a hint, the gate is the truth. */
+  haltSignal: 'halt-changed',
+  /** Built-in flow behind `per: target`. */
+  perTargetFlow: 'opsloop/per-target',
+  reportActivity: 'opsloop.reportOutcome',
+  emitActivity: 'opsloop.emit',
+  gateActivity: 'opsloop.gate',
+  loadActivity: 'opsloop.loadFlow',
+  claimActivity: 'opsloop.claim',
+  releaseActivity: 'opsloop.release',
+  searchAttributes: { OpsTenant: 'Keyword', OpsTier: 'Keyword', OpsPhase: 'Keyword', OpsTargets: 'KeywordList' },
+} as const;

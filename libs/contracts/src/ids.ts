@@ -1,0 +1,31 @@
+/**
+ * Ids that need a UUID library. A module of its own (`@opsloop/contracts/ids`), since the workflow bundle must not
+ * pull in `node:crypto`; everything else of this package is safe inside the sandbox.
+ */
+import { v5, v7, validate } from 'uuid';
+
+/** Namespace of every name-based id of this project: uuid5(DNS, "opsloop.dev"). Fixed for ever: ids depend on it. */
+const NAMESPACE = v5('opsloop.dev', v5.DNS);
+
+/** Separator that can occur in no part, so that ("a","bc") and ("ab","c") differ. */
+function nameId(...parts: string[]): string {
+  return v5(parts.join('\u0000'), NAMESPACE);
+}
+
+/** A new time-ordered id. */
+export const newId = (): string => v7();
+export const isUuid = (text: string): boolean => validate(text);
+
+/** One decision = one start: the same rule version, cause and branch give the same id on every redelivery. */
+export const decisionId = (tenant: string, rule: string, version: string, cause: string, branch: string): string =>
+  nameId('decision', tenant, rule, version, cause, branch);
+
+/** Run id of an API start with an Idempotency-Key. */
+export const runIdOfKey = (tenant: string, principal: string, route: string, key: string): string =>
+  nameId('api', tenant, principal, route, key);
+
+/** CloudEvents id of an event that a step emits: the same step and kind never emit twice. */
+export const emittedEventId = (stepKey: string, kind: string): string => nameId('emit', stepKey, kind);
+
+/** Id of a bus message that must be the same on every redelivery of its cause. */
+export const messageId = (...parts: string[]): string => nameId('message', ...parts);

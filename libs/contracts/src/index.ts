@@ -1,0 +1,11 @@
+export type { Json, JsonObject } from './json.js';
+export * from './errors.js';
+export * from './duration.js';
+export * from './path.js';
+export * from './digest.js';
+export * from './step-key.js';
+export * from './documents.js';
+export * from './flow.js';
+export * from './messages.js';
+export * from './internal.js';
+export * from './api.js';

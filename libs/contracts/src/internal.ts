@@ -1,0 +1,113 @@
+/**
+ * Calls between the apps: under `/internal`, with the service token, not in OpenAPI (design section 12.12). One row
+ * per call; `libs/platform`'s `InternalClient` and the controllers share these types.
+ */
+import type { Json, JsonObject } from './json.js';
+import type { AtomDocument, Effect, Tier } from './documents.js';
+import type { Claim, CompiledFlow, FlowDocument, RunOutcome } from './flow.js';
+import type { BlockedBy, EventMessage, StartCause } from './messages.js';
+
+export interface InternalCalls {
+  /** service-catalog: `name@range` → the newest published version in range with everything it refers to, compiled. 404 when none. */
+  'POST /internal/catalog/compile': { body: { ref: string }; answer: CompiledOffering };
+  /** service-catalog: manifest of an atom, for polls and observations. */
+  'POST /internal/catalog/atom': { body: { ref: string }; answer: AtomDocument };
+  /** service-catalog: all configs of the tenant, `{ <name>: values }`. */
+  'POST /internal/catalog/configs': { body: Record<string, never>; answer: { configs: Record<string, JsonObject> } };
+  /** decision: is the cause of a queued or held start still there? `unknown` = ask again later. */
+  'POST /internal/decision/recheck': {
+    body: { id: string; cause: StartCause; targets: string[] };
+    answer: { verdict: 'stands' | 'cleared' | 'unknown'; reason: string; targets: { path: string; verdict: 'stands' | 'cleared' | 'unknown' }[] };
+  };
+  /** decision: the front part of a run's timeline (event, decision, later states). */
+  'POST /internal/decision/story': { body: { decisionId?: string; targets: string[]; since: string; until?: string }; answer: { entries: TimelineEntry[] } };
+  /** decision: resources for polls, `resource.list` and policies. */
+  'POST /internal/decision/resources': {
+    body: { paths?: string[]; kind?: string; labels?: Record<string, string>; under?: string; limit?: number };
+    answer: { items: ResourceView[] };
+  };
+  /** event-ingest: a stored event. 404 when unknown. */
+  'POST /internal/events/get': { body: { eventId: string }; answer: EventMessage };
+  /** control: the interpreter's closing report. Idempotent. */
+  'POST /internal/runs/:id/outcome': { body: RunOutcome; answer: { closed: boolean } };
+  /** control: claims of a running run at a step (`do.lock`, per-target turns); covered ones are granted under its fence. */
+  'POST /internal/runs/:id/claims': { body: { step: string; claims: Claim[] }; answer: { granted: true; fence: string } | { granted: false; blockedBy: BlockedBy[] } };
+  /** control: gives back what a step claimed. Idempotent. */
+  'POST /internal/runs/:id/release': { body: { step: string }; answer: { released: boolean } };
+  /** control: compiled flow by digest, for inputs above 128 KB. */
+  'POST /internal/runs/:id/ir': { body: { digest: string }; answer: CompiledFlow };
+  /** control: halts in force and the open runs each of them stops. Polled by every worker each 500 ms. */
+  'POST /internal/halts': { body: Record<string, never>; answer: HaltSnapshot };
+  /** control: who holds, waits for and halts this path, for explain. */
+  'POST /internal/control/holds': { body: { path: string }; answer: HoldsView };
+}
+
+export interface CompiledOffering {
+  kind: 'flow' | 'atom';
+  name: string;
+  version: string;
+  effect: Effect;
+  compiled: CompiledFlow;
+  /** The flow document (an atom is wrapped in a flow of one step). */
+  document: FlowDocument;
+  /** Input schema, for the answer 400 before anything is admitted. */
+  inputSchema?: JsonObject;
+}
+
+export interface HaltScope {
+  rules?: string[];
+  flows?: string[];
+  atoms?: string[];
+  paths?: string[];
+  tiers?: Tier[];
+  domain?: string;
+}
+
+export interface HaltView {
+  id: string;
+  scope: HaltScope;
+  running: 'pause' | 'cancel' | 'leave';
+  reason: string;
+  by: string;
+  since: string;
+  until?: string;
+}
+
+/** `asOf` lets a worker know how old its picture is: above 1.5 s it asks before it acts, and without an answer nothing starts. */
+export interface HaltSnapshot {
+  asOf: string;
+  halts: HaltView[];
+}
+
+export interface HoldsView {
+  locks: { fence: string; path: string; mode: string; owner: string; runId?: string; since: string; state: string }[];
+  waiting: { id: string; flow: string; verdict: string; position?: number; since: string }[];
+  halts: HaltView[];
+  maintenance: HaltView[];
+}
+
+export interface ResourceView {
+  path: string;
+  kind: string;
+  labels: Record<string, string>;
+  state: JsonObject;
+  /** Time of the last change per key of `state`. */
+  stateAt: Record<string, string>;
+  /** Newest observation of any key. */
+  observedAt?: string;
+  memberOf: string[];
+  dependsOn: string[];
+  owner?: string;
+}
+
+export type TimelineKind = 'event' | 'decision' | 'admission' | 'lock' | 'step' | 'approval' | 'operator' | 'state' | 'run';
+
+export interface TimelineEntry {
+  at: string;
+  kind: TimelineKind;
+  title: string;
+  /** What it is about: an event id, decision id, fence, step path, … */
+  ref?: string;
+  cause?: string;
+  detail?: Json;
+}
