@@ -1,7 +1,7 @@
 /** Answers of the public HTTP API that more than one project reads (design sections 8 and 12). */
-import type { Json } from './json.js';
-import type { Tier } from './documents.js';
-import type { BlockedBy, Consulted, Verdict } from './messages.js';
+import type { Json, JsonObject } from './json.js';
+import type { DocumentKind, Tier } from './documents.js';
+import type { BlockedBy, Consulted, EventMessage, Verdict } from './messages.js';
 import type { StepRecord } from './flow.js';
 import type { Problem } from './errors.js';
 
@@ -46,4 +46,45 @@ export interface RunView {
 export interface Page<T> {
   items: T[];
   nextCursor?: string;
+}
+
+/** Answer of PUT of a document: 201 when created, else 200. */
+export interface PutAnswer {
+  kind: DocumentKind;
+  /** Of a resource: its path. */
+  name: string;
+  version?: string;
+  change: 'created' | 'changed' | 'unchanged';
+  digest: string;
+}
+
+/** A document as GET answers it; in lists too. */
+export interface DocumentView {
+  kind: DocumentKind;
+  name: string;
+  version?: string;
+  digest: string;
+  status: 'draft' | 'published' | 'deprecated';
+  live: boolean;
+  createdAt: string;
+  createdBy: string;
+  document: JsonObject;
+  /** Operational state outside the versions, such as a rule's mode. */
+  meta?: JsonObject;
+}
+
+/** Answer of `POST /v1/events` and of the hooks, in request order. */
+export interface AcceptedEvent {
+  id: string;
+  source: string;
+  eventId: string;
+  duplicate: boolean;
+}
+
+/** An event as the API shows it. In lists `data` above 4 KB is left out and `dataOmitted` set. */
+export interface EventView extends Omit<EventMessage, 'data'> {
+  data?: Json;
+  dataOmitted?: true;
+  /** Why no resource path could be found for it. */
+  unmapped?: string;
 }

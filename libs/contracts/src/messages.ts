@@ -34,6 +34,10 @@ export interface EventMessage {
   state?: JsonObject;
   /** Replay of another event. */
   replayOf?: string;
+  /** Of a replay: `shadow` (the default) is decided and explained but starts nothing and changes no state. */
+  replayMode?: 'shadow' | 'active';
+  /** CloudEvents extension attributes other than those above. */
+  extensions?: Record<string, string | number | boolean>;
   /** Document `source` through which it came. */
   via?: string;
 }
