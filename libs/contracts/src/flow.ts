@@ -236,6 +236,8 @@ export interface AtomCall {
   input: Json;
   context: AtomContext;
   atom?: PinnedAtom['manifest'];
+  /** The configs that the manifest's templates name (`config.<name>.<key>`), as pinned at the run's start. */
+  config?: Record<string, JsonObject>;
   gate?: GateContext;
   correlationId?: string;
   hops?: number;

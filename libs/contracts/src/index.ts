@@ -9,3 +9,4 @@ export * from './flow.js';
 export * from './messages.js';
 export * from './internal.js';
 export * from './api.js';
+export * from './failure.js';
