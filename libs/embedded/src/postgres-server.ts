@@ -2,15 +2,13 @@
  * The embedded PostgreSQL: a child of the stack on loopback, its data in `<data dir>/postgres`. It survives a `kill -9`
  * of the stack; the next start adopts it, so there is never a second postmaster on one data directory.
  */
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import pg from 'pg';
-import { postgresBinaries } from './binaries.js';
+import { postgresBinaries } from './postgres-binaries.js';
 import { isAlive, markOf, stopProcess, type ProcessMark } from './processes.js';
 
 /** WAL recovery after a power cut of a large data directory takes a while; a healthy start takes 0.3 s. */
@@ -29,18 +27,20 @@ export interface EmbeddedPostgresOptions {
   dataDir: string;
   port: number;
   log: (line: string) => void;
+  /** Further server settings, such as `fsync: 'off'` for tests. */
+  settings?: Record<string, string>;
 }
 
 export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
   const dir = join(options.dataDir, 'postgres');
-  const password = await ensureCluster(dir, options);
+  const password = ensureCluster(dir, options);
   const running = livingPostmaster(dir);
   if (running !== undefined) {
     options.log(`PostgreSQL of an earlier start is still running (pid ${running.mark.pid}): adopted`);
     return finish(dir, running.port, running.mark, password);
   }
   rmSync(join(dir, 'postmaster.pid'), { force: true });
-  const mark = await spawnPostmaster(dir, options.port);
+  const mark = spawnPostmaster(dir, options);
   return finish(dir, options.port, mark, password);
 }
 
@@ -57,7 +57,7 @@ async function finish(dir: string, port: number, mark: ProcessMark, password: st
   };
 }
 
-async function ensureCluster(dir: string, options: EmbeddedPostgresOptions): Promise<string> {
+function ensureCluster(dir: string, options: EmbeddedPostgresOptions): string {
   const passwordFile = join(options.dataDir, 'postgres.password');
   if (existsSync(join(dir, 'PG_VERSION')) && existsSync(passwordFile)) return readFileSync(passwordFile, 'utf8').trim();
   options.log('creating the PostgreSQL data directory');
@@ -65,29 +65,35 @@ async function ensureCluster(dir: string, options: EmbeddedPostgresOptions): Pro
   rmSync(dir, { recursive: true, force: true });
   mkdirSync(dir, { recursive: true });
   const password = randomBytes(24).toString('base64url');
-  await initdb(dir, options.port, password);
+  initdb(dir, password);
   writeFileSync(passwordFile, `${password}\n`, { mode: 0o600 });
   return password;
 }
 
-function initdb(dir: string, port: number, password: string): Promise<void> {
-  const script = join(dirname(fileURLToPath(import.meta.url)), 'initdb.js');
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [script, dir, String(port)], {
-      env: { ...process.env, OPSLOOP_INITDB_PASSWORD: password },
-      stdio: ['ignore', 'ignore', 'pipe'],
+function initdb(dir: string, password: string): void {
+  const owner = serverAccount();
+  if (owner !== undefined) chownSync(dir, owner.uid, owner.gid);
+  const pwfile = join(dirname(dir), 'initdb.pw');
+  writeFileSync(pwfile, `${password}\n`, { mode: 0o600 });
+  if (owner !== undefined) chownSync(pwfile, owner.uid, owner.gid);
+  try {
+    // C collation: paths compare byte by byte everywhere; UTF8 whatever the host's locale is.
+    const args = ['--pgdata', dir, '--auth=scram-sha-256', '--username=opsloop', `--pwfile=${pwfile}`, '--encoding=UTF8'];
+    const result = spawnSync(postgresBinaries().initdb, [...args, '--locale=C', '--no-instructions'], {
+      ...owner,
+      encoding: 'utf8',
+      env: { PATH: process.env['PATH'] ?? '', LC_ALL: 'C', TZ: 'UTC' },
     });
-    let stderr = '';
-    child.stderr.on('data', (chunk: Buffer) => (stderr = (stderr + chunk.toString()).slice(-4_000)));
-    child.on('error', reject);
-    child.on('exit', (code) => (code === 0 ? resolve() : reject(new Error(`initdb failed: ${hint(stderr)}`))));
-  });
+    if (result.status !== 0) throw new Error(`initdb failed: ${hint(result.error?.message ?? result.stderr)}`);
+  } finally {
+    rmSync(pwfile, { force: true });
+  }
 }
 
 function hint(stderr: string): string {
   const text = stderr.trim().split('\n').slice(-4).join(' ');
-  return /permission denied/i.test(text)
-    ? `${text} — as root, PostgreSQL runs as user "postgres", which must be able to reach the checkout and the data directory; choose one it can with --data-dir, or start as another user`
+  return /permission denied|EACCES/i.test(text)
+    ? `${text} — as root, PostgreSQL runs as user "postgres", which must be able to reach the data directory; choose one it can with --data-dir, or start as another user`
     : text;
 }
 
@@ -111,12 +117,12 @@ function runsPostgres(pid: number): boolean {
   }
 }
 
-async function spawnPostmaster(dir: string, port: number): Promise<ProcessMark> {
-  const { postgres } = await postgresBinaries();
+function spawnPostmaster(dir: string, options: EmbeddedPostgresOptions): ProcessMark {
+  const { postgres } = postgresBinaries();
   const logFile = join(dirname(dir), 'postgres.log');
   const log = openSync(logFile, 'a', 0o600);
   chmodSync(logFile, 0o600);
-  const owner = process.getuid?.() === 0 ? postgresAccount() : {};
+  const owner = serverAccount();
   const settings = {
     listen_addresses: '127.0.0.1',
     unix_socket_directories: '',
@@ -126,14 +132,15 @@ async function spawnPostmaster(dir: string, port: number): Promise<ProcessMark> 
     // A frozen consumer must let go of its rows within the promised 5 s of redelivery.
     idle_in_transaction_session_timeout: '5s',
     log_min_messages: 'warning',
+    ...options.settings,
   };
   const args = Object.entries(settings).flatMap(([key, value]) => ['-c', `${key}=${value}`]);
-  const child = spawn(postgres, ['-D', dir, '-p', String(port), ...args], {
+  const child = spawn(postgres, ['-D', dir, '-p', String(options.port), ...args], {
     ...owner,
     // Its own process group: Ctrl-C in the terminal reaches the stack alone, which drains before it stops PostgreSQL.
     detached: true,
     stdio: ['ignore', log, log],
-    env: { PATH: process.env.PATH ?? '', LC_ALL: 'C', TZ: 'UTC' },
+    env: { PATH: process.env['PATH'] ?? '', LC_ALL: 'C', TZ: 'UTC' },
   });
   child.unref();
   if (child.pid === undefined) throw new Error('PostgreSQL could not be started');
@@ -142,9 +149,16 @@ async function spawnPostmaster(dir: string, port: number): Promise<ProcessMark> 
   return mark;
 }
 
-function postgresAccount(): { uid: number; gid: number } {
-  const id = (flag: string): number => Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8' }));
-  return { uid: id('-u'), gid: id('-g') };
+/** PostgreSQL refuses to run as root, so there it runs as `postgres`, an account that a root-only container gets made. */
+function serverAccount(): { uid: number; gid: number } | undefined {
+  if (process.getuid?.() !== 0) return undefined;
+  const id = (flag: string): number => Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8', stdio: 'pipe' }));
+  try {
+    return { uid: id('-u'), gid: id('-g') };
+  } catch {
+    execFileSync('useradd', ['--system', '--user-group', '--no-create-home', '--shell', '/usr/sbin/nologin', 'postgres']);
+    return { uid: id('-u'), gid: id('-g') };
+  }
 }
 
 async function waitUntilReady(url: string, mark: ProcessMark, dir: string): Promise<void> {
