@@ -1,0 +1,2 @@
+/** Token of {@link TemporalConfig} in the container. */
+export const TEMPORAL_CONFIG = Symbol('TEMPORAL_CONFIG');

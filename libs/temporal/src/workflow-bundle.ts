@@ -1,0 +1,98 @@
+import { createHash } from 'node:crypto';
+import { createRequire } from 'node:module';
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdir, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
+import { dirname, extname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { bundleWorkflowCode } from '@temporalio/worker';
+import type { Log } from './log.js';
+import { version as sdkVersion } from './sdk-version.js';
+
+/** Entry of the interpreter's workflows. Resolves to sources in tests and to `dist` everywhere else. */
+export const interpreterWorkflows = (): string => fileURLToPath(import.meta.resolve('@opsloop/workflows/bundle'));
+
+/** Bundles are 1.6 MB; the newest few cover going back and forth between two versions. */
+const KEPT_BUNDLES = 5;
+
+/**
+ * Path of the bundle of a workflow entry, made with webpack once per content (1–2 s) and kept under the digest of all
+ * that goes into it: starting a worker from a kept bundle takes less than half a second.
+ */
+export async function workflowBundle(options: { workflowsPath: string; cacheDir: string; log: Log }): Promise<{ codePath: string; digest: string; cached: boolean }> {
+  const { workflowsPath, cacheDir, log } = options;
+  const digest = await sourcesDigest(workflowsPath);
+  const dir = join(cacheDir, 'workflow-bundles');
+  const codePath = join(dir, `${digest}.cjs`);
+  if (existsSync(codePath)) {
+    const now = new Date();
+    await utimes(codePath, now, now);
+    return { codePath, digest, cached: true };
+  }
+  const started = performance.now();
+  const { code } = await bundleWorkflowCode({
+    workflowsPath,
+    logger: silentLogger,
+    webpackConfigHook: (config) => ({
+      ...config,
+      resolve: {
+        ...config.resolve,
+        // From sources the workspace packages must come from sources too; `dist` may be older or missing.
+        ...(extname(workflowsPath) === '.ts' ? { conditionNames: ['@opsloop/source', '...'] } : {}),
+      },
+    }),
+  });
+  await mkdir(dir, { recursive: true });
+  // Written beside and renamed, so that a second process never reads half a bundle.
+  const partial = `${codePath}.${process.pid}.tmp`;
+  await writeFile(partial, code);
+  await rename(partial, codePath);
+  await dropOldBundles(dir);
+  log.info('workflow code bundled', { digest: digest.slice(0, 12), ms: Math.round(performance.now() - started) });
+  return { codePath, digest, cached: false };
+}
+
+/** sha256 over the files of the entry's package and of every workspace package it depends on, and over the versions of the rest. */
+async function sourcesDigest(workflowsPath: string): Promise<string> {
+  const hash = createHash('sha256').update(`sdk ${sdkVersion}\n`);
+  const folder = dirname(workflowsPath);
+  const seen = new Set<string>();
+  const visit = async (packageFile: string, sources: string): Promise<void> => {
+    if (seen.has(packageFile)) return;
+    seen.add(packageFile);
+    const manifest = JSON.parse(readFileSync(packageFile, 'utf8')) as { name: string; dependencies?: Record<string, string> };
+    hash.update(`package ${manifest.name}\n`);
+    await hashFolder(join(dirname(packageFile), sources), hash);
+    const require = createRequire(packageFile);
+    for (const [name, version] of Object.entries(manifest.dependencies ?? {}).sort(([a], [b]) => (a < b ? -1 : 1))) {
+      if (name.startsWith('@opsloop/')) await visit(require.resolve(`${name}/package.json`), sources);
+      else hash.update(`${name} ${version}\n`);
+    }
+  };
+  const packageFile = nearestPackage(folder);
+  if (packageFile === undefined) await hashFolder(folder, hash);
+  else await visit(packageFile, extname(workflowsPath) === '.ts' ? 'src' : 'dist');
+  return hash.digest('hex');
+}
+
+function nearestPackage(folder: string): string | undefined {
+  for (let dir = folder; dir !== dirname(dir); dir = dirname(dir)) {
+    const file = join(dir, 'package.json');
+    if (existsSync(file)) return file;
+  }
+  return undefined;
+}
+
+async function hashFolder(folder: string, hash: ReturnType<typeof createHash>): Promise<void> {
+  const files = (await readdir(folder, { recursive: true })).filter((name) => /\.(ts|js|json)$/.test(name) && !/\.(spec|d)\.ts$/.test(name)).sort();
+  for (const name of files) hash.update(`${name}\n`).update(readFileSync(join(folder, name)));
+}
+
+async function dropOldBundles(dir: string): Promise<void> {
+  const names = (await readdir(dir)).filter((name) => name.endsWith('.cjs'));
+  const dated = await Promise.all(names.map(async (name) => ({ name, at: (await stat(join(dir, name))).mtimeMs })));
+  for (const { name } of dated.sort((a, b) => b.at - a.at).slice(KEPT_BUNDLES)) await rm(join(dir, name), { force: true });
+}
+
+/** webpack's statistics are of no use to an operator; its errors are thrown. */
+const nothing = (): void => undefined;
+const silentLogger = { log: nothing, trace: nothing, debug: nothing, info: nothing, warn: nothing, error: nothing };
