@@ -21,7 +21,10 @@ export interface TemporalConfig {
 export function temporalConfigFromEnv(env: NodeJS.ProcessEnv): TemporalConfig {
   const address = env.TEMPORAL_ADDRESS ?? '127.0.0.1:7233';
   if (!/^[^\s/]+:\d{1,5}$/.test(address)) {
-    throw new OpsError('configuration', `TEMPORAL_ADDRESS is "${address}"; write host:port, for example 127.0.0.1:7233`);
+    throw new OpsError(
+      'configuration',
+      `TEMPORAL_ADDRESS is "${address}"; write host:port, for example 127.0.0.1:7233`,
+    );
   }
   const tls = tlsFromEnv(env);
   return {
@@ -54,7 +57,9 @@ function tlsFromEnv(env: NodeJS.ProcessEnv): TemporalConfig['tls'] | undefined {
 export function connectOptions(config: TemporalConfig): {
   address: string;
   apiKey?: string;
-  tls?: boolean | { serverNameOverride?: string; serverRootCACertificate?: Buffer; clientCertPair?: { crt: Buffer; key: Buffer } };
+  tls?:
+    | boolean
+    | { serverNameOverride?: string; serverRootCACertificate?: Buffer; clientCertPair?: { crt: Buffer; key: Buffer } };
 } {
   const { tls } = config;
   const options = { address: config.address, ...(config.apiKey === undefined ? {} : { apiKey: config.apiKey }) };
@@ -69,3 +74,6 @@ export function connectOptions(config: TemporalConfig): {
     },
   };
 }
+
+/** Where programs are looked up. */
+export const programPath = (env: NodeJS.ProcessEnv = process.env): string => env.PATH ?? '';

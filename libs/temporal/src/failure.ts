@@ -38,7 +38,10 @@ export function problemOfFailure(error: unknown): Problem {
     }
     if (current instanceof CancelledFailure) return problem('cancelled', current.message);
     if (current instanceof TerminatedFailure) return problem('cancelled', current.message, { title: 'Terminated' });
-    const wraps = current instanceof ActivityFailure || current instanceof ChildWorkflowFailure || !(current instanceof TemporalFailure);
+    const wraps =
+      current instanceof ActivityFailure ||
+      current instanceof ChildWorkflowFailure ||
+      !(current instanceof TemporalFailure);
     if (!wraps || current.cause === undefined) break;
     current = current.cause;
   }

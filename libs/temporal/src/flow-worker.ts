@@ -31,7 +31,10 @@ export function parseDeployment(text: string | undefined): { deploymentName: str
   const at = text.lastIndexOf(':');
   const [deploymentName, buildId] = at < 0 ? [text, ''] : [text.slice(0, at), text.slice(at + 1)];
   if (deploymentName === '' || buildId === '') {
-    throw new OpsError('configuration', `OPSLOOP_DEPLOYMENT is "${text}"; write <name>:<build>, for example opsloop:2026-11-21`);
+    throw new OpsError(
+      'configuration',
+      `OPSLOOP_DEPLOYMENT is "${text}"; write <name>:<build>, for example opsloop:2026-11-21`,
+    );
   }
   return { deploymentName, buildId };
 }
@@ -40,9 +43,13 @@ export function parseDeployment(text: string | undefined): { deploymentName: str
  * One embedded worker that is replaced on upgrade must pick up the open runs of its predecessor, so versioning is off
  * unless somebody runs several builds side by side; then a run stays with its build and moves on continue-as-new.
  */
-function deploymentOptions(deployment: { deploymentName: string; buildId: string } | undefined): Partial<WorkerOptions> {
+function deploymentOptions(
+  deployment: { deploymentName: string; buildId: string } | undefined,
+): Partial<WorkerOptions> {
   if (deployment === undefined) return {};
-  return { workerDeploymentOptions: { version: deployment, useWorkerVersioning: true, defaultVersioningBehavior: 'PINNED' } };
+  return {
+    workerDeploymentOptions: { version: deployment, useWorkerVersioning: true, defaultVersioningBehavior: 'PINNED' },
+  };
 }
 
 export interface FlowWorkerOptions {

@@ -6,8 +6,30 @@ export { TEMPORAL_CONFIG } from './temporal.tokens.js';
 export { TemporalConnection } from './temporal-connection.service.js';
 export { TemporalModule } from './temporal.module.js';
 export { WorkerHost } from './worker-host.service.js';
-export { cachedRunsFor, createAtomWorker, createFlowWorker, parseDeployment, type AtomWorkerOptions, type FlowWorkerOptions } from './flow-worker.js';
+export {
+  cachedRunsFor,
+  createAtomWorker,
+  createFlowWorker,
+  parseDeployment,
+  type AtomWorkerOptions,
+  type FlowWorkerOptions,
+} from './flow-worker.js';
 export { interpreterWorkflows, workflowBundle } from './workflow-bundle.js';
-export { embeddedTemporalArgs, startEmbeddedTemporal, type EmbeddedTemporal, type EmbeddedTemporalOptions } from './embedded/embedded-temporal.js';
-export { defaultCacheDir, findTemporalBinary, TEMPORAL_CLI_VERSION, type TemporalBinary } from './embedded/find-temporal-binary.js';
-export { isSameProcess, processStartTime, stopRecordedProcess, type ProcessRecord } from './embedded/process-identity.js';
+export {
+  embeddedTemporalArgs,
+  startEmbeddedTemporal,
+  type EmbeddedTemporal,
+  type EmbeddedTemporalOptions,
+} from './embedded/embedded-temporal.js';
+export {
+  defaultCacheDir,
+  findTemporalBinary,
+  TEMPORAL_CLI_VERSION,
+  type TemporalBinary,
+} from './embedded/find-temporal-binary.js';
+export {
+  isSameProcess,
+  processStartTime,
+  stopRecordedProcess,
+  type ProcessRecord,
+} from './embedded/process-identity.js';

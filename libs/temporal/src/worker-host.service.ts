@@ -20,7 +20,10 @@ export class WorkerHost {
     const entry: { worker: Worker; done: Promise<void>; failure?: unknown } = { worker, done: Promise.resolve() };
     entry.done = worker.run().catch((error: unknown) => {
       entry.failure = error;
-      this.log.error('worker stopped', { worker: name, error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+      this.log.error('worker stopped', {
+        worker: name,
+        error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+      });
     });
     this.running.set(name, entry);
   }

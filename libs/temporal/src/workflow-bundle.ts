@@ -18,7 +18,11 @@ const KEPT_BUNDLES = 5;
  * Path of the bundle of a workflow entry, made with webpack once per content (1–2 s) and kept under the digest of all
  * that goes into it: starting a worker from a kept bundle takes less than half a second.
  */
-export async function workflowBundle(options: { workflowsPath: string; cacheDir: string; log: Log }): Promise<{ codePath: string; digest: string; cached: boolean }> {
+export async function workflowBundle(options: {
+  workflowsPath: string;
+  cacheDir: string;
+  log: Log;
+}): Promise<{ codePath: string; digest: string; cached: boolean }> {
   const { workflowsPath, cacheDir, log } = options;
   const digest = await sourcesDigest(workflowsPath);
   const dir = join(cacheDir, 'workflow-bundles');
@@ -59,7 +63,10 @@ async function sourcesDigest(workflowsPath: string): Promise<string> {
   const visit = async (packageFile: string, sources: string): Promise<void> => {
     if (seen.has(packageFile)) return;
     seen.add(packageFile);
-    const manifest = JSON.parse(readFileSync(packageFile, 'utf8')) as { name: string; dependencies?: Record<string, string> };
+    const manifest = JSON.parse(readFileSync(packageFile, 'utf8')) as {
+      name: string;
+      dependencies?: Record<string, string>;
+    };
     hash.update(`package ${manifest.name}\n`);
     await hashFolder(join(dirname(packageFile), sources), hash);
     const require = createRequire(packageFile);
@@ -83,14 +90,17 @@ function nearestPackage(folder: string): string | undefined {
 }
 
 async function hashFolder(folder: string, hash: ReturnType<typeof createHash>): Promise<void> {
-  const files = (await readdir(folder, { recursive: true })).filter((name) => /\.(ts|js|json)$/.test(name) && !/\.(spec|d)\.ts$/.test(name)).sort();
+  const files = (await readdir(folder, { recursive: true }))
+    .filter((name) => /\.(ts|js|json)$/.test(name) && !/\.(spec|d)\.ts$/.test(name))
+    .sort();
   for (const name of files) hash.update(`${name}\n`).update(readFileSync(join(folder, name)));
 }
 
 async function dropOldBundles(dir: string): Promise<void> {
   const names = (await readdir(dir)).filter((name) => name.endsWith('.cjs'));
   const dated = await Promise.all(names.map(async (name) => ({ name, at: (await stat(join(dir, name))).mtimeMs })));
-  for (const { name } of dated.sort((a, b) => b.at - a.at).slice(KEPT_BUNDLES)) await rm(join(dir, name), { force: true });
+  for (const { name } of dated.sort((a, b) => b.at - a.at).slice(KEPT_BUNDLES))
+    await rm(join(dir, name), { force: true });
 }
 
 /** webpack's statistics are of no use to an operator; its errors are thrown. */

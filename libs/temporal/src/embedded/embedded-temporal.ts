@@ -61,7 +61,8 @@ export function embeddedTemporalArgs(options: Pick<EmbeddedTemporalOptions, 'dat
   args.push('--log-level', 'warn', '--log-format', 'json');
   if (options.uiPort === undefined) args.push('--headless');
   else args.push('--ui-ip', HOST, '--ui-port', String(options.uiPort));
-  for (const [name, type] of Object.entries(TEMPORAL_NAMES.searchAttributes)) args.push('--search-attribute', `${name}=${type}`);
+  for (const [name, type] of Object.entries(TEMPORAL_NAMES.searchAttributes))
+    args.push('--search-attribute', `${name}=${type}`);
   for (const [key, value] of Object.entries(DYNAMIC_CONFIG)) args.push('--dynamic-config-value', `${key}=${value}`);
   return args;
 }
@@ -89,9 +90,17 @@ export async function startEmbeddedTemporal(options: EmbeddedTemporalOptions): P
     await stop();
     const tail = readTail(logFile);
     const why = error instanceof Error ? error.message : String(error);
-    throw new OpsError('unavailable', `the Temporal server did not come up at ${address}: ${why}. Its log, ${logFile}, ends: ${tail}`, { cause: error });
+    throw new OpsError(
+      'unavailable',
+      `the Temporal server did not come up at ${address}: ${why}. Its log, ${logFile}, ends: ${tail}`,
+      { cause: error },
+    );
   }
-  options.log.info('Temporal serves', { address, pid, ...(options.uiPort === undefined ? {} : { ui: `http://${HOST}:${options.uiPort}` }) });
+  options.log.info('Temporal serves', {
+    address,
+    pid,
+    ...(options.uiPort === undefined ? {} : { ui: `http://${HOST}:${options.uiPort}` }),
+  });
   return {
     ...record,
     address,
@@ -141,12 +150,20 @@ async function prepareNamespace(connection: Connection): Promise<void> {
     const seconds = Number(config?.workflowExecutionRetentionTtl?.seconds ?? 0);
     if (seconds >= RETENTION_SECONDS) return;
     const ttl = { seconds: RETENTION_SECONDS } as unknown as { seconds: Long };
-    await connection.workflowService.updateNamespace({ namespace: NAMESPACE, config: { workflowExecutionRetentionTtl: ttl } });
+    await connection.workflowService.updateNamespace({
+      namespace: NAMESPACE,
+      config: { workflowExecutionRetentionTtl: ttl },
+    });
   });
 }
 
 /** protobuf's 64-bit integer; plain numbers are accepted at run time. */
-type Long = NonNullable<NonNullable<Parameters<Connection['workflowService']['updateNamespace']>[0]['config']>['workflowExecutionRetentionTtl']>['seconds'] & object;
+type Long = NonNullable<
+  NonNullable<
+    Parameters<Connection['workflowService']['updateNamespace']>[0]['config']
+  >['workflowExecutionRetentionTtl']
+>['seconds'] &
+  object;
 
 function readTail(file: string): string {
   try {

