@@ -1,1 +1,8 @@
-export {};
+export type { OutMessage, Query, Tx } from './tx.js';
+export { Database, type TransactionOptions } from './database.service.js';
+export { connectDatabase, type PostgresOptions } from './connect.js';
+export { PostgresModule } from './postgres.module.js';
+export type { MigrationSet } from './migrate.js';
+export * from './document-store.js';
+export * from './due-loop.js';
+export { isConnectionFailure, isRepeatable, isUniqueViolation } from './errors.pure.js';

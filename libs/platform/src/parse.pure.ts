@@ -1,0 +1,117 @@
+import { type FieldError, type Json, OpsError } from '@opsloop/contracts';
+import { z } from 'zod';
+
+/** Deepest JSON accepted: no document of ours needs more than 20, and recursive walkers stay far from the stack's end. */
+export const JSON_DEPTH_MAX = 32;
+/** Most object members and list items of one body; 1 MB of `[1,1,…]` would be 500,000. Sized for 1,000 resources of 100 members. */
+export const JSON_NODES_MAX = 100_000;
+/** Errors listed per problem: enough to fix a document in one go, small enough for any log line. */
+const FIELD_ERRORS_MAX = 50;
+
+/** RFC 6901 pointer of a path of member names and indexes. */
+export function jsonPointer(path: readonly PropertyKey[]): string {
+  return path.map((part) => `/${String(part).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
+}
+
+interface IssueLike {
+  message: string;
+  path?: readonly (PropertyKey | { key: PropertyKey })[] | undefined;
+  code?: string;
+  keys?: string[];
+}
+
+/** Turns the issues of a schema into field errors; an unknown member is named itself, not its parent. */
+export function fieldErrorsOf(issues: readonly IssueLike[], prefix = ''): FieldError[] {
+  const errors = issues.flatMap((issue): FieldError[] => {
+    const path = (issue.path ?? []).map((part) => (typeof part === 'object' ? part.key : part));
+    if (issue.code === 'unrecognized_keys' && issue.keys) {
+      return issue.keys.map((key) => ({ pointer: prefix + jsonPointer([...path, key]), message: 'unknown member' }));
+    }
+    return [{ pointer: prefix + jsonPointer(path), message: issue.message }];
+  });
+  return errors.slice(0, FIELD_ERRORS_MAX);
+}
+
+/** One line that already says what is wrong, for people who read only `detail`. */
+export function validationError(what: string, errors: FieldError[]): OpsError {
+  const first = errors[0];
+  const more = errors.length > 1 ? ` (and ${errors.length - 1} more)` : '';
+  const detail = first ? `${what}: ${first.pointer || '/'} ${first.message}${more}` : `${what} is not valid`;
+  return new OpsError('validation', detail, { errors });
+}
+
+/** Checks a request body against a schema; failure is a `validation` problem with JSON pointers. */
+export function parseBody<S extends z.ZodType>(schema: S, body: unknown): z.output<S> {
+  const result = schema.safeParse(body);
+  if (result.success) return result.data;
+  throw validationError('The body', fieldErrorsOf(result.error.issues));
+}
+
+/** Checks query parameters; a parameter given twice is a list and therefore refused by scalar schemas. */
+export function parseQuery<S extends z.ZodType>(schema: S, query: unknown): z.output<S> {
+  const result = schema.safeParse(query ?? {});
+  if (result.success) return result.data;
+  throw validationError('The query', fieldErrorsOf(result.error.issues));
+}
+
+/** `?limit=&cursor=` of every list. Extend it for filters: `z.strictObject({ ...PageQuery.shape, status: … })`. */
+export const PageQuery = z.strictObject({
+  limit: z.coerce.number().int().min(1).max(500).default(50),
+  cursor: z.string().min(1).max(2_000).optional(),
+});
+export type PageQuery = z.infer<typeof PageQuery>;
+
+/** Opaque to callers: base64url of JSON. */
+export function encodeCursor(value: Json): string {
+  return Buffer.from(JSON.stringify(value), 'utf8').toString('base64url');
+}
+
+export function decodeCursor(text: string): Json {
+  try {
+    return JSON.parse(Buffer.from(text, 'base64url').toString('utf8')) as Json;
+  } catch {
+    throw new OpsError('validation', 'The cursor is not one of ours; take it from nextCursor', {
+      errors: [{ pointer: '/cursor', message: 'is not a cursor of this list' }],
+    });
+  }
+}
+
+/** JSON.parse for strangers: bounded in depth and size, and free of the keys that reach a prototype. */
+export function parseJsonBody(text: string): Json {
+  let value: Json;
+  try {
+    value = JSON.parse(text) as Json;
+  } catch (error) {
+    throw new OpsError('malformed-json', error instanceof Error ? error.message : 'The body is not valid JSON');
+  }
+  checkShape(value);
+  return value;
+}
+
+/** Walks without recursion, so that depth cannot exhaust our own stack before it is refused. */
+function checkShape(root: Json): void {
+  const stack: { value: Json; path: readonly PropertyKey[] }[] = [{ value: root, path: [] }];
+  let nodes = 0;
+  for (let at = stack.pop(); at !== undefined; at = stack.pop()) {
+    if (typeof at.value !== 'object' || at.value === null) continue;
+    if (at.path.length >= JSON_DEPTH_MAX) {
+      throw refuse(at.path.slice(0, JSON_DEPTH_MAX), `is nested deeper than ${JSON_DEPTH_MAX} levels`);
+    }
+    for (const [key, value] of Object.entries(at.value)) {
+      if (++nodes > JSON_NODES_MAX) throw refuse([], `has more than ${JSON_NODES_MAX} members`);
+      const path = [...at.path, key];
+      if (isPrototypeKey(key, value)) throw refuse(path, 'is a prototype key and refused');
+      if (typeof value === 'object' && value !== null) stack.push({ value, path });
+    }
+  }
+}
+
+/** `constructor` alone is an ordinary word in labels and messages; with a `prototype` inside it is an attack. */
+function isPrototypeKey(key: string, value: Json): boolean {
+  if (key === '__proto__') return true;
+  return key === 'constructor' && typeof value === 'object' && value !== null && Object.hasOwn(value, 'prototype');
+}
+
+function refuse(path: readonly PropertyKey[], message: string): OpsError {
+  return validationError('The body', [{ pointer: jsonPointer(path), message }]);
+}

@@ -1,0 +1,67 @@
+import type { Logger } from '@opsloop/platform';
+
+/** Deadlines are promised to a quarter of a second. */
+const EVERY_MS = 250;
+/** The same batch as the bus: large enough to share a commit, small enough to stay below 50 ms. */
+const BATCH = 64;
+/** After an error the loop waits longer, so that an unavailable database is not hammered. */
+const AFTER_ERROR_MS = 1_000;
+
+export interface DueLoopOptions {
+  name: string;
+  everyMs?: number;
+  batch?: number;
+  logger: Pick<Logger, 'error'>;
+  /** Handles at most a batch of due items, `FOR UPDATE SKIP LOCKED`; returns how many it did. */
+  run: (batch: number) => Promise<number>;
+}
+
+export interface DueLoop {
+  /** Something became due now. */
+  poke(): void;
+  /** Waits for the run in flight; starts no other. */
+  stop(): Promise<void>;
+}
+
+/** The one loop behind every deadline: runs each `everyMs`, and at once while runs return full batches. */
+export function startDueLoop(options: DueLoopOptions & { db?: unknown }): DueLoop {
+  const { everyMs = EVERY_MS, batch = BATCH } = options;
+  let stopped = false;
+  let poked = false;
+  let timer: NodeJS.Timeout | undefined;
+  let current: Promise<void> | undefined;
+
+  const turn = async (): Promise<void> => {
+    let wait = everyMs;
+    do {
+      poked = false;
+      try {
+        const done = await options.run(batch);
+        if (done >= batch) poked = true;
+      } catch (error) {
+        options.logger.error('a due-loop run failed', { loop: options.name, error });
+        wait = Math.max(everyMs, AFTER_ERROR_MS);
+        poked = false;
+      }
+    } while (poked && !stopped);
+    current = undefined;
+    if (!stopped) timer = setTimeout(start, wait);
+  };
+  const start = (): void => {
+    clearTimeout(timer);
+    current = turn();
+  };
+  timer = setTimeout(start, everyMs);
+
+  return {
+    poke: () => {
+      poked = true;
+      if (current === undefined && !stopped) start();
+    },
+    stop: async () => {
+      stopped = true;
+      clearTimeout(timer);
+      await current;
+    },
+  };
+}
