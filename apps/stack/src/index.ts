@@ -1,1 +1,2 @@
-export {};
+export { startStack, type RunningStack } from './up.js';
+export { upOptions, type UpOptions } from './config.js';

@@ -14,6 +14,8 @@ export interface PlatformConfig {
   logLevel: string;
   /** `CIDR[:port]` list of private addresses that outgoing calls may reach. */
   httpAllow: string[];
+  /** Ports of this stack on loopback: no atom may call them, whatever the allow list says. */
+  ownPorts?: number[];
   dataDir?: string;
   tenant: 'default';
   version: string;

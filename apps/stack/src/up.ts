@@ -1,0 +1,202 @@
+/**
+ * `opsloop up`: PostgreSQL, Temporal and the five apps on this machine, in the order in which they need each other, and
+ * down again in the opposite order.
+ */
+import 'reflect-metadata';
+import { isPortBusy, startEmbeddedPostgres, stopProcess, type ProcessMark } from '@opsloop/embedded';
+import { BusStrategy } from '@opsloop/bus';
+import { createHttpApp, type PlatformConfig } from '@opsloop/platform';
+import { defaultCacheDir, findTemporalBinary, startEmbeddedTemporal, temporalConfigFromEnv, type TemporalConfig } from '@opsloop/temporal';
+import { stackModule } from './compose.js';
+import type { UpOptions } from './config.js';
+import { DataDir, type StackFile } from './data-dir.js';
+import { VERSION } from './version.js';
+
+const HOST = '127.0.0.1';
+/** Time for running activities to end before the servers under them go away. */
+const TEMPORAL_GRACE_MS = 10_000;
+/** How far beyond the preferred port a free one is looked for; more busy ports than that is no coincidence. */
+const PORT_TRIES = 50;
+
+export interface RunningStack {
+  url: string;
+  temporalUrl?: string;
+  dataDir: string;
+  adminKeyFile: string;
+  stop(): Promise<void>;
+}
+
+export interface UpHooks {
+  /** Progress for a person, one line each. */
+  progress: (line: string) => void;
+  /** An embedded server ended although nobody asked it to. */
+  lost: (what: string) => void;
+}
+
+interface Part {
+  name: string;
+  stop: () => Promise<void>;
+}
+
+export async function startStack(options: UpOptions, hooks: UpHooks): Promise<RunningStack> {
+  const dir = new DataDir(options.dataDir);
+  dir.prepare();
+  dir.assertFree();
+  if (await isPortBusy(options.port)) {
+    throw new Error(`port ${options.port} is in use; stop what listens there or choose another with --port`);
+  }
+  const parts: Part[] = [];
+  const stop = async (): Promise<void> => {
+    for (const part of parts.splice(0).reverse()) await part.stop();
+  };
+  try {
+    return { ...(await startParts(options, dir, hooks, parts)), stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function startParts(options: UpOptions, dir: DataDir, hooks: UpHooks, parts: Part[]): Promise<Omit<RunningStack, 'stop'>> {
+  const url = `http://${HOST}:${options.port}`;
+  const old = dir.readStackFile();
+  const ports = await choosePorts(options.port, old);
+  const marks: { postgres?: ProcessMark; temporal?: ProcessMark } = {};
+  const save = (): void => dir.writeStackFile({ url, ports, ...marks });
+  save();
+
+  const [databaseUrl, temporal] = await settleBoth(
+    database(options, dir, ports, hooks, parts, marks, save),
+    temporalServer(options, dir, ports, hooks, parts, marks, save, old?.temporal),
+  );
+  hooks.progress('starting the five apps');
+  const platform = platformConfig(options, dir, url, ports);
+  const app = await createHttpApp(stackModule({ platform, temporal, databaseUrl, env: options.env }), {
+    title: 'opsloop',
+    shutdownHooks: false,
+  });
+  parts.push({ name: 'apps', stop: () => app.close() });
+  app.connectMicroservice({ strategy: app.get(BusStrategy) }, { inheritAppConfig: true });
+  await app.listen(options.port, HOST);
+  // Only now: handlers call other apps over HTTP.
+  await app.startAllMicroservices();
+  return {
+    url,
+    dataDir: dir.path,
+    adminKeyFile: dir.file('admin.key'),
+    ...(temporal.uiUrl === undefined ? {} : { temporalUrl: temporal.uiUrl }),
+  };
+}
+
+/** Waits for both, so that what did start is known and stopped when the other one failed. */
+async function settleBoth<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
+  const [first, second] = await Promise.allSettled([a, b]);
+  if (first.status === 'rejected') throw first.reason;
+  if (second.status === 'rejected') throw second.reason;
+  return [first.value, second.value];
+}
+
+async function database(
+  options: UpOptions,
+  dir: DataDir,
+  ports: StackFile['ports'],
+  hooks: UpHooks,
+  parts: Part[],
+  marks: { postgres?: ProcessMark },
+  save: () => void,
+): Promise<string> {
+  if (options.databaseUrl !== undefined) return options.databaseUrl;
+  hooks.progress('starting PostgreSQL');
+  const postgres = await startEmbeddedPostgres({ dataDir: dir.path, port: ports.postgres, log: hooks.progress });
+  parts.unshift({ name: 'PostgreSQL', stop: postgres.stop });
+  ports.postgres = postgres.port;
+  marks.postgres = postgres.mark;
+  save();
+  return postgres.url;
+}
+
+async function temporalServer(
+  options: UpOptions,
+  dir: DataDir,
+  ports: StackFile['ports'],
+  hooks: UpHooks,
+  parts: Part[],
+  marks: { temporal?: ProcessMark },
+  save: () => void,
+  old: ProcessMark | undefined,
+): Promise<TemporalConfig> {
+  if (options.temporalAddress !== undefined) return temporalConfigFromEnv(options.env);
+  const log = {
+    debug: () => undefined,
+    info: (message: string) => hooks.progress(message),
+    warn: (message: string) => hooks.progress(message),
+    error: (message: string) => hooks.progress(message),
+  };
+  // One that outlived its stack holds the database file and polls for workers of the past.
+  if (old !== undefined) await stopProcess(old, 'SIGTERM', TEMPORAL_GRACE_MS);
+  const { path: binary } = await findTemporalBinary(log, defaultCacheDir(options.env));
+  hooks.progress('starting Temporal');
+  const server = await startEmbeddedTemporal({
+    binary,
+    dataDir: dir.file('temporal'),
+    port: ports.temporal,
+    ...(options.ui ? { uiPort: ports.temporalUi } : {}),
+    log,
+  });
+  let stopping = false;
+  parts.unshift({
+    name: 'Temporal',
+    stop: () => {
+      stopping = true;
+      return server.stop();
+    },
+  });
+  void server.exited.then(() => stopping || hooks.lost('Temporal'));
+  marks.temporal = { pid: server.pid, started: server.startTime };
+  save();
+  return {
+    address: server.address,
+    namespace: server.namespace,
+    ...(server.uiUrl === undefined ? {} : { uiUrl: server.uiUrl }),
+  };
+}
+
+function platformConfig(options: UpOptions, dir: DataDir, url: string, ports: StackFile['ports']): PlatformConfig {
+  const { env } = options;
+  return {
+    host: HOST,
+    port: options.port,
+    publicUrl: url,
+    adminKey: env['OPSLOOP_ADMIN_KEY'] ?? dir.key('admin.key'),
+    serviceToken: dir.key('service.key'),
+    urls: { ingest: url, decision: url, control: url, catalog: url },
+    embedded: true,
+    logLevel: env['OPSLOOP_LOG_LEVEL'] ?? 'warn',
+    httpAllow: (env['OPSLOOP_HTTP_ALLOW'] ?? '').split(',').map((s) => s.trim()).filter((s) => s !== ''),
+    ownPorts: Object.values(ports),
+    dataDir: dir.path,
+    tenant: 'default',
+    version: VERSION,
+  };
+}
+
+/** The ports of the last start while they are free, so that bookmarks keep working; else the next free ones. */
+async function choosePorts(http: number, old: StackFile | undefined): Promise<StackFile['ports']> {
+  const taken = new Set([http]);
+  const pick = async (preferred: number): Promise<number> => {
+    for (let port = preferred; port < preferred + PORT_TRIES; port++) {
+      if (!taken.has(port) && !(await isPortBusy(port))) {
+        taken.add(port);
+        return port;
+      }
+    }
+    throw new Error(`no free port from ${preferred} to ${preferred + PORT_TRIES - 1}; choose another start with --port`);
+  };
+  const keep = old !== undefined && old.ports.http === http ? old.ports : undefined;
+  return {
+    http,
+    temporal: await pick(keep?.temporal ?? http + 1),
+    temporalUi: await pick(keep?.temporalUi ?? http + 2),
+    postgres: await pick(keep?.postgres ?? http + 3),
+  };
+}
