@@ -1,0 +1,90 @@
+import { OpsError, type Json } from '@opsloop/contracts';
+
+/** Where secrets come from. Values leave it only towards the call that uses them. */
+export interface SecretSource {
+  /** `undefined` when there is no such secret. */
+  get(name: string): Promise<string | undefined>;
+}
+
+/** Secrets from the worker's environment: `cmdb-token` is `OPSLOOP_SECRET_CMDB_TOKEN`. */
+export class EnvironmentSecrets implements SecretSource {
+  constructor(private readonly env: Readonly<Record<string, string | undefined>>) {}
+
+  get(name: string): Promise<string | undefined> {
+    return Promise.resolve(this.env[`OPSLOOP_SECRET_${name.toUpperCase().replaceAll('-', '_')}`]);
+  }
+}
+
+/** Shorter texts occur everywhere; replacing them would destroy the output without hiding anything. */
+const REDACTED_CHARS_MIN = 4;
+const DEPTH_MAX = 64;
+
+/** The secrets that one call uses: resolves references and takes their values out of all that comes back. */
+export class CallSecrets {
+  private readonly values = new Set<string>();
+
+  constructor(private readonly source: SecretSource) {}
+
+  async resolve(name: string): Promise<string> {
+    const value = await this.source.get(name);
+    if (value === undefined) {
+      throw new OpsError(
+        'configuration',
+        `there is no secret "${name}"; set OPSLOOP_SECRET_${name.toUpperCase().replaceAll('-', '_')} in the environment of the worker`,
+      );
+    }
+    for (const form of formsOf(value)) if (form.length >= REDACTED_CHARS_MIN) this.values.add(form);
+    return value;
+  }
+
+  /** A copy of the input in which every `{ "$secret": name }` is the secret's value. */
+  async fill(value: Json, depth = 0): Promise<Json> {
+    if (depth > DEPTH_MAX) throw new OpsError('validation', `the input is nested deeper than ${DEPTH_MAX}`);
+    if (value === null || typeof value !== 'object') return value;
+    if (Array.isArray(value)) return Promise.all(value.map((item) => this.fill(item, depth + 1)));
+    const keys = Object.keys(value);
+    if (keys.length === 1 && typeof value.$secret === 'string') return this.resolve(value.$secret);
+    // fromEntries defines members, so that a key like __proto__ stays a key.
+    return Object.fromEntries(
+      await Promise.all(keys.map(async (key) => [key, await this.fill(value[key]!, depth + 1)] as const)),
+    );
+  }
+
+  redactText(text: string): string {
+    let clean = text;
+    // Longest first: one secret may contain another.
+    for (const value of [...this.values].sort((a, b) => b.length - a.length)) clean = clean.replaceAll(value, '***');
+    return clean;
+  }
+
+  redact<T extends Json>(value: T): T {
+    if (this.values.size === 0) return value;
+    return this.redactJson(value) as T;
+  }
+
+  private redactJson(value: Json): Json {
+    if (typeof value === 'string') return this.redactText(value);
+    if (value === null || typeof value !== 'object') return value;
+    if (Array.isArray(value)) return value.map((item) => this.redactJson(item));
+    return Object.fromEntries(
+      Object.entries(value).map(([key, member]) => [this.redactText(key), this.redactJson(member)]),
+    );
+  }
+
+  get used(): boolean {
+    return this.values.size > 0;
+  }
+}
+
+/** The forms in which targets echo a secret. */
+function formsOf(value: string): string[] {
+  const base64 = Buffer.from(value).toString('base64');
+  return [
+    value,
+    encodeURIComponent(value),
+    base64,
+    base64.replace(/=+$/, ''),
+    Buffer.from(value).toString('base64url'),
+    JSON.stringify(value).slice(1, -1),
+  ];
+}

@@ -1,0 +1,141 @@
+import { failureParts, OpsError, type AtomCall, type AtomDocument, type Json } from '@opsloop/contracts';
+import { validateInput } from '@opsloop/dsl';
+import { Context } from '@temporalio/activity';
+import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
+import { NativeConnection, Worker, type NativeConnectionOptions } from '@temporalio/worker';
+import type { AtomArguments, AtomDefinition } from './define-atom.js';
+
+/** Any atom: what it takes and gives is checked against its manifest at run time. */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- input types of a mixed list are contravariant
+export type AnyAtom = AtomDefinition<any, any>;
+
+export interface ServeOptions {
+  /** `host:port` of Temporal. */
+  address: string;
+  namespace?: string;
+  tls?: NativeConnectionOptions['tls'];
+  apiKey?: string;
+  /** Takes the place of the manifests' queues; needed where a queue is a template over labels. */
+  queue?: string;
+  /** Atoms in flight per queue. Default 100. */
+  concurrency?: number;
+}
+
+export interface AtomService {
+  /** Settles when all workers have stopped; rejects when one died. */
+  readonly done: Promise<void>;
+  /** Stops taking work, lets what runs end (10 s), and closes the connection. */
+  shutdown(): Promise<void>;
+}
+
+/** Serves atoms from this process: one worker per queue. This and `defineAtom` are the whole plug-in interface. */
+export async function serveAtoms(atoms: readonly AnyAtom[], options: ServeOptions): Promise<AtomService> {
+  const queues = byQueue(atoms, options.queue);
+  const connection = await NativeConnection.connect({
+    address: options.address,
+    ...(options.tls === undefined ? {} : { tls: options.tls }),
+    ...(options.apiKey === undefined ? {} : { apiKey: options.apiKey }),
+  });
+  const workers: Worker[] = [];
+  for (const [taskQueue, served] of queues) {
+    workers.push(
+      await Worker.create({
+        connection,
+        namespace: options.namespace ?? 'default',
+        taskQueue,
+        activities: Object.fromEntries(served.map((atom) => [atom.manifest.worker!.activity, activityOf(atom)])),
+        maxConcurrentActivityTaskExecutions: options.concurrency ?? 100,
+        shutdownGraceTime: '10s',
+      }),
+    );
+  }
+  const done = Promise.all(workers.map((worker) => worker.run())).then(() => undefined);
+  // Whoever does not await `done` must not be taken down by an unhandled rejection; they see it in shutdown().
+  done.catch(() => undefined);
+  return {
+    done,
+    shutdown: async () => {
+      for (const worker of workers) if (worker.getState() === 'RUNNING') worker.shutdown();
+      await done.finally(() => connection.close());
+    },
+  };
+}
+
+function byQueue(atoms: readonly AnyAtom[], override: string | undefined): Map<string, AnyAtom[]> {
+  const queues = new Map<string, AnyAtom[]>();
+  for (const atom of atoms) {
+    const { queue, activity } = atom.manifest.worker!;
+    const taskQueue = override ?? queue;
+    if (taskQueue.includes('${')) {
+      throw new OpsError(
+        'configuration',
+        `the queue of ${atom.manifest.name} is a template (${queue}); say which queue this worker serves: serveAtoms(…, { queue })`,
+      );
+    }
+    const served = queues.get(taskQueue) ?? [];
+    if (served.some((other) => other.manifest.worker!.activity === activity)) {
+      throw new OpsError('configuration', `two atoms on the queue ${taskQueue} have the activity "${activity}"`);
+    }
+    queues.set(taskQueue, [...served, atom]);
+  }
+  return queues;
+}
+
+/** The activity of an atom: checks input and output, answers dry runs, asks the probe before a repeat, maps failures. */
+export function activityOf(atom: AnyAtom): (call: AtomCall) => Promise<Json> {
+  return async (call) => {
+    const activity = Context.current();
+    const args: AtomArguments<Json> = {
+      input: checked(atom.manifest, 'input', call.input),
+      context: call.context,
+      signal: activity.cancellationSignal,
+      heartbeat: (progress = {}) => activity.heartbeat(progress),
+    };
+    try {
+      return checked(atom.manifest, 'output', await perform(atom, args, activity.info.attempt));
+    } catch (error) {
+      if (error instanceof ApplicationFailure || error instanceof CancelledFailure) throw error;
+      if (activity.cancellationSignal.aborted) throw new CancelledFailure('the step was cancelled');
+      throw failure(error);
+    }
+  };
+}
+
+async function perform(atom: AnyAtom, args: AtomArguments<Json>, attempt: number): Promise<Json> {
+  const { manifest, execute, check, probe } = atom;
+  if (args.context.dryRun && manifest.effect !== 'read') {
+    if (check !== undefined) return (await check.call(atom, args)) as Json;
+    return manifest.examples?.find((example) => example.output !== undefined)?.output ?? { dryRun: true };
+  }
+  if (manifest.idempotency === 'probe' && attempt > 1 && probe !== undefined) {
+    const earlier = await probe.call(atom, args);
+    if (earlier.done) return earlier.output as Json;
+  }
+  return (await execute.call(atom, args)) as Json;
+}
+
+/** Input gets the schema's defaults; a value that does not fit is the caller's mistake (input) or the atom's (output). */
+function checked(manifest: AtomDocument, side: 'input' | 'output', value: Json): Json {
+  const schema = manifest[side]?.schema;
+  if (schema === undefined) return value ?? null;
+  const { errors, value: complete } = validateInput(schema, value ?? null);
+  if (errors.length === 0) return side === 'input' ? complete : value;
+  throw failure(
+    new OpsError(
+      'validation',
+      `the ${side} of ${manifest.name} does not match its schema: ${errors.map((e) => `${e.pointer || '/'} ${e.message}`).join('; ')}`,
+      { errors },
+    ),
+  );
+}
+
+function failure(error: unknown): ApplicationFailure {
+  const parts = failureParts(error);
+  return ApplicationFailure.create({
+    message: parts.message,
+    type: parts.type,
+    nonRetryable: parts.nonRetryable,
+    details: [parts.problem],
+    ...(parts.retryAfterMs === undefined ? {} : { nextRetryDelay: parts.retryAfterMs }),
+  });
+}
