@@ -68,7 +68,7 @@ export interface DocumentView {
   live: boolean;
   createdAt: string;
   createdBy: string;
-  document: JsonObject;
+  body: JsonObject;
   /** Operational state outside the versions, such as a rule's mode. */
   meta?: JsonObject;
 }
