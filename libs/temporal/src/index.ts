@@ -27,9 +27,3 @@ export {
   TEMPORAL_CLI_VERSION,
   type TemporalBinary,
 } from './embedded/find-temporal-binary.js';
-export {
-  isSameProcess,
-  processStartTime,
-  stopRecordedProcess,
-  type ProcessRecord,
-} from './embedded/process-identity.js';

@@ -3,9 +3,9 @@ import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { OpsError, TEMPORAL_NAMES } from '@opsloop/contracts';
+import { processStarted, stopProcess, type ProcessMark } from '@opsloop/embedded';
 import { Connection } from '@temporalio/client';
 import type { Log } from '../log.js';
-import { processStartTime, stopRecordedProcess, type ProcessRecord } from './process-identity.js';
 
 const HOST = '127.0.0.1';
 const NAMESPACE = 'default';
@@ -43,7 +43,10 @@ export interface EmbeddedTemporalOptions {
 }
 
 /** What the caller records, so that the next start can stop a child that outlived its parent. */
-export interface EmbeddedTemporal extends ProcessRecord {
+export interface EmbeddedTemporal {
+  pid: number;
+  /** Start time of the process: pids are reused, a pid with its start time is not. */
+  startTime: string;
   address: string;
   namespace: string;
   uiUrl?: string;
@@ -79,9 +82,9 @@ export async function startEmbeddedTemporal(options: EmbeddedTemporalOptions): P
   const address = `${HOST}:${options.port}`;
   const pid = child.pid;
   if (pid === undefined) throw new OpsError('unavailable', `${options.binary} could not be started: is it executable?`);
-  const record: ProcessRecord = { pid, startTime: processStartTime(pid) ?? '' };
+  const mark: ProcessMark = { pid, started: processStarted(pid) ?? '' };
   const stop = async (): Promise<void> => {
-    await stopRecordedProcess(record, STOP_GRACE_MS);
+    await stopProcess(mark, 'SIGTERM', STOP_GRACE_MS);
     await exited;
   };
   try {
@@ -102,7 +105,8 @@ export async function startEmbeddedTemporal(options: EmbeddedTemporalOptions): P
     ...(options.uiPort === undefined ? {} : { ui: `http://${HOST}:${options.uiPort}` }),
   });
   return {
-    ...record,
+    pid,
+    startTime: mark.started,
     address,
     namespace: NAMESPACE,
     ...(options.uiPort === undefined ? {} : { uiUrl: `http://${HOST}:${options.uiPort}` }),

