@@ -1,8 +1,13 @@
 import nx from '@nx/eslint-plugin';
-import importX from 'eslint-plugin-import-x';
+import importX, { createNodeResolver } from 'eslint-plugin-import-x';
 import tseslint from 'typescript-eslint';
 
 const PURE_MESSAGE = 'Pure code decides; it does no I/O and reads no clock. Pass what it needs as an argument.';
+
+const TESTING = { name: '@opsloop/testing', message: 'Test fixtures belong in specs only.' };
+/** Specs and what only they use; they start real servers, so the boundaries of production code are not theirs. */
+const SPECS = ['**/*.spec.ts', '**/*.spec-kit.ts', 'libs/*/test/**/*.ts'];
+const NODE = ['node:*', 'fs', 'path', 'crypto', 'os'];
 
 export default tseslint.config(
   { ignores: ['**/dist/**', '**/node_modules/**', '.nx/**', 'test/architecture/fixtures/**', '.opsloop/**'] },
@@ -37,21 +42,29 @@ export default tseslint.config(
       '@typescript-eslint/no-explicit-any': 'error',
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
     },
-    settings: { 'import-x/resolver': { typescript: true, node: { extensions: ['.ts', '.js'], extensionAlias: { '.js': ['.ts', '.js'] } } } },
+    settings: {
+      // Our own imports end in .js and mean .ts; other packages are followed to their sources.
+      'import-x/resolver-next': [
+        createNodeResolver({ extensions: ['.ts', '.js'], extensionAlias: { '.js': ['.ts', '.js'] }, conditionNames: ['@opsloop/source', 'import', 'require', 'node', 'default'] }),
+      ],
+    },
+  },
+  { files: SPECS, rules: { '@nx/enforce-module-boundaries': 'off' } },
+  // One rule has one setting: of all blocks that match a file the last one counts alone, so each names everything
+  // that it forbids, from the widest block to the narrowest.
+  {
+    files: ['{apps,libs}/*/src/**/*.ts'],
+    ignores: [...SPECS, 'libs/testing/**'],
+    rules: { 'no-restricted-imports': ['error', { paths: [TESTING] }] },
   },
   {
     // Node built-ins are no "external packages" for Nx, hence the core rule.
-    files: ['libs/{contracts,rules,dsl,workflows}/src/**/*.ts', 'apps/*/src/**/*.pure.ts'],
-    ignores: ['**/*.spec.ts'],
-    rules: { 'no-restricted-imports': ['error', { patterns: [{ group: ['node:*', 'fs', 'path', 'crypto', 'os'], message: PURE_MESSAGE }] }] },
+    files: ['libs/{contracts,rules,dsl,workflows}/src/**/*.ts'],
+    ignores: SPECS,
+    rules: { 'no-restricted-imports': ['error', { paths: [TESTING], patterns: [{ group: NODE, message: PURE_MESSAGE }] }] },
   },
   {
     files: ['apps/*/src/**/*.pure.ts'],
-    rules: { 'no-restricted-imports': ['error', { patterns: [{ group: ['node:*', '@nestjs/*', 'typeorm', 'pg', '@temporalio/*', 'kafkajs'], message: PURE_MESSAGE }] }] },
-  },
-  {
-    files: ['{apps,libs}/*/src/**/*.ts'],
-    ignores: ['**/*.spec.ts', 'libs/testing/**'],
-    rules: { 'no-restricted-imports': ['error', { paths: [{ name: '@opsloop/testing', message: 'Test fixtures belong in specs only.' }] }] },
+    rules: { 'no-restricted-imports': ['error', { paths: [TESTING], patterns: [{ group: [...NODE, '@nestjs/*', 'typeorm', 'pg', '@temporalio/*', 'kafkajs'], message: PURE_MESSAGE }] }] },
   },
 );
