@@ -1,1 +1,2 @@
-export {};
+export { type DslInterpreterConfig, dslInterpreterConfigFromEnv } from './config.js';
+export { DslInterpreterModule } from './dsl-interpreter.module.js';

@@ -1,0 +1,46 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { AtomExecutor } from '@opsloop/atoms';
+import type { AtomCall, Json } from '@opsloop/contracts';
+import { toApplicationFailure } from '@opsloop/temporal';
+import { Context } from '@temporalio/activity';
+import { CancelledFailure } from '@temporalio/common';
+import { HaltGate } from '../gate-steps/halt-gate.service.js';
+import { callDeadlineMs, heartbeatEveryMs } from './atom-limits.pure.js';
+
+/** Runs the atoms that need no worker of their own, as activity or local activity; the activity type is the atom's name. */
+@Injectable()
+export class RunAtom {
+  constructor(
+    @Inject(AtomExecutor) private readonly executor: AtomExecutor,
+    @Inject(HaltGate) private readonly gate: HaltGate,
+  ) {}
+
+  async run(call: AtomCall): Promise<Json> {
+    const { info, cancellationSignal, heartbeat } = boundContext();
+    let progress: Json = null;
+    const timer = info.isLocal
+      ? undefined
+      : setInterval(() => heartbeat(progress), heartbeatEveryMs(info.heartbeatTimeoutMs));
+    try {
+      if (call.gate !== undefined) await this.gate.check(call.gate);
+      return await this.executor.execute(call, info.activityType, cancellationSignal, {
+        timeoutMs: callDeadlineMs(info.startToCloseTimeoutMs),
+        heartbeat: (details) => (progress = details),
+      });
+    } catch (error) {
+      if (cancellationSignal.aborted) throw new CancelledFailure('the step was cancelled');
+      throw toApplicationFailure(error);
+    } finally {
+      clearInterval(timer);
+    }
+  }
+}
+
+function boundContext(): Pick<Context, 'info' | 'cancellationSignal'> & { heartbeat: (details: Json) => void } {
+  const context = Context.current();
+  return {
+    info: context.info,
+    cancellationSignal: context.cancellationSignal,
+    heartbeat: (details) => context.heartbeat(details),
+  };
+}

@@ -1,0 +1,49 @@
+import { Inject, Injectable } from '@nestjs/common';
+import { TEMPORAL_NAMES } from '@opsloop/contracts';
+import { InternalClient } from '@opsloop/platform';
+import { toApplicationFailure } from '@opsloop/temporal';
+import type { FlowActivities } from '@opsloop/workflows';
+import { HaltGate } from '../gate-steps/halt-gate.service.js';
+import { EventSender } from './event-sender.service.js';
+
+/** What the interpreter asks of the rest of the system. All of it is idempotent: a crash repeats what was in flight. */
+@Injectable()
+export class FlowActivitiesService {
+  constructor(
+    @Inject(InternalClient) private readonly client: InternalClient,
+    @Inject(HaltGate) private readonly gate: HaltGate,
+    @Inject(EventSender) private readonly events: EventSender,
+  ) {}
+
+  activities(): FlowActivities {
+    const { client, gate, events } = this;
+    const names = TEMPORAL_NAMES;
+    return {
+      [names.reportActivity]: mapped(async ({ run, outcome }) => {
+        await client.call('POST /internal/runs/:id/outcome', outcome, { id: run });
+      }),
+      [names.emitActivity]: mapped((request) => events.send(request)),
+      [names.gateActivity]: mapped((request) => gate.check(request.gate)),
+      [names.loadActivity]: mapped(({ run, digest }) =>
+        client.call('POST /internal/runs/:id/ir', { digest }, { id: run }),
+      ),
+      [names.claimActivity]: mapped(({ run, step, claims }) =>
+        client.call('POST /internal/runs/:id/claims', { step, claims }, { id: run }),
+      ),
+      [names.releaseActivity]: mapped(async ({ run, step }) => {
+        await client.call('POST /internal/runs/:id/release', { step }, { id: run });
+      }),
+    };
+  }
+}
+
+/** Every failure leaves an activity as the one kind that the interpreter reads. */
+function mapped<A, R>(act: (request: A) => Promise<R>): (request: A) => Promise<R> {
+  return async (request) => {
+    try {
+      return await act(request);
+    } catch (error) {
+      throw toApplicationFailure(error);
+    }
+  };
+}
