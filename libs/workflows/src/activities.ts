@@ -1,0 +1,58 @@
+/**
+ * The activities that the interpreter calls besides atoms. A worker of `opsloop-flows` registers all of them: they run
+ * as local activities, in the worker's own process.
+ */
+import type { AtomContext, Claim, CompiledFlow, GateContext, Json, RunOutcome } from '@opsloop/contracts';
+
+/** Closing report of a root run. Must be idempotent: it is repeated until it is accepted. */
+export interface ReportRequest {
+  run: string;
+  tenant: string;
+  outcome: RunOutcome;
+}
+
+/** A CloudEvent that a flow publishes. Its id follows from `key`, so that a repeat is the same event. */
+export interface EmitRequest {
+  context: AtomContext;
+  type: string;
+  subject?: string;
+  data?: Json;
+  correlationId: string;
+  hops: number;
+}
+
+/** Asked before a step of a foreign worker; throws a non-retryable failure of type `halted` under a halt. */
+export interface GateRequest {
+  run: string;
+  step: string;
+  gate: GateContext;
+}
+
+export interface LoadRequest {
+  run: string;
+  digest: string;
+}
+
+/** Claims of a running run, taken by try. */
+export interface ClaimRequest {
+  run: string;
+  step: string;
+  claims: Claim[];
+}
+
+export type ClaimAnswer = { granted: true; fence: string } | { granted: false; blockedBy?: unknown[] };
+
+export interface ReleaseRequest {
+  run: string;
+  step: string;
+}
+
+/** Keyed by `TEMPORAL_NAMES`. */
+export interface FlowActivities {
+  'opsloop.reportOutcome': (request: ReportRequest) => Promise<void>;
+  'opsloop.emit': (request: EmitRequest) => Promise<void>;
+  'opsloop.gate': (request: GateRequest) => Promise<void>;
+  'opsloop.loadFlow': (request: LoadRequest) => Promise<CompiledFlow>;
+  'opsloop.claim': (request: ClaimRequest) => Promise<ClaimAnswer>;
+  'opsloop.release': (request: ReleaseRequest) => Promise<void>;
+}

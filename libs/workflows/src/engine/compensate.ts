@@ -1,0 +1,99 @@
+import type { Problem, Step } from '@opsloop/contracts';
+import { CancellationScope } from '@temporalio/workflow';
+import { atomOf, invoke } from '../steps/call.js';
+import { timeoutProblem } from './engine.js';
+import type { Engine } from './engine.js';
+import { FlowReturn } from './errors.js';
+import { failureOf } from './failures.js';
+import { problemOf } from './problems.pure.js';
+import type { Frame } from './types.js';
+import type { UndoEntry, UndoStack } from './undo.js';
+
+/** Compensation and `finally` go on when the run is cancelled, but not for ever. */
+const CLEANUP_MS = 600_000;
+
+/**
+ * Undoes what a scope did, newest first (the branches of one `parallel` side by side), and returns what went wrong on
+ * the way: a failed compensation never hides the first error and never stops the others.
+ */
+export async function compensate(engine: Engine, frame: Frame, stack: UndoStack): Promise<Problem[]> {
+  if (stack.isEmpty) {
+    stack.clear();
+    return [];
+  }
+  const inner: Frame = { ...frame, phase: 'compensation' };
+  const suppressed: Problem[] = [];
+  await cleanUp(engine, frame, 'compensation', suppressed, () => undoAll(engine, inner, stack, suppressed));
+  return suppressed;
+}
+
+async function undoAll(engine: Engine, frame: Frame, stack: UndoStack, suppressed: Problem[]): Promise<void> {
+  for (let entry = stack.entries.pop(); entry !== undefined; entry = stack.entries.pop()) {
+    if ('branches' in entry) {
+      await Promise.all(entry.branches.map((branch) => undoAll(engine, frame, branch, suppressed)));
+    } else if (!entry.dropped) {
+      const problem = await undoOne(engine, frame, entry);
+      if (problem !== undefined) suppressed.push(problem);
+    }
+  }
+}
+
+async function undoOne(engine: Engine, frame: Frame, entry: UndoEntry): Promise<Problem | undefined> {
+  const id = entry.path.split('/').at(-1) ?? entry.path;
+  const record = engine.open({ id, call: entry.call } as Step, 'call', entry.path, entry.title);
+  const where = engine.where(entry.path, id);
+  try {
+    const step = { id, call: entry.call };
+    const output = await invoke(engine, {
+      step,
+      atom: atomOf(frame, entry.call),
+      input: entry.input(),
+      frame,
+      handle: { path: entry.path, record },
+      path: entry.path,
+    });
+    record.status = 'succeeded';
+    if (output !== null && output !== undefined) record.output = output;
+    return undefined;
+  } catch (err) {
+    const failure = failureOf(err, where);
+    if (failure === undefined) {
+      record.status = 'cancelled';
+      throw err;
+    }
+    record.status = 'failed';
+    record.problem = failure.problem;
+    return problemOf('compensation-failed', `${entry.title} failed`, { ...where, cause: failure.problem });
+  } finally {
+    record.endedAt = engine.now();
+  }
+}
+
+/** Runs `finally` steps; a problem in them is returned, not thrown. */
+export async function runFinally(engine: Engine, frame: Frame, steps: readonly Step[] | undefined): Promise<Problem[]> {
+  if (steps === undefined || steps.length === 0) return [];
+  const problems: Problem[] = [];
+  const inner: Frame = { ...frame, phase: 'finally' };
+  await cleanUp(engine, frame, 'finally', problems, () => engine.walker.sequence(steps, inner));
+  return problems;
+}
+
+async function cleanUp(
+  engine: Engine,
+  frame: Frame,
+  what: string,
+  problems: Problem[],
+  work: () => Promise<void>,
+): Promise<void> {
+  const where = engine.where(frame.path, what);
+  const late = (): Problem => timeoutProblem(`${what} took longer than 10m`, where);
+  try {
+    await CancellationScope.nonCancellable(() => engine.withDeadline(CLEANUP_MS, late, work));
+  } catch (err) {
+    // `return` inside `finally` ends only the clean-up: what happened before decides how the flow ends.
+    if (err instanceof FlowReturn) return;
+    const failure = failureOf(err, where);
+    if (failure === undefined) throw err;
+    problems.push(failure.problem);
+  }
+}

@@ -1,0 +1,44 @@
+import { CancellationScope, isCancellation } from '@temporalio/workflow';
+import { StepFailure } from './errors.js';
+
+/** End of one branch: it went through, failed with a problem, or was cancelled by the group. */
+export type BranchEnd = { kind: 'done' } | { kind: 'failed'; failure: StepFailure } | { kind: 'cancelled' };
+
+/**
+ * Branches that run side by side, each in a scope of its own, so that the group can cancel them. `return`, the cancel
+ * of the run and bugs end the group: the other branches are cancelled and awaited, then the cause goes on.
+ */
+export class BranchGroup {
+  private readonly scopes = new Set<CancellationScope>();
+  private stop: { cause: unknown } | undefined;
+  private cancelled = false;
+
+  async run(work: () => Promise<void>): Promise<BranchEnd> {
+    if (this.cancelled || this.stop !== undefined) return { kind: 'cancelled' };
+    const scope = new CancellationScope({ cancellable: true });
+    this.scopes.add(scope);
+    try {
+      await scope.run(work);
+      return { kind: 'done' };
+    } catch (err) {
+      if (err instanceof StepFailure) return { kind: 'failed', failure: err };
+      if (isCancellation(err) && this.cancelled) return { kind: 'cancelled' };
+      this.stop ??= { cause: err };
+      this.cancel();
+      return { kind: 'cancelled' };
+    } finally {
+      this.scopes.delete(scope);
+    }
+  }
+
+  /** Cancels what runs and lets nothing more start. */
+  cancel(): void {
+    this.cancelled = true;
+    for (const scope of this.scopes) scope.cancel();
+  }
+
+  /** Once all branches have ended: throws what must go on outward. */
+  rethrow(): void {
+    if (this.stop !== undefined) throw this.stop.cause;
+  }
+}

@@ -1,0 +1,55 @@
+/** One flow from its first step to its end: body, catch, compensation, finally, output. */
+import { durationMs } from '@opsloop/contracts';
+import type { CompiledFlow, Json } from '@opsloop/contracts';
+import { toScopeValue } from '@opsloop/rules';
+import { timeoutProblem } from './engine.js';
+import type { Engine } from './engine.js';
+import { FlowReturn } from './errors.js';
+import { runGuarded } from './guarded.js';
+import { rootFrame } from './scope.js';
+import type { Frame } from './types.js';
+
+/** Runs the flow and gives its output; throws StepFailure, or the cancellation. */
+export async function runFlow(engine: Engine, ir: CompiledFlow): Promise<Json> {
+  const vars = Object.create(null) as Record<string, unknown>;
+  return engine.withUndo('', (undo) => {
+    const frame = { ...rootFrame(ir, engine.facts, vars), undo };
+    return engine.inScope(frame, () => flowIn(engine, frame, vars));
+  });
+}
+
+async function flowIn(engine: Engine, frame: Frame, vars: Record<string, unknown>): Promise<Json> {
+  const { flow } = frame.ir;
+  for (const [name, value] of Object.entries(engine.carriedVars ?? flow.vars ?? {})) {
+    vars[name] = toScopeValue(engine.carriedVars === undefined ? engine.render(value, frame) : (value as Json));
+  }
+  engine.root = { vars };
+  try {
+    await runGuarded(engine, frame, {
+      path: '',
+      id: flow.name,
+      body: (inner) => withFlowTimeout(engine, flow.timeout, inner, () => engine.walker.sequence(flow.do, inner)),
+      catches: flow.catch,
+      finally: flow.finally,
+    });
+  } catch (err) {
+    if (err instanceof FlowReturn) return err.output;
+    throw err;
+  }
+  return flow.output === undefined ? null : engine.render(flow.output, frame);
+}
+
+function withFlowTimeout(
+  engine: Engine,
+  timeout: string | undefined,
+  frame: Frame,
+  work: () => Promise<void>,
+): Promise<void> {
+  if (timeout === undefined) return work();
+  const left = Math.max(1, engine.startedMs + durationMs(timeout) - Date.now());
+  return engine.withDeadline(
+    left,
+    () => timeoutProblem(`the flow took longer than ${timeout}`, engine.where(frame.path, frame.ir.flow.name)),
+    work,
+  );
+}

@@ -1,0 +1,216 @@
+import { TEMPORAL_NAMES, stepKey } from '@opsloop/contracts';
+import type { AtomCall, CallStep, GateContext, Json, PinnedAtom, StepRecord } from '@opsloop/contracts';
+import { toScopeValue } from '@opsloop/rules';
+import {
+  ActivityCancellationType,
+  ActivityFailure,
+  scheduleActivity,
+  scheduleLocalActivity,
+} from '@temporalio/workflow';
+import { RetryState } from '@temporalio/common';
+import type { GateRequest } from '../activities.js';
+import type { Engine } from '../engine/engine.js';
+import { StepFailure, fail } from '../engine/errors.js';
+import { failureOf, isHaltRefusal } from '../engine/failures.js';
+import { undoPath } from '../engine/paths.pure.js';
+import { codeOf } from '../engine/problems.pure.js';
+import { callRetry, callTimeouts, temporalRetry } from '../engine/retry.pure.js';
+import type { FullRetry } from '../engine/retry.pure.js';
+import { withNames } from '../engine/scope.js';
+import type { UndoEntry } from '../engine/undo.js';
+import type { Frame, StepHandle, VerbResult } from '../engine/types.js';
+
+/** Epoch of every step of a run; an operator's retry is a new run, so it never rises here. */
+const EPOCH = 0;
+/** Answers of the gate come from memory or one HTTP call. */
+const GATE_TIMEOUT_MS = 10_000;
+
+/** `call`: one atom. */
+export async function callStep(engine: Engine, step: CallStep, frame: Frame, handle: StepHandle): Promise<VerbResult> {
+  const atom = atomOf(frame, step.call);
+  const input = engine.render(step.with ?? {}, frame);
+  const undo = registerUndo(engine, step, atom, input, frame, handle);
+  try {
+    return { output: await invoke(engine, { step, atom, input, frame, handle, path: handle.path }) };
+  } catch (err) {
+    // Nobody took the task: there is nothing to undo.
+    if (undo !== undefined && err instanceof StepFailure && codeOf(err.problem) === 'no-worker') undo.dropped = true;
+    throw err;
+  }
+}
+
+export function atomOf(frame: Frame, ref: string): PinnedAtom {
+  const atom = frame.ir.atoms[ref];
+  if (atom === undefined) throw fail('configuration', `the flow has no pinned atom "${ref}"`);
+  return atom;
+}
+
+export interface Invocation {
+  step: Pick<CallStep, 'id' | 'call' | 'timeout' | 'retry' | 'queue' | 'priority'>;
+  atom: PinnedAtom;
+  input: Json;
+  frame: Frame;
+  handle: StepHandle;
+  path: string;
+}
+
+/** Runs an atom as an activity, or as a local one, and waits through halts. */
+export async function invoke(engine: Engine, call: Invocation): Promise<Json> {
+  const { step, atom, frame, handle, path } = call;
+  handle.record.atom = `${atom.name}@${atom.version}`;
+  const retry = callRetry(step.retry, frame.ir.flow, atom);
+  const argument = argumentOf(engine, call);
+  try {
+    return (await engine.busy(() =>
+      atom.execution === 'local'
+        ? engine.throughHalts(handle.record, () => callLocally(engine, call, argument, retry), isHaltRefusal)
+        : callQueued(engine, call, argument, retry),
+    )) as Json;
+  } catch (err) {
+    const failure = failureOf(err, engine.where(path, step.id));
+    if (failure === undefined) throw err;
+    const attempt = attemptsOf(err, retry) ?? failure.problem.attempt;
+    throw attempt === undefined ? failure : new StepFailure({ ...failure.problem, attempt });
+  }
+}
+
+/** Temporal keeps no count of attempts in the failure; the retry state says when all were used. */
+function attemptsOf(err: unknown, retry: FullRetry): number | undefined {
+  if (!(err instanceof ActivityFailure)) return undefined;
+  return err.retryState === RetryState.MAXIMUM_ATTEMPTS_REACHED ? retry.attempts : undefined;
+}
+
+async function callLocally(engine: Engine, call: Invocation, argument: AtomCall, retry: FullRetry): Promise<unknown> {
+  const { step, atom, frame, handle } = call;
+  await engine.localBoundary();
+  const { startToCloseTimeout, scheduleToCloseTimeout } = callTimeouts(
+    step.timeout,
+    frame.ir.flow.defaults?.timeout,
+    atom.timeout,
+  );
+  return scheduleLocalActivity(atom.activity, [argument], {
+    retry: temporalRetry(retry),
+    startToCloseTimeout,
+    ...(scheduleToCloseTimeout === undefined ? {} : { scheduleToCloseTimeout }),
+    summary: summaryOf(handle.record),
+  });
+}
+
+async function callQueued(engine: Engine, call: Invocation, argument: AtomCall, retry: FullRetry): Promise<unknown> {
+  const { step, atom, frame, handle, path } = call;
+  const queue = queueOf(engine, call);
+  const schedule = (): Promise<unknown> =>
+    scheduleActivity(atom.activity, [argument], {
+      activityId: `${path}#${EPOCH}`,
+      taskQueue: queue,
+      summary: summaryOf(handle.record),
+      retry: temporalRetry(retry),
+      ...callTimeouts(step.timeout, frame.ir.flow.defaults?.timeout, atom.timeout),
+      // A change that is still going on must end before its lock is freed; a read may be left alone.
+      cancellationType:
+        atom.effect === 'read'
+          ? ActivityCancellationType.TRY_CANCEL
+          : ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+      ...(step.priority === undefined ? {} : { priority: { priorityKey: step.priority } }),
+    });
+  if (argument.gate === undefined) return schedule();
+  if (queue === TEMPORAL_NAMES.atomQueue) return engine.throughHalts(handle.record, schedule, isHaltRefusal);
+  // Workers of others know no halts: ask before they get the task.
+  const request: GateRequest = { run: argument.context.run, step: argument.context.step, gate: argument.gate };
+  await engine.throughHalts(
+    handle.record,
+    () =>
+      scheduleLocalActivity<unknown>(TEMPORAL_NAMES.gateActivity, [request], {
+        startToCloseTimeout: GATE_TIMEOUT_MS,
+        retry: { initialInterval: 500, backoffCoefficient: 2, maximumInterval: 5_000 },
+      }),
+    isHaltRefusal,
+  );
+  return schedule();
+}
+
+function queueOf(engine: Engine, { step, atom, input, frame }: Invocation): string {
+  const template = step.queue ?? atom.queue;
+  if (template === undefined) return TEMPORAL_NAMES.atomQueue;
+  if (!template.includes('${')) return template;
+  const names = step.queue === undefined ? { input: toScopeValue(input) } : {};
+  const queue = engine.render(template, frame, names);
+  if (typeof queue !== 'string' || queue === '') throw fail('expression', `the queue "${template}" gives no text`);
+  return queue;
+}
+
+function summaryOf(record: StepRecord): string {
+  // Temporal cuts nothing: above 400 bytes it refuses. 100 characters are at most 400 bytes.
+  return (record.title ?? record.path).slice(0, 100);
+}
+
+function argumentOf(engine: Engine, call: Invocation): AtomCall {
+  const { atom, input, frame, path } = call;
+  const { context } = engine.facts;
+  const step = engine.fullPath(path);
+  const gate = atom.effect === 'read' ? undefined : gateOf(engine, call);
+  return {
+    input,
+    context: {
+      run: context.run,
+      step,
+      key: stepKey(context.run, step, EPOCH),
+      ...(frame.fence === undefined ? {} : { fence: frame.fence }),
+      tenant: context.tenant,
+      dryRun: context.dryRun ?? false,
+    },
+    ...(atom.manifest === undefined ? {} : { atom: atom.manifest }),
+    ...(gate === undefined ? {} : { gate }),
+    correlationId: context.correlationId,
+    hops: context.hops,
+  };
+}
+
+function gateOf(engine: Engine, { atom, input, frame }: Invocation): GateContext {
+  const { context } = engine.facts;
+  return {
+    flow: context.flow,
+    ...(context.rule === undefined ? {} : { rule: context.rule }),
+    tier: context.tier,
+    atom: atom.name,
+    effect: atom.effect,
+    targets: targetsOf(engine, atom, input, frame),
+    phase: frame.phase,
+  };
+}
+
+/** What this call changes: the manifest's targets over its input, else what the whole run changes. */
+function targetsOf(engine: Engine, atom: PinnedAtom, input: Json, frame: Frame): string[] {
+  if (atom.targets === undefined) return frame.targets;
+  const value = engine.render(atom.targets, frame, { input: toScopeValue(input) });
+  const list = Array.isArray(value) ? value.flat() : [value];
+  return list.filter((path): path is string => typeof path === 'string' && path !== '');
+}
+
+/** Registers the compensation before the action runs; the step's own wins over the manifest's, `null` switches it off. */
+function registerUndo(
+  engine: Engine,
+  step: CallStep,
+  atom: PinnedAtom,
+  input: Json,
+  frame: Frame,
+  handle: StepHandle,
+): UndoEntry | undefined {
+  if (frame.phase !== 'forward') return undefined;
+  const own = step.compensate;
+  const spec = own === undefined ? atom.compensate : own;
+  if (spec === null || spec === undefined) return undefined;
+  const entry: UndoEntry = {
+    path: undoPath(handle.path),
+    title: `Undo ${step.title ?? step.id}`,
+    call: spec.call,
+    input: () => {
+      const result = frame.steps[step.id]?.output ?? null;
+      const names = own === undefined ? { input: toScopeValue(input), result } : { result };
+      return engine.render(spec.with ?? {}, { ...frame, names: withNames(frame.names, names) });
+    },
+    dropped: false,
+  };
+  frame.undo.push(entry);
+  return entry;
+}
