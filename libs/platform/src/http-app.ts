@@ -62,7 +62,9 @@ export async function createHttpApp(rootModule: unknown, options: HttpAppOptions
   });
   app.useLogger(new NestLogger(options.logger ?? app.get(Logger)));
   app.useGlobalPipes(
-    new StandardSchemaValidationPipe({ exceptionFactory: (issues) => validationError('The input', fieldErrorsOf(issues)) }),
+    new StandardSchemaValidationPipe({
+      exceptionFactory: (issues) => validationError('The input', fieldErrorsOf(issues)),
+    }),
   );
   mountOpenApi(app, options.title, app.get<PlatformConfig>(PLATFORM_CONFIG));
   routes.answerWrongMethods();

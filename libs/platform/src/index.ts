@@ -1,3 +1,4 @@
+export * from './cluster.config.js';
 export * from './platform.config.js';
 export * from './platform.module.js';
 export { Logger, type LogFields } from './logger.service.js';

@@ -87,7 +87,13 @@ function unavailable(url: URL, error: unknown): never {
   throw new OpsError('unavailable', `${url.origin}${url.pathname} did not answer: ${reason}`, { cause: error });
 }
 
-function exchange(secure: boolean, url: URL, options: RequestOptions, text: string, timeoutMs: number): Promise<Answer> {
+function exchange(
+  secure: boolean,
+  url: URL,
+  options: RequestOptions,
+  text: string,
+  timeoutMs: number,
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const req = (secure ? httpsRequest : httpRequest)(url, options);
     const timer = setTimeout(() => req.destroy(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);

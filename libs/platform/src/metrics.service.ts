@@ -30,6 +30,8 @@ export class Metrics {
     buckets: readonly number[] = LATENCY_BUCKETS,
   ): Histogram<L> {
     const known = this.registry.getSingleMetric(name) as Histogram<L> | undefined;
-    return known ?? new Histogram({ name, help, labelNames: labels, buckets: [...buckets], registers: [this.registry] });
+    return (
+      known ?? new Histogram({ name, help, labelNames: labels, buckets: [...buckets], registers: [this.registry] })
+    );
   }
 }

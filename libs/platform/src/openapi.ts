@@ -55,7 +55,10 @@ export function mountOpenApi(app: NestFastifyApplication, title: string, config:
 
 function finish(document: OpenAPIObject): OpenAPIObject {
   const { $schema: _dialect, ...problemSchema } = z.toJSONSchema(Problem) as SchemaObject;
-  document.components = { ...document.components, schemas: { ...document.components?.schemas, Problem: problemSchema } };
+  document.components = {
+    ...document.components,
+    schemas: { ...document.components?.schemas, Problem: problemSchema },
+  };
   const failure = {
     description: 'Problem',
     content: { 'application/problem+json': { schema: { $ref: '#/components/schemas/Problem' } } },

@@ -38,14 +38,19 @@ interface ErrorLike {
  */
 export function toOpsError(error: unknown): { error: OpsError; known: boolean } {
   if (error instanceof OpsError) return { error, known: true };
-  if (error instanceof ZodError) return { error: validationError('The input', fieldErrorsOf(error.issues)), known: true };
+  if (error instanceof ZodError)
+    return { error: validationError('The input', fieldErrorsOf(error.issues)), known: true };
   const like: ErrorLike = typeof error === 'object' && error !== null ? (error as ErrorLike) : {};
   const byCode = typeof like.code === 'string' ? CODE_OF_ERROR[like.code] : undefined;
   if (byCode) return { error: new OpsError(byCode, detailOf(byCode, like)), known: true };
   const status = statusOf(error, like);
-  const byStatus = status === undefined ? undefined : (CODE_OF_STATUS[status] ?? (status < 500 ? 'validation' : undefined));
+  const byStatus =
+    status === undefined ? undefined : (CODE_OF_STATUS[status] ?? (status < 500 ? 'validation' : undefined));
   if (byStatus) return { error: new OpsError(byStatus, detailOf(byStatus, like)), known: true };
-  return { error: new OpsError('internal', 'Something failed on our side; the log has it under this request id'), known: false };
+  return {
+    error: new OpsError('internal', 'Something failed on our side; the log has it under this request id'),
+    known: false,
+  };
 }
 
 function statusOf(error: unknown, like: ErrorLike): number | undefined {

@@ -85,7 +85,8 @@ export class Database {
       tx.close();
       const end = await client.query('COMMIT');
       // COMMIT of a failed transaction answers ROLLBACK without an error: `fn` swallowed one.
-      if (end.command === 'ROLLBACK') throw new OpsError('internal', 'A statement failed and the failure was swallowed');
+      if (end.command === 'ROLLBACK')
+        throw new OpsError('internal', 'A statement failed and the failure was swallowed');
       this.afterCommit(tx);
       return result;
     } catch (error) {

@@ -154,7 +154,12 @@ export class DocumentStore {
   }
 
   /** One document per name (live, else newest), by name. */
-  async list(kind: string, page: PageQuery, filter: ListFilter = {}, from: Reader = this.db): Promise<Page<StoredDocument>> {
+  async list(
+    kind: string,
+    page: PageQuery,
+    filter: ListFilter = {},
+    from: Reader = this.db,
+  ): Promise<Page<StoredDocument>> {
     const after = page.cursor === undefined ? '' : cursorName(page.cursor);
     const rows = await from.query<Row>({
       text: `SELECT ${COLUMNS} FROM (
@@ -217,7 +222,13 @@ export class DocumentStore {
   }
 
   /** Publishes (without moving the live pointer) or deprecates a version. */
-  async setStatus(tx: Tx, kind: string, name: string, version: string, status: DocumentStatus): Promise<StoredDocument> {
+  async setStatus(
+    tx: Tx,
+    kind: string,
+    name: string,
+    version: string,
+    status: DocumentStatus,
+  ): Promise<StoredDocument> {
     await this.lockName(tx, kind, name);
     const [row] = await tx.query<Row>(
       `UPDATE ${this.table} SET status = $5 WHERE tenant = $1 AND kind = $2 AND name = $3 AND version = $4
@@ -322,16 +333,7 @@ export class DocumentStore {
     const [row] = await tx.query<Row>(
       `UPDATE ${this.table} SET digest = $5, body = $6, live = $7, status = $8, deleted_at = NULL, deleted_by = NULL
        WHERE tenant = $1 AND kind = $2 AND name = $3 AND seq = $4 RETURNING ${COLUMNS}`,
-      [
-        tx.tenant,
-        d.kind,
-        d.name,
-        old.seq,
-        digest,
-        JSON.stringify(d.body),
-        d.live,
-        d.live ? 'published' : old.status,
-      ],
+      [tx.tenant, d.kind, d.name, old.seq, digest, JSON.stringify(d.body), d.live, d.live ? 'published' : old.status],
     );
     return row!;
   }
@@ -364,7 +366,12 @@ function cursorName(cursor: string): string {
 }
 
 function resultOf(change: PutResult['change'], row: Row): PutResult {
-  return { change, digest: row.digest, seq: Number(row.seq), ...(row.version === null ? {} : { version: row.version }) };
+  return {
+    change,
+    digest: row.digest,
+    seq: Number(row.seq),
+    ...(row.version === null ? {} : { version: row.version }),
+  };
 }
 
 function versionConflict(d: { kind: string; name: string; version?: string }): OpsError {
@@ -376,7 +383,10 @@ function versionConflict(d: { kind: string; name: string; version?: string }): O
 }
 
 function notFound(kind: string, name: string, version?: string): OpsError {
-  return new OpsError('not-found', `There is no ${kind} ${name}${version === undefined ? '' : ` in version ${version}`}`);
+  return new OpsError(
+    'not-found',
+    `There is no ${kind} ${name}${version === undefined ? '' : ` in version ${version}`}`,
+  );
 }
 
 function documentOf(row: Row): StoredDocument {

@@ -1,1 +1,6 @@
-export {};
+export * from './database.js';
+export * from './eventually.js';
+export * from './http-target.js';
+export { freePort } from './ports.js';
+export { testTemporal, type TestTemporal } from './servers.js';
+export { findTemporalBinary, TEMPORAL_BIN_VERSION, temporalCacheDir } from './temporal-binary.js';
