@@ -1,1 +1,3 @@
-export {};
+export { DecisionModule } from './decision.module.js';
+export { type DecisionConfig, decisionConfigFromEnv } from './config.js';
+export { decisionMigrations } from './migrations/index.js';

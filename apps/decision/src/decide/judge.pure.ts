@@ -1,0 +1,379 @@
+/**
+ * The stages of a rule, in their order, on one event. Every stage that says no leaves its verdict and reason; a rule
+ * that gets through opens episodes and decides.
+ */
+import type { EventMessage, RuleDocument, Tier } from '@opsloop/contracts';
+import { durationMs, sha256Hex } from '@opsloop/contracts';
+import { messageId } from '@opsloop/contracts/ids';
+import { renderTemplate } from '@opsloop/rules';
+import { step } from '../episodes/machine.pure.js';
+import type { Because, EpisodeRow, LiveRule, RuleTrace, RuleVerdict } from '../store/model.js';
+import type { Aim } from './aim.pure.js';
+import { budgetKeys, errorText } from './aim.pure.js';
+import { onMismatch, stateMatchesOn } from './match.pure.js';
+import { ruleScope, whyFalse } from './scope.pure.js';
+import { branchOf, buildDecision, commitDecision, haltOver, mostCritical, planOf, tierOf } from './start.pure.js';
+import type { World } from './world.pure.js';
+
+/** An event this deep was caused by 16 runs in a row: it is recorded and starts nothing. */
+export const HOPS_MAX = 16;
+/** Members of one group, unless the rule says otherwise. */
+const GROUP_MAX = 1_000;
+
+type Answer = Omit<RuleTrace, 'version'>;
+
+/** Judges one candidate rule on one event. Never throws for a fault of the rule: that is the verdict `error`. */
+export function judge(world: World, aim: Aim, late: boolean): RuleTrace {
+  return guarded(aim.rule.version, () => {
+    const early = matching(world, aim, late);
+    if (early !== undefined) return early;
+    // A replay in shadow is decided on the world of today, but must leave no mark in windows.
+    if (isShadowReplay(aim.event))
+      return act(world, { ...aim, rule: { ...aim.rule, mode: 'shadow' } }, aim.targets, 'replay');
+    return windows(world, aim) ?? act(world, aim, aim.targets, 'event');
+  });
+}
+
+/** Replays show what would happen, unless somebody asked for the real thing. */
+export function isShadowReplay(event: EventMessage): boolean {
+  return event.replayOf !== undefined && event.replayMode !== 'active';
+}
+
+function guarded(version: string, decide: () => Answer): RuleTrace {
+  try {
+    return { version, ...decide() };
+  } catch (error) {
+    return { version, ...no('error', 'evaluate', { text: errorText(error) }) };
+  }
+}
+
+function no(verdict: RuleVerdict, stage: string, because?: Because): Answer {
+  return { verdict, stage, ...(because === undefined ? {} : { because }) };
+}
+
+// ---------------------------------------------------------------- on, when
+function matching(world: World, { event, rule }: Aim, late: boolean): Answer | undefined {
+  const mismatch = onMismatch(rule, event);
+  // A late report says nothing about now, so it neither starts nor clears anything.
+  if (late && rule.doc.stale !== true)
+    return no('stale', 'on', { text: 'a newer observation of the same keys is known' });
+  if (mismatch !== undefined) {
+    clearFor(world, rule, event);
+    return no('no-match', 'on', mismatch);
+  }
+  if (event.hops >= HOPS_MAX)
+    return no('hop-limit', 'on', {
+      text: `event.hops < ${HOPS_MAX}`,
+      path: 'event.hops',
+      expected: HOPS_MAX,
+      actual: event.hops,
+    });
+  if (rule.doc.when === undefined) return undefined;
+  const resource = event.subject === undefined ? undefined : world.resource(event.subject);
+  const because = whyFalse(rule.doc.when, ruleScope(world.configs, event, resource));
+  if (because === undefined) return undefined;
+  clearFor(world, rule, event);
+  return no('false', 'when', because);
+}
+
+function clearFor(world: World, rule: LiveRule, event: EventMessage): void {
+  if (event.subject !== undefined && !isShadowReplay(event)) world.endWait(rule.name, 'for', event.subject);
+}
+
+// ---------------------------------------------------------------- rollout, for, atLeast
+function windows(world: World, aim: Aim): Answer | undefined {
+  const { rule, event } = aim;
+  return rollout(world, rule, event) ?? waitFor(world, rule, event) ?? atLeast(world, rule, event);
+}
+
+function rollout(world: World, rule: LiveRule, event: EventMessage): Answer | undefined {
+  if (rule.rollout === undefined || rule.rollout.percent >= 100) return undefined;
+  const resource = event.subject === undefined ? undefined : world.resource(event.subject);
+  const by =
+    rule.rollout.by === undefined
+      ? (event.subject ?? event.eventId)
+      : renderTemplate(rule.rollout.by, ruleScope(world.configs, event, resource));
+  // The same key is always on the same side, so a resource does not flip in and out between events.
+  const bucket = Number.parseInt(sha256Hex(`${rule.name}\n${JSON.stringify(by)}`).slice(0, 8), 16) % 100;
+  if (bucket < rule.rollout.percent) return undefined;
+  return no('rollout', 'rollout', {
+    text: `bucket ${bucket} < ${rule.rollout.percent}`,
+    expected: rule.rollout.percent,
+    actual: bucket,
+  });
+}
+
+function waitFor(world: World, rule: LiveRule, event: EventMessage): Answer | undefined {
+  const span = rule.doc.for;
+  if (span === undefined) return undefined;
+  const key = event.subject ?? '';
+  const known = world.wait(rule.name, 'for', key);
+  if (known === undefined) {
+    const dueAt = new Date(world.now + durationMs(span)).toISOString();
+    world.putWait({
+      rule: rule.name,
+      kind: 'for',
+      key,
+      doc: { ruleVersion: rule.version, events: [event] },
+      dueAt,
+      expiresAt: dueAt,
+    });
+  }
+  return no('waiting', 'for', { text: `it has to last for ${span}` });
+}
+
+function atLeast(world: World, rule: LiveRule, event: EventMessage): Answer | undefined {
+  const spec = rule.doc.atLeast;
+  if (spec === undefined) return undefined;
+  const key = event.subject ?? '';
+  const since = world.now - durationMs(spec.within);
+  const times = (world.wait(rule.name, 'atLeast', key)?.doc.times ?? []).filter((time) => Date.parse(time) > since);
+  times.push(world.nowIso);
+  if (times.length >= spec.count) {
+    world.endWait(rule.name, 'atLeast', key);
+    return undefined;
+  }
+  const expiresAt = new Date(world.now + durationMs(spec.within)).toISOString();
+  world.putWait({
+    rule: rule.name,
+    kind: 'atLeast',
+    key,
+    doc: { ruleVersion: rule.version, events: [], times },
+    expiresAt,
+  });
+  return no('waiting', 'atLeast', {
+    text: `${times.length} of ${spec.count} within ${spec.within}`,
+    expected: spec.count,
+    actual: times.length,
+  });
+}
+
+/** A `for` window is over: does what opened it still hold today? */
+export function judgeAfterFor(world: World, aim: Aim): RuleTrace {
+  return guarded(aim.rule.version, () => {
+    const { rule, event } = aim;
+    const resource = event.subject === undefined ? undefined : world.resource(event.subject);
+    if (event.state !== undefined && resource !== undefined && !stateMatchesOn(rule, resource.path, resource.state)) {
+      return no('no-match', 'for', { text: 'it has cleared' });
+    }
+    const because =
+      rule.doc.when === undefined ? undefined : whyFalse(rule.doc.when, ruleScope(world.configs, event, resource));
+    if (because !== undefined) return no('false', 'for', because);
+    return act(world, aim, aim.targets, 'for');
+  });
+}
+
+/** A group is complete: its members are decided together, the first event stands for all. */
+export function judgeGroup(world: World, aim: Aim, targets: string[], cause: string): RuleTrace {
+  return guarded(aim.rule.version, () => act(world, aim, targets, 'group', cause));
+}
+
+// ---------------------------------------------------------------- open episode?, dedupe, group
+function act(
+  world: World,
+  aim: Aim,
+  targets: readonly string[],
+  from: 'event' | 'for' | 'group' | 'replay',
+  cause = aim.event.eventId,
+): Answer {
+  const { rule, event } = aim;
+  if (aim.error !== undefined) return no('error', aim.error.stage, { text: aim.error.text });
+  if (targets.length === 0) return no('no-match', 'targets', { text: 'there is no target' });
+  const free = openStage(world, rule, targets);
+  if (free.targets.length === 0) return free.answer!;
+  if (from === 'event' || from === 'for') {
+    const held = dedupe(world, aim) ?? group(world, aim, free.targets);
+    if (held !== undefined) return held;
+  }
+  return decideFor(world, rule, event, free.targets, cause);
+}
+
+/** Drops the targets for which nothing may open; the first reason stands for all when none is left. */
+export function openStage(
+  world: World,
+  rule: LiveRule,
+  targets: readonly string[],
+): { targets: string[]; answer?: Answer } {
+  const left: string[] = [];
+  let answer: Answer | undefined;
+  for (const path of targets) {
+    const reason = notOpen(world, rule, path);
+    if (reason === undefined) left.push(path);
+    else answer ??= reason;
+  }
+  return { targets: left, ...(answer === undefined ? {} : { answer }) };
+}
+
+function notOpen(world: World, rule: LiveRule, path: string): Answer | undefined {
+  const open = world.openEpisode(rule.name, path);
+  if (open !== undefined)
+    return no('episode-open', 'episode', { text: `episode ${open.episode.id} of ${path} is ${open.episode.state}` });
+  const hold = world.holdOn(path);
+  if (hold !== undefined)
+    return no('own-effect', 'episode', { text: `run ${hold.runId} holds ${hold.path} exclusively` });
+  if (world.goalOfRule(rule, path) === 'true')
+    return no('goal-met', 'goal', { text: `the goal of ${path} is already met` });
+  const blocked = world.blocked(rule.name, path);
+  if (blocked === undefined) return undefined;
+  const until = new Date(blocked.episode.blockedUntil!).toISOString();
+  return no('cooldown', 'episode', {
+    text: `episode ${blocked.episode.id} of ${path} is exhausted; nothing opens before ${until}`,
+  });
+}
+
+function dedupe(world: World, { rule, event, dedupeKey }: Aim): Answer | undefined {
+  const spec = rule.doc.dedupe;
+  if (spec === undefined || dedupeKey === undefined) return undefined;
+  const known = world.wait(rule.name, 'dedupe', dedupeKey);
+  if (known !== undefined)
+    return no('deduped', 'dedupe', { text: `one within ${spec.within} by ${dedupeKey}, until ${known.expiresAt}` });
+  const expiresAt = new Date(world.now + durationMs(spec.within)).toISOString();
+  world.putWait({
+    rule: rule.name,
+    kind: 'dedupe',
+    key: dedupeKey,
+    doc: { ruleVersion: rule.version, events: [event] },
+    expiresAt,
+  });
+  return undefined;
+}
+
+function group(world: World, { rule, event, groupKey }: Aim, targets: string[]): Answer | undefined {
+  const spec = rule.doc.group;
+  if (spec === undefined || groupKey === undefined) return undefined;
+  const known = world.wait(rule.name, 'group', groupKey);
+  const all = [...new Set([...(known?.doc.targets ?? []), ...targets])];
+  const full = all.length >= (spec.max ?? GROUP_MAX);
+  const dueAt = full ? world.nowIso : (known?.dueAt ?? new Date(world.now + durationMs(spec.within)).toISOString());
+  const doc = { ruleVersion: rule.version, events: [...(known?.doc.events ?? []), event], targets: all };
+  world.putWait({ rule: rule.name, kind: 'group', key: groupKey, doc, dueAt, expiresAt: dueAt });
+  return no('grouped', 'group', { text: `${all.length} in group ${groupKey}, decided at ${dueAt}` });
+}
+
+/** Id of a group: the same on every redelivery of its first event. */
+export function groupId(tenant: string, rule: string, key: string, first: EventMessage): string {
+  return messageId('group', tenant, rule, key, first.eventId);
+}
+
+// ---------------------------------------------------------------- tier, batch, branch, budget
+interface Member {
+  path: string;
+  tier: Tier;
+  branch: string;
+}
+
+/** From targets that may open to decisions: one per branch. */
+export function decideFor(
+  world: World,
+  rule: LiveRule,
+  event: EventMessage,
+  targets: readonly string[],
+  cause: string,
+): Answer {
+  const members: Member[] = [];
+  for (const path of targets) {
+    const resource = world.resource(path);
+    const tier = tierOf(world, rule.doc, event, resource);
+    const branch = branchOf(world, rule.doc, event, resource, tier);
+    if (branch !== undefined) members.push({ path, tier, branch });
+  }
+  if (members.length === 0) return no('no-branch', 'branch', { text: 'no branch fits any target' });
+  if (rule.mode === 'shadow') {
+    const what = members.map((m) => `${rungRef(rule.doc, m.branch)} on ${m.path}`).join(', ');
+    return no('shadow', 'mode', { text: `would start ${what}` });
+  }
+  const tier = mostCritical(members.map((m) => m.tier));
+  return decideBranches(world, rule, event, members, tier, cause);
+}
+
+function rungRef(doc: RuleDocument, branch: string): string {
+  const rung = doc.branches.find((b) => b.id === branch)!.ladder[0]!;
+  return (rung.run ?? rung.call)!;
+}
+
+interface Opened {
+  rows: EpisodeRow[];
+  over: EpisodeRow[];
+  group: string;
+}
+
+function decideBranches(
+  world: World,
+  rule: LiveRule,
+  event: EventMessage,
+  members: Member[],
+  tier: Tier,
+  cause: string,
+): Answer {
+  const decisions = [];
+  const pending: { opened: Opened; decision: ReturnType<typeof buildDecision> }[] = [];
+  let over = 0;
+  for (const branch of new Set(members.map((m) => m.branch))) {
+    const paths = members.filter((m) => m.branch === branch).map((m) => m.path);
+    const opened = open(world, rule.doc, event, branch, paths, tier, cause);
+    over += opened.over.length;
+    for (const row of opened.over) {
+      world.putEpisode(row);
+      world.effects(row, [{ kind: 'changed', state: 'exhausted', reason: 'budget' }]);
+    }
+    if (opened.rows.length === 0) continue;
+    // Built before anything is kept: a slot that fails must leave no episode behind that waits for a start.
+    pending.push({
+      opened,
+      decision: buildDecision(world, { doc: rule.doc, branch, rung: 0, cause, event, tier, rows: opened.rows }),
+    });
+  }
+  for (const { opened, decision } of pending) {
+    commitDecision(world, decision, opened.rows, opened.group);
+    for (const row of opened.rows) world.effects(row, [{ kind: 'changed', state: 'pending' }]);
+    decisions.push(decision);
+  }
+  if (decisions.length === 0)
+    return no('budget', 'budget', { text: `${over} of ${members.length} targets are over budget` });
+  const halt = decisions.map((d) => haltOver(world, d)).find((h) => h !== undefined);
+  const decisionIds = decisions.map((d) => d.id);
+  if (halt === undefined) return { verdict: 'decided', stage: 'decide', decisionIds };
+  const verdict = halt.until !== undefined && (halt.scope.paths?.length ?? 0) > 0 ? 'maintenance' : 'halted';
+  return {
+    verdict,
+    stage: 'halts',
+    because: { text: `${verdict === 'halted' ? 'halt' : 'maintenance'} ${halt.id} by ${halt.by}: ${halt.reason}` },
+    decisionIds,
+  };
+}
+
+/** Runs the machine's first step for every target of a branch. Nothing is kept yet, charges apart. */
+function open(
+  world: World,
+  doc: RuleDocument,
+  event: EventMessage,
+  branch: string,
+  paths: string[],
+  tier: Tier,
+  cause: string,
+): Opened {
+  const rows: EpisodeRow[] = [];
+  const over: EpisodeRow[] = [];
+  const limits = (doc.budget ?? []).map((b) => b.runs);
+  const group = `${cause}\u0000${branch}`;
+  for (const path of paths) {
+    const resource = world.resource(path);
+    const keys = budgetKeys(doc, event, resource, world.configs);
+    const budget = world.budgetLeft(keys, limits, group);
+    const id = messageId('episode', world.tenant, doc.name, doc.version, cause, path);
+    const opening = { id, rule: doc.name, ruleVersion: doc.version, resource: path, branch, plan: planOf(doc, branch) };
+    // The door has already asked about the goal; here only "not known to be met" is left.
+    const { episode } = step(
+      undefined,
+      { kind: 'open', opening, goal: doc.goal === undefined ? 'none' : 'false', budget },
+      world.now,
+    );
+    const row: EpisodeRow = { episode: episode!, origin: cause, event, tier };
+    if (!budget) over.push(row);
+    else {
+      rows.push(row);
+      world.charge(keys, group);
+    }
+  }
+  return { rows, over, group };
+}

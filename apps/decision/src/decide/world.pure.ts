@@ -1,0 +1,360 @@
+/**
+ * The part of the world that one batch needs, loaded under its locks; deciding reads and changes it in memory, and what
+ * changed is written in one go. No I/O and no clock in here.
+ */
+import { decisionId, messageId } from '@opsloop/contracts/ids';
+import type { EpisodesMessage, EventMessage, JsonObject, RuleDocument, StartsMessage, Tier } from '@opsloop/contracts';
+import { isUnder, pathsOverlap } from '@opsloop/contracts';
+import type { Episode, EpisodeEffect, EpisodeInput, GoalTruth } from '../episodes/machine.pure.js';
+import { isLive, step } from '../episodes/machine.pure.js';
+import { isTransition, mergeState, unknownResource } from '../resources/merge.pure.js';
+import type {
+  BudgetKey,
+  Configs,
+  DecisionRow,
+  EpisodeRow,
+  Halt,
+  Hold,
+  LiveRule,
+  Resource,
+  RuleTrace,
+  Ruleset,
+  TraceRow,
+  WaitKind,
+  WaitRow,
+} from '../store/model.js';
+import { goalTruth } from './scope.pure.js';
+
+export { decisionId, messageId };
+
+export interface Loaded {
+  resources: Resource[];
+  episodes: EpisodeRow[];
+  blocked: EpisodeRow[];
+  waits: WaitRow[];
+  budgets: (BudgetKey & { used: number })[];
+  holds: Hold[];
+  halts: Halt[];
+}
+
+export interface Outgoing {
+  topic: 'starts' | 'episodes';
+  id: string;
+  key: string;
+  body: StartsMessage | EpisodesMessage;
+}
+
+/** A start that the machine asked for and that is not built yet. */
+export interface AskedStart {
+  row: EpisodeRow;
+  rung: number;
+  n: number;
+}
+
+export interface Charge extends BudgetKey {
+  /** Targets that start together share one charge of a key. */
+  group: string;
+  decisionId?: string;
+}
+
+const two = (a: string, b: string): string => `${a}\u0000${b}`;
+const three = (a: string, b: string, c: string): string => `${a}\u0000${b}\u0000${c}`;
+
+export class World {
+  readonly traces: TraceRow[] = [];
+  readonly traceUpdates: { eventId: string; verdicts: Record<string, RuleTrace> }[] = [];
+  readonly decisions: DecisionRow[] = [];
+  readonly outgoing: Outgoing[] = [];
+  readonly stateChanges: { path: string; at: string; changes: JsonObject; cause?: string }[] = [];
+  readonly charges: Charge[] = [];
+  readonly asked: AskedStart[] = [];
+  readonly halts: readonly Halt[];
+  private readonly resources = new Map<string, Resource>();
+  private readonly dirtyResources = new Set<string>();
+  private readonly live = new Map<string, EpisodeRow>();
+  private readonly blockedRows = new Map<string, EpisodeRow>();
+  private readonly dirtyEpisodes = new Map<string, EpisodeRow>();
+  private readonly waits = new Map<string, WaitRow>();
+  private readonly dirtyWaits = new Map<string, WaitRow>();
+  private readonly endedWaits = new Map<string, { rule: string; kind: WaitKind; key: string }>();
+  private readonly budgets = new Map<string, number>();
+  private readonly holds: Hold[];
+
+  constructor(
+    readonly tenant: string,
+    readonly now: number,
+    readonly configs: Configs,
+    readonly ruleset: Ruleset,
+    /** Every rule version that a loaded episode or window names. */
+    private readonly versions: ReadonlyMap<string, RuleDocument>,
+    loaded: Loaded,
+  ) {
+    for (const resource of loaded.resources) this.resources.set(resource.path, resource);
+    for (const row of loaded.episodes) this.live.set(two(row.episode.rule, row.episode.resource), row);
+    for (const row of loaded.blocked) this.blockedRows.set(two(row.episode.rule, row.episode.resource), row);
+    for (const wait of loaded.waits) this.waits.set(three(wait.rule, wait.kind, wait.key), wait);
+    for (const budget of loaded.budgets)
+      this.budgets.set(three(budget.rule, String(budget.slot), budget.key), budget.used);
+    this.holds = loaded.holds;
+    this.halts = loaded.halts.filter((halt) => halt.until === undefined || Date.parse(halt.until) > now);
+  }
+
+  get nowIso(): string {
+    return new Date(this.now).toISOString();
+  }
+
+  // ---------------------------------------------------------------- rules
+  /** The document of exactly this version; the live one when it is the same. */
+  ruleDoc(name: string, version: string): RuleDocument | undefined {
+    const live = this.ruleset.rules.find((rule) => rule.name === name && rule.version === version);
+    return live?.doc ?? this.versions.get(`${name}@${version}`);
+  }
+
+  liveRule(name: string): LiveRule | undefined {
+    return this.ruleset.rules.find((rule) => rule.name === name);
+  }
+
+  // ---------------------------------------------------------------- resources
+  resource(path: string): Resource {
+    return this.resources.get(path) ?? unknownResource(path);
+  }
+
+  setResource(resource: Resource): void {
+    this.resources.set(resource.path, resource);
+    this.dirtyResources.add(resource.path);
+  }
+
+  /**
+   * Merges a report and tells every episode of the resource what it means for its goal. Returns whether a newer
+   * observation of one of the keys was known.
+   */
+  observe(
+    path: string,
+    report: JsonObject,
+    at: string,
+    cause: string | undefined,
+  ): { late: boolean; changes: JsonObject } {
+    const { resource, changes, late } = mergeState(this.resource(path), report, at);
+    this.setResource(resource);
+    if (isTransition(changes)) this.stateChanges.push({ path, at, changes, ...(cause === undefined ? {} : { cause }) });
+    this.checkGoals(path);
+    return { late, changes };
+  }
+
+  /** Level-triggered: what counts is the state now, not the change that led to it. */
+  checkGoals(path: string): void {
+    const resource = this.resource(path);
+    for (const row of this.episodesOf(path)) {
+      this.apply(row, { kind: 'state', goal: this.goalOf(row.episode), ...this.goalAt(resource) });
+    }
+    for (const row of [...this.blockedRows.values()].filter((r) => r.episode.resource === path)) {
+      if (this.goalOf(row.episode) === 'true') this.unblock(row);
+    }
+  }
+
+  private goalAt(resource: Resource): { goalAt?: number } {
+    // A source whose clock runs ahead must not make a goal stable earlier than we saw it.
+    return resource.observedAt === undefined ? {} : { goalAt: Math.min(Date.parse(resource.observedAt), this.now) };
+  }
+
+  goalOf(episode: Episode): GoalTruth {
+    const doc = this.ruleDoc(episode.rule, episode.ruleVersion);
+    return doc === undefined ? 'unknown' : goalTruth(doc, this.resource(episode.resource), this.configs, this.now);
+  }
+
+  goalOfRule(rule: LiveRule, path: string): GoalTruth {
+    return goalTruth(rule.doc, this.resource(path), this.configs, this.now);
+  }
+
+  goalInput(episode: Episode): { goal: GoalTruth; goalAt?: number } {
+    return { goal: this.goalOf(episode), ...this.goalAt(this.resource(episode.resource)) };
+  }
+
+  /** Looks that are older than the end of a run on the resource prove nothing any more. */
+  noteRunEnd(path: string, at: string): void {
+    this.resources.set(path, { ...this.resource(path), lastRunEnd: at });
+  }
+
+  // ---------------------------------------------------------------- episodes
+  episodesOf(path: string): EpisodeRow[] {
+    return [...this.live.values()].filter((row) => row.episode.resource === path && isLive(row.episode));
+  }
+
+  allLive(): EpisodeRow[] {
+    return [...this.live.values()].filter((row) => isLive(row.episode));
+  }
+
+  openEpisode(rule: string, path: string): EpisodeRow | undefined {
+    const row = this.live.get(two(rule, path));
+    return row !== undefined && isLive(row.episode) ? row : undefined;
+  }
+
+  blocked(rule: string, path: string): EpisodeRow | undefined {
+    const row = this.blockedRows.get(two(rule, path));
+    return row?.episode.blockedUntil !== undefined && row.episode.blockedUntil > this.now ? row : undefined;
+  }
+
+  private unblock(row: EpisodeRow): void {
+    const { episode } = step(row.episode, { kind: 'reset', reason: 'goal seen true' }, this.now);
+    this.blockedRows.delete(two(row.episode.rule, row.episode.resource));
+    this.dirtyEpisodes.set(row.episode.id, { ...row, episode: episode! });
+  }
+
+  putEpisode(row: EpisodeRow): void {
+    const key = two(row.episode.rule, row.episode.resource);
+    this.dirtyEpisodes.set(row.episode.id, row);
+    if (isLive(row.episode)) this.live.set(key, row);
+    else if (this.live.get(key)?.episode.id === row.episode.id) this.live.delete(key);
+    if (row.episode.blockedUntil !== undefined) this.blockedRows.set(key, row);
+  }
+
+  /** One step of the machine with its effects put where they belong. */
+  apply(row: EpisodeRow, input: EpisodeInput): EpisodeRow {
+    const result = step(row.episode, input, this.now);
+    if (result.episode === row.episode || result.episode === undefined) return row;
+    const next = { ...row, episode: result.episode };
+    this.putEpisode(next);
+    this.effects(next, result.effects);
+    return next;
+  }
+
+  effects(row: EpisodeRow, effects: readonly EpisodeEffect[]): void {
+    for (const effect of effects) {
+      if (effect.kind === 'changed') this.tellEpisode(row, effect.state, effect.reason);
+      else if (effect.kind === 'start') this.asked.push({ row, rung: effect.rung, n: effect.n });
+      else this.withdraw(effect.id, effect.reason);
+    }
+  }
+
+  private tellEpisode(row: EpisodeRow, state: string, reason?: string): void {
+    const { episode } = row;
+    this.outgoing.push({
+      topic: 'episodes',
+      id: messageId(
+        'episode',
+        this.tenant,
+        episode.id,
+        state,
+        String(episode.starts),
+        String(episode.flaps),
+        String(this.now),
+      ),
+      key: episode.resource,
+      body: {
+        id: episode.id,
+        rule: episode.rule,
+        resource: episode.resource,
+        state,
+        at: this.nowIso,
+        ...(reason === undefined ? {} : { reason }),
+      },
+    });
+  }
+
+  /** A start for several targets is withdrawn only when none of them needs it any more; control drops single ones at their turn. */
+  private withdraw(startId: string, reason: string): void {
+    const others = this.allLive().some(
+      (row) => row.episode.startId === startId && !row.episode.withdrawing && row.episode.state === 'pending',
+    );
+    if (others) return;
+    this.outgoing.push({
+      topic: 'starts',
+      id: messageId('withdraw', this.tenant, startId),
+      key: startId,
+      body: { kind: 'withdraw', id: startId, reason },
+    });
+  }
+
+  // ---------------------------------------------------------------- windows, budgets, holds
+  wait(rule: string, kind: WaitKind, key: string): WaitRow | undefined {
+    const wait = this.waits.get(three(rule, kind, key));
+    return wait !== undefined && (wait.dueAt !== undefined || Date.parse(wait.expiresAt) > this.now) ? wait : undefined;
+  }
+
+  putWait(wait: WaitRow): void {
+    const key = three(wait.rule, wait.kind, wait.key);
+    this.waits.set(key, wait);
+    this.dirtyWaits.set(key, wait);
+    this.endedWaits.delete(key);
+  }
+
+  endWait(rule: string, kind: WaitKind, key: string): void {
+    const id = three(rule, kind, key);
+    if (!this.waits.delete(id)) return;
+    this.dirtyWaits.delete(id);
+    this.endedWaits.set(id, { rule, kind, key });
+  }
+
+  /** True while every budget of these keys has room for one more start; keys of the same group are charged once. */
+  budgetLeft(keys: readonly BudgetKey[], limits: readonly number[], group: string): boolean {
+    return keys.every((key) => {
+      const used = this.budgets.get(three(key.rule, String(key.slot), key.key)) ?? 0;
+      const charged = this.charges.filter(
+        (c) => c.rule === key.rule && c.slot === key.slot && c.key === key.key && c.group !== group,
+      );
+      return used + new Set(charged.map((c) => c.group)).size < limits[key.slot]!;
+    });
+  }
+
+  charge(keys: readonly BudgetKey[], group: string): void {
+    for (const key of keys) {
+      const known = this.charges.some(
+        (c) => c.rule === key.rule && c.slot === key.slot && c.key === key.key && c.group === group,
+      );
+      if (!known) this.charges.push({ ...key, group });
+    }
+  }
+
+  settleCharges(group: string, id: string): void {
+    for (const charge of this.charges)
+      if (charge.group === group && charge.decisionId === undefined) charge.decisionId = id;
+  }
+
+  holdOn(path: string): Hold | undefined {
+    return this.holds.find((hold) => pathsOverlap(hold.path, path));
+  }
+
+  // ---------------------------------------------------------------- what has to be written
+  dirty(): {
+    resources: Resource[];
+    episodes: EpisodeRow[];
+    waits: WaitRow[];
+    ended: { rule: string; kind: WaitKind; key: string }[];
+  } {
+    return {
+      resources: [...this.dirtyResources].map((path) => this.resources.get(path)!),
+      episodes: [...this.dirtyEpisodes.values()],
+      waits: [...this.dirtyWaits.values()],
+      ended: [...this.endedWaits.values()],
+    };
+  }
+}
+
+/** Does a halt cover this work? All that its scope names must fit; an empty scope covers everything. */
+export function haltCovers(
+  halt: Halt,
+  work: { rule: string; refs: string[]; paths: string[]; tier: Tier },
+  matches: (pattern: string, text: string) => boolean,
+): boolean {
+  const { rules, flows, atoms, paths, tiers, domain } = halt.scope;
+  const any = (patterns: readonly string[] | undefined, texts: readonly string[]): boolean =>
+    patterns === undefined || patterns.length === 0 || patterns.some((p) => texts.some((t) => matches(p, t)));
+  return (
+    any(rules, [work.rule]) &&
+    any(
+      flows,
+      work.refs.filter((ref) => ref.includes('/')),
+    ) &&
+    any(
+      atoms,
+      work.refs.filter((ref) => !ref.includes('/')),
+    ) &&
+    (paths === undefined ||
+      paths.length === 0 ||
+      paths.some((p) => work.paths.some((t) => matches(p, t) || isUnder(t, p)))) &&
+    (tiers === undefined || tiers.length === 0 || tiers.includes(work.tier)) &&
+    (domain === undefined || work.refs.some((ref) => ref.split('/', 1)[0] === domain))
+  );
+}
+
+export type { EventMessage };

@@ -1,0 +1,69 @@
+import type { DynamicModule } from '@nestjs/common';
+import { Module } from '@nestjs/common';
+import { AtomExecutor, HttpGuard } from '@opsloop/atoms';
+import type { PlatformConfig } from '@opsloop/platform';
+import { PLATFORM_CONFIG } from '@opsloop/platform';
+import { Database, DocumentStore } from '@opsloop/postgres';
+import type { DecisionConfig } from './config.js';
+import { DECISION_CONFIG } from './config.js';
+import { DecideService } from './decide/decide.service.js';
+import { EventsConsumer } from './decide/events.consumer.js';
+import { WindowsService } from './decide/windows.service.js';
+import { ConfigCache } from './documents/config-cache.service.js';
+import { DocumentsConsumer } from './documents/documents.consumer.js';
+import { DocumentsService } from './documents/documents.service.js';
+import { DueService } from './episodes/due.service.js';
+import { LoopsService } from './episodes/loops.service.js';
+import { Observer } from './episodes/observer.service.js';
+import { ResyncService } from './episodes/resync.service.js';
+import { StopService } from './episodes/stop.service.js';
+import { ResourceRepository } from './resources/resource.repository.js';
+import { ResourcesController } from './resources/resources.controller.js';
+import { ResourcesService } from './resources/resources.service.js';
+import { RuleCache } from './rules/rule-cache.service.js';
+import { RuleTestService } from './rules/rule-test.service.js';
+import { RulesController } from './rules/rules.controller.js';
+import { RulesService } from './rules/rules.service.js';
+import { RunsConsumer } from './runs/runs.consumer.js';
+import { RunsService } from './runs/runs.service.js';
+import { WorldRepository } from './store/world.repository.js';
+import { WorldService } from './store/world.service.js';
+
+/** Rules, resources, episodes and decisions. Expects the platform, PostgreSQL and the bus from whoever composes it. */
+@Module({})
+export class DecisionModule {
+  static register(config: DecisionConfig): DynamicModule {
+    return {
+      module: DecisionModule,
+      controllers: [RulesController, ResourcesController, EventsConsumer, RunsConsumer, DocumentsConsumer],
+      providers: [
+        { provide: DECISION_CONFIG, useValue: config },
+        { provide: DocumentStore, inject: [Database], useFactory: (db: Database) => new DocumentStore(db, 'decision') },
+        { provide: AtomExecutor, inject: [PLATFORM_CONFIG], useFactory: executorOf },
+        ConfigCache,
+        DecideService,
+        DocumentsService,
+        DueService,
+        LoopsService,
+        Observer,
+        ResourceRepository,
+        ResourcesService,
+        ResyncService,
+        RuleCache,
+        RuleTestService,
+        RulesService,
+        RunsService,
+        StopService,
+        WindowsService,
+        WorldRepository,
+        WorldService,
+      ],
+    };
+  }
+}
+
+/** Observations go through the same guard as every outgoing call of a flow. */
+function executorOf({ httpAllow, embedded, ownPorts }: PlatformConfig): AtomExecutor {
+  const guard = new HttpGuard({ allow: httpAllow, embedded, ...(ownPorts === undefined ? {} : { ownPorts }) });
+  return new AtomExecutor({ guard, embedded });
+}

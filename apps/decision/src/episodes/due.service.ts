@@ -1,0 +1,105 @@
+import { Injectable } from '@nestjs/common';
+import { Clock } from '@opsloop/platform';
+import { Database } from '@opsloop/postgres';
+import { budgetKeys } from '../decide/aim.pure.js';
+import { isFresh } from '../decide/scope.pure.js';
+import type { World } from '../decide/world.pure.js';
+import { unknownResource } from '../resources/merge.pure.js';
+import { ResourceRepository } from '../resources/resource.repository.js';
+import { RuleCache } from '../rules/rule-cache.service.js';
+import type { EpisodeRow } from '../store/model.js';
+import type { EpisodeJson } from '../store/rows.pure.js';
+import { episodeOf } from '../store/rows.pure.js';
+import type { LoadRequest } from '../store/world.repository.js';
+import { WorldService } from '../store/world.service.js';
+import { buildAsked, chargeGroup } from './asked.pure.js';
+import { nextLook } from './machine.pure.js';
+import type { Look, Observation } from './observer.service.js';
+import { Observer } from './observer.service.js';
+
+const TENANT = 'default';
+
+/** Episodes whose time has come: look at them, then let the machine go on. */
+@Injectable()
+export class DueService {
+  constructor(
+    private readonly db: Database,
+    private readonly rules: RuleCache,
+    private readonly resources: ResourceRepository,
+    private readonly worlds: WorldService,
+    private readonly observer: Observer,
+    private readonly clock: Clock,
+  ) {}
+
+  /** Returns how many were due. Looks happen before the transaction: nothing is locked while the network answers. */
+  async run(batch: number): Promise<number> {
+    const rows = await this.db.query<EpisodeJson>({
+      name: 'decision.due-episodes',
+      text: 'SELECT id, rule, rule_version, resource, live, state, start_id, origin, doc, event, opened_at FROM decision.episode WHERE live AND due_at <= clock_timestamp() ORDER BY due_at LIMIT $1',
+      values: [batch],
+    });
+    if (rows.length === 0) return 0;
+    const due = rows.map(episodeOf);
+    const versions = await this.rules.versions(
+      this.db,
+      due.map(({ episode }) => ({ name: episode.rule, version: episode.ruleVersion })),
+    );
+    const known = await this.resources.byPaths(
+      this.db,
+      due.map(({ episode }) => episode.resource),
+    );
+    const now = this.clock.now().getTime();
+    const looks = due.flatMap(({ episode }): Look[] => {
+      const doc = versions.get(`${episode.rule}@${episode.ruleVersion}`);
+      const resource = known.get(episode.resource) ?? unknownResource(episode.resource);
+      if (doc?.goal?.observe === undefined) return [];
+      const wanted = (episode.observeAt !== undefined && episode.observeAt <= now) || !isFresh(doc, resource, now);
+      return wanted ? [{ doc, resource }] : [];
+    });
+    const seen = await this.observer.observe(looks);
+    const budgets = due.flatMap((row): LoadRequest['budgets'][number][] => {
+      const doc = versions.get(`${row.episode.rule}@${row.episode.ruleVersion}`);
+      if (doc === undefined) return [];
+      return budgetKeysOf(row, doc, known.get(row.episode.resource) ?? unknownResource(row.episode.resource)).map(
+        (key) => ({ ...key, doc }),
+      );
+    });
+    await this.db.inTransaction(TENANT, async (tx) => {
+      const world = await this.worlds.load(tx, { paths: due.map(({ episode }) => episode.resource), budgets });
+      goOn(world, due, seen);
+      await this.worlds.save(tx, world);
+    });
+    return rows.length;
+  }
+}
+
+function budgetKeysOf(
+  row: EpisodeRow,
+  doc: Parameters<typeof budgetKeys>[0],
+  resource: Parameters<typeof budgetKeys>[2],
+): ReturnType<typeof budgetKeys> {
+  try {
+    return budgetKeys(doc, row.event, resource, {});
+  } catch {
+    // Rendered again with configs when it counts; a slot that fails then keeps the start back.
+    return [];
+  }
+}
+
+/** Under the locks: take what was seen, move every episode that is still due, build what was asked for. */
+export function goOn(world: World, due: readonly EpisodeRow[], seen: readonly Observation[]): void {
+  for (const { path, state, at } of seen) world.observe(path, state, at, 'observe');
+  for (const { episode } of due) {
+    const row = world.openEpisode(episode.rule, episode.resource);
+    const at = row === undefined ? undefined : nextLook(row.episode);
+    if (row === undefined || row.episode.id !== episode.id || at === undefined || at > world.now) continue;
+    const doc = world.ruleDoc(row.episode.rule, row.episode.ruleVersion);
+    const keys = doc === undefined ? [] : budgetKeysOf(row, doc, world.resource(episode.resource));
+    const limits = (doc?.budget ?? []).map((budget) => budget.runs);
+    const group = chargeGroup(row);
+    const asked = world.asked.length;
+    world.apply(row, { kind: 'due', ...world.goalInput(row.episode), budget: world.budgetLeft(keys, limits, group) });
+    if (world.asked.length > asked) world.charge(keys, group);
+  }
+  buildAsked(world);
+}

@@ -1,0 +1,47 @@
+import { Inject, Injectable } from '@nestjs/common';
+import type { OnApplicationBootstrap, OnApplicationShutdown } from '@nestjs/common';
+import { Logger } from '@opsloop/platform';
+import type { DueLoop } from '@opsloop/postgres';
+import { startDueLoop } from '@opsloop/postgres';
+import type { DecisionConfig } from '../config.js';
+import { DECISION_CONFIG } from '../config.js';
+import { WindowsService } from '../decide/windows.service.js';
+import { DueService } from './due.service.js';
+import { ResyncService } from './resync.service.js';
+
+const SWEEP_MS = 60_000;
+
+/** Everything in this app that waits for a time instead of a message. */
+@Injectable()
+export class LoopsService implements OnApplicationBootstrap, OnApplicationShutdown {
+  private loops: DueLoop[] = [];
+
+  constructor(
+    private readonly due: DueService,
+    private readonly windows: WindowsService,
+    private readonly resync: ResyncService,
+    private readonly logger: Logger,
+    @Inject(DECISION_CONFIG) private readonly config: DecisionConfig,
+  ) {}
+
+  onApplicationBootstrap(): void {
+    const { logger } = this;
+    const once = (run: () => Promise<unknown>) => async (): Promise<number> => (await run(), 0);
+    this.loops = [
+      startDueLoop({ name: 'decision episodes', logger, run: (batch) => this.due.run(batch) }),
+      startDueLoop({ name: 'decision windows', logger, run: (batch) => this.windows.run(batch) }),
+      startDueLoop({ name: 'decision checks', logger, run: (batch) => this.resync.runChecks(batch) }),
+      startDueLoop({
+        name: 'decision resync',
+        everyMs: this.config.resyncMs,
+        logger,
+        run: once(() => this.resync.pass()),
+      }),
+      startDueLoop({ name: 'decision window sweep', everyMs: SWEEP_MS, logger, run: once(() => this.windows.sweep()) }),
+    ];
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    await Promise.all(this.loops.map((loop) => loop.stop()));
+  }
+}

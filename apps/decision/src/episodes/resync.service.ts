@@ -1,0 +1,156 @@
+import { Injectable } from '@nestjs/common';
+import type { RuleDocument } from '@opsloop/contracts';
+import { messageId } from '@opsloop/contracts/ids';
+import { Clock, Logger } from '@opsloop/platform';
+import { Database } from '@opsloop/postgres';
+import { budgetKeys } from '../decide/aim.pure.js';
+import { isFresh } from '../decide/scope.pure.js';
+import { resyncEvent } from '../decide/start.pure.js';
+import { ConfigCache } from '../documents/config-cache.service.js';
+import { ResourceRepository } from '../resources/resource.repository.js';
+import { RuleCache } from '../rules/rule-cache.service.js';
+import type { LiveRule, Resource } from '../store/model.js';
+import type { LoadRequest } from '../store/world.repository.js';
+import { WorldService } from '../store/world.service.js';
+import type { Look } from './observer.service.js';
+import { Observer } from './observer.service.js';
+import { caresFor, openFromState, stateCause } from './open-from-state.pure.js';
+
+const TENANT = 'default';
+/** Resources per transaction: the same batch as everywhere, so that events never wait long for their paths. */
+const PAGE = 64;
+/** Looks per pass: 16 at a time for 10 s at worst, so that one pass ends before the next but one begins. */
+const LOOKS_MAX = 256;
+
+/** Level-triggered: looks at goals without being told, so that a lost event only delays. */
+@Injectable()
+export class ResyncService {
+  private running = false;
+
+  constructor(
+    private readonly db: Database,
+    private readonly rules: RuleCache,
+    private readonly configs: ConfigCache,
+    private readonly resources: ResourceRepository,
+    private readonly worlds: WorldService,
+    private readonly observer: Observer,
+    private readonly clock: Clock,
+    private readonly logger: Logger,
+  ) {}
+
+  /** Resources whose exclusive run has just ended: their goals are checked once. */
+  async runChecks(batch: number): Promise<number> {
+    const rows = await this.db.query<{ path: string; check_at: Date }>({
+      name: 'decision.due-checks',
+      text: 'SELECT path, check_at FROM decision.resource WHERE check_at <= clock_timestamp() ORDER BY check_at LIMIT $1',
+      values: [batch],
+    });
+    if (rows.length === 0) return 0;
+    const known = await this.resources.byPaths(
+      this.db,
+      rows.map((row) => row.path),
+    );
+    await this.check([...known.values()], LOOKS_MAX);
+    // Only the check that we answered: a run that ended meanwhile has set a later one.
+    await this.db.query(
+      "UPDATE decision.resource r SET check_at = NULL FROM unnest($2::text[], $3::timestamptz[]) x(path, at) WHERE r.tenant = $1 AND r.path = x.path AND r.check_at <= x.at + interval '1 millisecond'",
+      [TENANT, rows.map((row) => row.path), rows.map((row) => row.check_at)],
+    );
+    return rows.length;
+  }
+
+  /** One pass over everything that a rule with a goal looks after. Passes never overlap. */
+  async pass(): Promise<void> {
+    if (this.running) return;
+    this.running = true;
+    try {
+      const { rules } = await this.rules.live();
+      if (!rules.some((rule) => rule.mode === 'active' && rule.doc.goal !== undefined)) return;
+      let looks = LOOKS_MAX;
+      let cursor: string | undefined;
+      do {
+        const page = await this.resources.list({}, { limit: PAGE, cursor });
+        looks -= await this.check(page.items, looks);
+        cursor = page.nextCursor;
+      } while (cursor !== undefined);
+    } catch (error) {
+      this.logger.warn('a resync did not finish', { error: String(error) });
+    } finally {
+      this.running = false;
+    }
+  }
+
+  /** Looks where the last look is too old, then asks the rules. Returns how many looks it took. */
+  private async check(resources: readonly Resource[], looksLeft: number): Promise<number> {
+    const now = this.clock.now().getTime();
+    const { rules } = await this.rules.live();
+    const pairs = resources.flatMap((resource) =>
+      rules.filter((rule) => caresFor(rule, resource.path)).map((rule) => ({ rule, resource })),
+    );
+    if (pairs.length === 0) return 0;
+    const looks = staleLooks(pairs, now).slice(0, Math.max(0, looksLeft));
+    const seen = await this.observer.observe(looks);
+    const paths = [...new Set(pairs.map(({ resource }) => resource.path))];
+    const configs = await this.configs.get(false, now);
+    await this.db.inTransaction(TENANT, async (tx) => {
+      const world = await this.worlds.load(tx, {
+        paths,
+        budgets: pairs.flatMap(({ rule, resource }) => budgetsOf(rule.doc, resource, configs)),
+      });
+      for (const { path, state, at } of seen) world.observe(path, state, at, 'observe');
+      const known = await this.usedCauses(
+        tx,
+        pairs.map(({ rule, resource }) => ({ rule, resource: world.resource(resource.path) })),
+      );
+      for (const { rule, resource } of pairs) {
+        const live = world.liveRule(rule.name);
+        if (live !== undefined) openFromState(world, live, resource.path, (id) => known.has(id));
+      }
+      await this.worlds.save(tx, world);
+    });
+    return looks.length;
+  }
+
+  /** Causes whose ids were used by an episode before. */
+  private async usedCauses(
+    tx: { tenant: string; query: Database['query'] },
+    pairs: readonly { rule: LiveRule; resource: Resource }[],
+  ): Promise<Set<string>> {
+    const ids = pairs.map(({ rule, resource }) =>
+      messageId('episode', tx.tenant, rule.name, rule.version, stateCause(rule.name, resource), resource.path),
+    );
+    const rows = await tx.query<{ id: string }>({
+      name: 'decision.used-causes',
+      text: 'SELECT id FROM decision.episode WHERE tenant = $1 AND id = ANY ($2::uuid[])',
+      values: [tx.tenant, ids],
+    });
+    return new Set(rows.map((row) => row.id));
+  }
+}
+
+/** One look per resource and way of looking, however many rules ask. */
+function staleLooks(pairs: readonly { rule: LiveRule; resource: Resource }[], now: number): Look[] {
+  const looks = new Map<string, Look>();
+  for (const { rule, resource } of pairs) {
+    if (rule.doc.goal?.observe === undefined || isFresh(rule.doc, resource, now)) continue;
+    looks.set(JSON.stringify([resource.path, rule.doc.goal.observe.call, rule.doc.goal.observe.with ?? null]), {
+      doc: rule.doc,
+      resource,
+    });
+  }
+  return [...looks.values()];
+}
+
+function budgetsOf(
+  doc: RuleDocument,
+  resource: Resource,
+  configs: Parameters<typeof budgetKeys>[3],
+): LoadRequest['budgets'][number][] {
+  if (doc.budget === undefined) return [];
+  try {
+    const event = resyncEvent(TENANT, doc.name, resource, resource.observedAt ?? '');
+    return budgetKeys(doc, event, resource, configs).map((key) => ({ ...key, doc }));
+  } catch {
+    return [];
+  }
+}

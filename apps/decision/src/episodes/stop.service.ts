@@ -1,0 +1,24 @@
+import { Injectable } from '@nestjs/common';
+import type { Tx } from '@opsloop/postgres';
+import { WorldService } from '../store/world.service.js';
+
+/** A rule was switched off or deleted: its live episodes are withdrawn, starts that have not begun with them. */
+@Injectable()
+export class StopService {
+  constructor(private readonly worlds: WorldService) {}
+
+  async stopRule(tx: Tx, rule: string, reason: string): Promise<void> {
+    const rows = await tx.query<{ resource: string }>(
+      'SELECT resource FROM decision.episode WHERE tenant = $1 AND rule = $2 AND live',
+      [tx.tenant, rule],
+    );
+    await tx.query(
+      `DELETE FROM decision.wait WHERE tenant = $1 AND rule = $2 AND kind IN ('for', 'group', 'atLeast')`,
+      [tx.tenant, rule],
+    );
+    if (rows.length === 0) return;
+    const world = await this.worlds.load(tx, { paths: rows.map((row) => row.resource) });
+    for (const row of world.allLive()) if (row.episode.rule === rule) world.apply(row, { kind: 'stop', reason });
+    await this.worlds.save(tx, world);
+  }
+}

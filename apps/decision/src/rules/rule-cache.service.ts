@@ -1,0 +1,111 @@
+import { Injectable } from '@nestjs/common';
+import type { JsonObject, RuleDocument, RuleMode } from '@opsloop/contracts';
+import { digestOf } from '@opsloop/contracts';
+import type { StoredDocument, Tx } from '@opsloop/postgres';
+import { Database, DocumentStore } from '@opsloop/postgres';
+import { CandidateIndex } from '../decide/match.pure.js';
+import type { LiveRule, Ruleset } from '../store/model.js';
+
+/** Old versions kept in memory: enough for every open episode of a large fleet of rules; above it the cache starts anew. */
+const VERSIONS_MAX = 5_000;
+
+export interface IndexedRuleset extends Ruleset {
+  index: CandidateIndex;
+}
+
+type Reader = Tx | Database;
+
+/** The live rules with their index. Whoever judges compares the id with the one under its locks, so it is never stale. */
+@Injectable()
+export class RuleCache {
+  private current: IndexedRuleset | undefined;
+  private readonly byVersion = new Map<string, RuleDocument>();
+
+  constructor(
+    private readonly db: Database,
+    private readonly documents: DocumentStore,
+  ) {}
+
+  async live(): Promise<IndexedRuleset> {
+    return this.current ?? (await this.reload(this.db));
+  }
+
+  forget(): void {
+    this.current = undefined;
+  }
+
+  async reload(from: Reader): Promise<IndexedRuleset> {
+    const ruleset = rulesetOf(await this.documents.live('rule', from));
+    this.current = { ...ruleset, index: new CandidateIndex(ruleset.rules) };
+    return this.current;
+  }
+
+  /** In the transaction that changed a rule: stores which rules judge from its commit on. */
+  async publish(tx: Tx): Promise<void> {
+    // Two rules that change at once must not both think that they were last.
+    await tx.query(`SELECT pg_advisory_xact_lock(hashtext('decision.ruleset'), hashtext($1))`, [tx.tenant]);
+    const ruleset = rulesetOf(await this.documents.live('rule', tx));
+    const rules = ruleset.rules.map(({ name, version, digest, mode, rollout }) => ({
+      name,
+      version,
+      digest,
+      mode,
+      ...(rollout === undefined ? {} : { rollout }),
+    }));
+    await tx.query('INSERT INTO decision.ruleset (tenant, id, rules) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING', [
+      tx.tenant,
+      ruleset.id,
+      JSON.stringify(rules),
+    ]);
+    await tx.query(
+      'INSERT INTO decision.ruleset_head (tenant, id) VALUES ($1, $2) ON CONFLICT (tenant) DO UPDATE SET id = EXCLUDED.id',
+      [tx.tenant, ruleset.id],
+    );
+    tx.afterCommit(() => this.forget());
+  }
+
+  /** Documents of exact versions, for episodes and windows that began under them. */
+  async versions(
+    from: Reader,
+    named: readonly { name: string; version: string }[],
+  ): Promise<ReadonlyMap<string, RuleDocument>> {
+    if (this.byVersion.size > VERSIONS_MAX) this.byVersion.clear();
+    for (const { name, version } of named) {
+      const key = `${name}@${version}`;
+      if (this.byVersion.has(key)) continue;
+      const stored = await this.documents.get(from, 'rule', name, version);
+      if (stored !== undefined) this.byVersion.set(key, stored.body as unknown as RuleDocument);
+    }
+    return this.byVersion;
+  }
+}
+
+/** Id = digest of what judges: names, contents and modes. */
+function rulesetOf(stored: readonly StoredDocument[]): Ruleset {
+  const rules = stored.map(liveRuleOf).filter((rule) => rule.mode !== 'disabled');
+  rules.sort((a, b) => (a.name < b.name ? -1 : 1));
+  return {
+    id: digestOf(
+      rules.map(({ name, version, digest, mode, rollout }) => ({
+        name,
+        version,
+        digest,
+        mode,
+        rollout: rollout ?? null,
+      })),
+    ),
+    rules,
+  };
+}
+
+export function liveRuleOf(stored: StoredDocument): LiveRule {
+  const meta = stored.meta as JsonObject & { mode?: RuleMode; rollout?: RuleDocument['rollout'] };
+  return {
+    name: stored.name,
+    version: stored.version!,
+    digest: stored.digest,
+    mode: meta.mode ?? 'active',
+    ...(meta.rollout === undefined ? {} : { rollout: meta.rollout }),
+    doc: stored.body as unknown as RuleDocument,
+  };
+}

@@ -1,0 +1,90 @@
+import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Put, Query, Res } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import type { DocumentView, Page, PutAnswer } from '@opsloop/contracts';
+import { CurrentPrincipal, PageQuery, parseBody, parseQuery } from '@opsloop/platform';
+import type { Principal } from '@opsloop/platform';
+import type { FastifyReply } from 'fastify';
+import { z } from 'zod';
+import { RulesService } from './rules.service.js';
+import { RuleTestService } from './rule-test.service.js';
+import type { RuleTestAnswer } from './rule-test.service.js';
+
+const PatchBody = z.strictObject({
+  mode: z.enum(['active', 'shadow', 'disabled']).optional(),
+  rollout: z.strictObject({ percent: z.number().min(0).max(100), by: z.json().optional() }).optional(),
+  reason: z.string().min(1).max(1_000),
+});
+const TestBody = z.strictObject({ rule: z.json(), event: z.json(), resource: z.json().optional() });
+
+@ApiTags('rules')
+@Controller('v1/rules')
+export class RulesController {
+  constructor(
+    private readonly rules: RulesService,
+    private readonly tests: RuleTestService,
+  ) {}
+
+  @Get()
+  list(@Query() query: unknown): Promise<Page<DocumentView>> {
+    return this.rules.list(parseQuery(PageQuery, query));
+  }
+
+  @Post('test')
+  @HttpCode(200)
+  test(@Body() body: unknown): Promise<RuleTestAnswer> {
+    return this.tests.test(parseBody(TestBody, body));
+  }
+
+  @Put(':domain/:name')
+  async put(
+    @CurrentPrincipal() principal: Principal,
+    @Param('domain') domain: string,
+    @Param('name') name: string,
+    @Body() body: unknown,
+    @Res({ passthrough: true }) reply: FastifyReply,
+  ): Promise<PutAnswer> {
+    const answer = await this.rules.put(principal, `${domain}/${name}`, body);
+    // A new version is a new thing, also of a known name.
+    void reply.status(answer.change === 'unchanged' ? 200 : 201);
+    return answer;
+  }
+
+  @Patch(':domain/:name')
+  patch(
+    @CurrentPrincipal() principal: Principal,
+    @Param('domain') domain: string,
+    @Param('name') name: string,
+    @Body() body: unknown,
+  ): Promise<DocumentView> {
+    return this.rules.patch(principal, `${domain}/${name}`, parseBody(PatchBody, body));
+  }
+
+  @Get(':domain/:name')
+  get(@Param('domain') domain: string, @Param('name') name: string): Promise<DocumentView> {
+    return this.rules.get(`${domain}/${name}`);
+  }
+
+  @Get(':domain/:name/versions')
+  versions(@Param('domain') domain: string, @Param('name') name: string): Promise<Page<DocumentView>> {
+    return this.rules.versions(`${domain}/${name}`);
+  }
+
+  @Get(':domain/:name/versions/:version')
+  version(
+    @Param('domain') domain: string,
+    @Param('name') name: string,
+    @Param('version') version: string,
+  ): Promise<DocumentView> {
+    return this.rules.get(`${domain}/${name}`, version);
+  }
+
+  @Delete(':domain/:name')
+  @HttpCode(204)
+  remove(
+    @CurrentPrincipal() principal: Principal,
+    @Param('domain') domain: string,
+    @Param('name') name: string,
+  ): Promise<void> {
+    return this.rules.remove(principal, `${domain}/${name}`);
+  }
+}

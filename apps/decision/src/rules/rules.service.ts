@@ -1,0 +1,152 @@
+import { Injectable } from '@nestjs/common';
+import type { DocumentView, JsonObject, Page, PutAnswer, RuleDocument, RuleMode } from '@opsloop/contracts';
+import { OpsError } from '@opsloop/contracts';
+import { normaliseDocument, validateDocument } from '@opsloop/dsl';
+import type { PageQuery, Principal } from '@opsloop/platform';
+import { Clock } from '@opsloop/platform';
+import type { StoredDocument, Tx } from '@opsloop/postgres';
+import { Database, DocumentStore } from '@opsloop/postgres';
+import { StopService } from '../episodes/stop.service.js';
+import { RuleCache } from './rule-cache.service.js';
+
+export interface RulePatch {
+  mode?: RuleMode | undefined;
+  rollout?: { percent: number; by?: unknown } | undefined;
+  reason: string;
+}
+
+/** Rules as documents; mode and rollout are operational state beside the versions. */
+@Injectable()
+export class RulesService {
+  constructor(
+    private readonly db: Database,
+    private readonly documents: DocumentStore,
+    private readonly cache: RuleCache,
+    private readonly stop: StopService,
+    private readonly clock: Clock,
+  ) {}
+
+  async put(principal: Principal, name: string, body: unknown): Promise<PutAnswer> {
+    const rule = checkedRule(body, name);
+    return this.db.inTransaction(principal.tenant, async (tx) => {
+      const meta = metaOf(rule);
+      const put = await this.documents.put(tx, {
+        kind: 'rule',
+        name,
+        version: rule.version,
+        body: rule as unknown as JsonObject,
+        by: principal.name,
+        live: true,
+        meta,
+      });
+      // A name that was deleted begins anew; otherwise mode and rollout are the operators', whatever the document says.
+      if (put.change === 'created') await this.documents.setMeta(tx, 'rule', name, meta);
+      // An older version put again is an explicit wish: the last PUT is live.
+      if (put.change === 'unchanged') await this.documents.setLive(tx, 'rule', name, rule.version, principal.name);
+      await this.cache.publish(tx);
+      return { kind: 'rule' as const, name, version: rule.version, change: put.change, digest: put.digest };
+    });
+  }
+
+  async patch(principal: Principal, name: string, patch: RulePatch): Promise<DocumentView> {
+    return this.db.inTransaction(principal.tenant, async (tx) => {
+      const stored = await this.existing(tx, name);
+      const meta: JsonObject = {
+        ...stored.meta,
+        ...(patch.mode === undefined ? {} : { mode: patch.mode }),
+        ...(patch.rollout === undefined ? {} : { rollout: patch.rollout as JsonObject }),
+        reason: patch.reason,
+        by: principal.name,
+        at: this.clock.now().toISOString(),
+      };
+      const after = await this.documents.setMeta(tx, 'rule', name, meta);
+      await this.cache.publish(tx);
+      if (meta['mode'] !== 'active')
+        await this.stop.stopRule(tx, name, `rule ${String(meta['mode'])}: ${patch.reason}`);
+      return viewOf(after);
+    });
+  }
+
+  /** Stops the rule and withdraws its episodes; its versions stay for explanations. */
+  async remove(principal: Principal, name: string): Promise<void> {
+    await this.db.inTransaction(principal.tenant, async (tx) => {
+      if (!(await this.documents.remove(tx, 'rule', name, principal.name))) return;
+      await this.cache.publish(tx);
+      await this.stop.stopRule(tx, name, `rule deleted by ${principal.name}`);
+    });
+  }
+
+  async get(name: string, version?: string): Promise<DocumentView> {
+    const stored = await this.documents.get(this.db, 'rule', name, version);
+    if (stored === undefined)
+      throw new OpsError('not-found', `There is no rule ${name}${version === undefined ? '' : ` version ${version}`}`);
+    return viewOf(stored);
+  }
+
+  async versions(name: string): Promise<Page<DocumentView>> {
+    return { items: (await this.documents.versions('rule', name)).map(viewOf) };
+  }
+
+  async list(page: PageQuery): Promise<Page<DocumentView>> {
+    const { items, nextCursor } = await this.documents.list('rule', page);
+    return { items: items.map(viewOf), ...(nextCursor === undefined ? {} : { nextCursor }) };
+  }
+
+  private async existing(tx: Tx, name: string): Promise<StoredDocument> {
+    const stored = await this.documents.get(tx, 'rule', name);
+    if (stored === undefined) throw new OpsError('not-found', `There is no rule ${name}`);
+    return stored;
+  }
+}
+
+/** A rule that passed its schema and the checks behind it, with conditions in their stored form. */
+export function checkedRule(body: unknown, name?: string, at = ''): RuleDocument {
+  const { findings, document } = validateDocument('rule', body);
+  const errors = findings
+    .filter((finding) => finding.severity === 'error')
+    .map(({ pointer, message, hint }) => ({
+      pointer: at + pointer,
+      message: hint === undefined ? message : `${message}; ${hint}`,
+    }));
+  if (errors.length > 0 || document === undefined) {
+    throw new OpsError(
+      'validation',
+      errors[0] === undefined ? 'The rule is not valid' : `The rule: ${errors[0].pointer || '/'} ${errors[0].message}`,
+      { errors },
+    );
+  }
+  const rule = normaliseDocument(document as RuleDocument) as RuleDocument;
+  if (name !== undefined && rule.name !== name) {
+    throw new OpsError('validation', `The document is named ${rule.name}, the address ${name}`, {
+      errors: [{ pointer: `${at}/name`, message: `must be ${name}, as in the address` }],
+    });
+  }
+  if (rule.tier !== undefined && !Array.isArray(rule.tier)) {
+    throw new OpsError('validation', 'A tier from a table is not available; list the tiers in the rule', {
+      errors: [{ pointer: `${at}/tier`, message: 'tables are not available here; write the rows into the rule' }],
+    });
+  }
+  return rule;
+}
+
+function metaOf(rule: RuleDocument): JsonObject {
+  return {
+    mode: rule.mode ?? 'active',
+    ...(rule.rollout === undefined ? {} : { rollout: rule.rollout as unknown as JsonObject }),
+  };
+}
+
+function viewOf(stored: StoredDocument): DocumentView {
+  return {
+    kind: 'rule',
+    name: stored.name,
+    ...(stored.version === undefined ? {} : { version: stored.version }),
+    digest: stored.digest,
+    status: stored.status,
+    live: stored.live,
+    createdAt: stored.createdAt,
+    createdBy: stored.createdBy,
+    document: stored.body,
+    meta: stored.meta,
+  };
+}

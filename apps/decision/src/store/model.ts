@@ -1,0 +1,146 @@
+/** What this app keeps, as its code sees it. Rows come and go through `decision.load` and `decision.save`. */
+import type {
+  EventMessage,
+  HaltView,
+  Json,
+  JsonObject,
+  ResourceView,
+  RuleDocument,
+  RuleMode,
+  StartRequest,
+  Tier,
+} from '@opsloop/contracts';
+import type { Episode } from '../episodes/machine.pure.js';
+
+/** A rule as it judges events: the live version and its operational state. */
+export interface LiveRule {
+  name: string;
+  version: string;
+  digest: string;
+  mode: RuleMode;
+  rollout?: RuleDocument['rollout'];
+  doc: RuleDocument;
+}
+
+export interface Ruleset {
+  id: string;
+  /** Active and shadow rules, by name. */
+  rules: LiveRule[];
+}
+
+export interface Resource extends ResourceView {
+  /** Time of the last observation per key; also of keys that were deleted, so that a late event cannot bring them back. */
+  seenAt: Record<string, string>;
+  declared: boolean;
+  lastRunEnd?: string;
+  checkAt?: string;
+}
+
+export const VERDICTS = [
+  'decided',
+  'no-match',
+  'false',
+  'stale',
+  'waiting',
+  'deduped',
+  'grouped',
+  'maintenance',
+  'halted',
+  'episode-open',
+  'own-effect',
+  'cooldown',
+  'goal-met',
+  'budget',
+  'no-branch',
+  'shadow',
+  'rollout',
+  'hop-limit',
+  'error',
+] as const;
+export type RuleVerdict = (typeof VERDICTS)[number];
+
+export interface Because {
+  text: string;
+  path?: string;
+  expected?: Json;
+  actual?: Json;
+}
+
+/** Verdict of one rule on one event, as stored in the trace. */
+export interface RuleTrace {
+  version: string;
+  verdict: RuleVerdict;
+  stage: string;
+  because?: Because;
+  decisionIds?: string[];
+}
+
+export type WaitKind = 'for' | 'atLeast' | 'dedupe' | 'group';
+
+export interface WaitRow {
+  rule: string;
+  kind: WaitKind;
+  key: string;
+  doc: WaitDoc;
+  dueAt?: string;
+  expiresAt: string;
+}
+
+export interface WaitDoc {
+  ruleVersion: string;
+  /** for: the first event; group: one per member; atLeast: none. */
+  events: EventMessage[];
+  /** group: targets collected. */
+  targets?: string[];
+  /** atLeast: times of the events that counted. */
+  times?: string[];
+}
+
+/** An episode with what its ladder needs later: the event that caused it and the origin it shares with its siblings. */
+export interface EpisodeRow {
+  episode: Episode;
+  /** Cause of the first start; episodes with the same origin are decided together. */
+  origin: string;
+  event: EventMessage;
+  tier: Tier;
+}
+
+export interface DecisionRow {
+  id: string;
+  rule: string;
+  ruleVersion: string;
+  branch: string;
+  rung: string;
+  tier: Tier;
+  cause: string;
+  eventId?: string;
+  targets: string[];
+  batches: string[][];
+  episodes: { id: string; resource: string }[];
+  start: StartRequest;
+  at: string;
+}
+
+export interface TraceRow {
+  eventId: string;
+  ruleset: string;
+  subject?: string;
+  event: EventMessage;
+  notes: JsonObject;
+  verdicts: Record<string, RuleTrace>;
+  at: string;
+}
+
+export interface BudgetKey {
+  rule: string;
+  slot: number;
+  key: string;
+}
+
+export interface Hold {
+  path: string;
+  runId: string;
+}
+
+export type Halt = HaltView;
+export type Configs = Record<string, JsonObject>;

@@ -1,0 +1,101 @@
+import { createHash } from 'node:crypto';
+import { Injectable } from '@nestjs/common';
+import type { RuleDocument } from '@opsloop/contracts';
+import { durationMs, pathPrefixes } from '@opsloop/contracts';
+import type { Tx } from '@opsloop/postgres';
+import { World } from '../decide/world.pure.js';
+import { RuleCache } from '../rules/rule-cache.service.js';
+import type { BudgetKey, Configs, Ruleset, WaitKind } from './model.js';
+import { loadedOf, saveJson } from './rows.pure.js';
+import type { LoadJson } from './rows.pure.js';
+
+export interface LoadRequest {
+  paths: readonly string[];
+  waits: readonly { rule: string; kind: WaitKind; key: string }[];
+  budgets: readonly (BudgetKey & { doc: RuleDocument })[];
+}
+
+/** Loads a {@link World} under its locks and writes it back: one round trip each. */
+@Injectable()
+export class WorldRepository {
+  constructor(private readonly rules: RuleCache) {}
+
+  /**
+   * Locks every path, window and budget in one order, then reads. The caller's ruleset may be older than the one that
+   * is live under the locks; then `load` answers `undefined` and the caller looks at the rules again.
+   */
+  async load(
+    tx: Tx,
+    ruleset: Ruleset,
+    configs: Configs,
+    now: number,
+    request: LoadRequest,
+  ): Promise<World | undefined> {
+    const paths = [...new Set(request.paths)].sort();
+    const json = await this.read(tx, paths, request, now);
+    if ((json.ruleset ?? ruleset.id) !== ruleset.id) return undefined;
+    const loaded = loadedOf(json);
+    const named = [
+      ...loaded.episodes.map(({ episode }) => ({ name: episode.rule, version: episode.ruleVersion })),
+      ...loaded.blocked.map(({ episode }) => ({ name: episode.rule, version: episode.ruleVersion })),
+      ...loaded.waits.map((wait) => ({ name: wait.rule, version: wait.doc.ruleVersion })),
+    ];
+    const versions = await this.rules.versions(tx, named);
+    return new World(tx.tenant, now, configs, ruleset, versions, loaded);
+  }
+
+  /** Runs are locked before anything else: a start may begin to follow another run while that one closes. */
+  async lockRuns(tx: Tx, ids: readonly string[]): Promise<void> {
+    const locks = ids.map((id) => lockKey(tx.tenant, `run ${id}`));
+    await tx.query({
+      name: 'decision.lock-runs',
+      text: 'SELECT pg_advisory_xact_lock(k) FROM (SELECT DISTINCT unnest($1::bigint[]) k ORDER BY 1) s',
+      values: [locks],
+    });
+  }
+
+  async save(tx: Tx, world: World): Promise<void> {
+    const rows = saveJson(world);
+    for (const message of world.outgoing)
+      tx.publish(message.topic, { id: message.id, key: message.key, body: message.body as never });
+    if (Object.values(rows).every((list) => list.length === 0)) return;
+    await tx.query({
+      name: 'decision.save',
+      text: 'SELECT decision.save($1, $2::jsonb)',
+      values: [tx.tenant, JSON.stringify(rows)],
+    });
+  }
+
+  private async read(tx: Tx, paths: string[], request: LoadRequest, now: number): Promise<LoadJson> {
+    const locks = [
+      ...paths.map((path) => `path ${path}`),
+      ...request.waits.map((wait) => `wait ${wait.rule} ${wait.kind} ${wait.key}`),
+      ...request.budgets.map((budget) => `budget ${budget.rule} ${budget.slot} ${budget.key}`),
+    ].map((name) => lockKey(tx.tenant, name));
+    const [row] = await tx.query<{ r: LoadJson }>({
+      name: 'decision.load',
+      text: 'SELECT decision.load($1, $2::bigint[], $3::text[], $4::text[], $5::jsonb, $6::jsonb) AS r',
+      values: [
+        tx.tenant,
+        locks,
+        paths,
+        [...new Set(paths.flatMap(pathPrefixes))],
+        JSON.stringify(request.waits.map(({ rule, kind, key }) => ({ rule, kind, key }))),
+        JSON.stringify(
+          request.budgets.map(({ rule, slot, key, doc }) => ({
+            rule,
+            slot,
+            key,
+            since: (now - durationMs(doc.budget![slot]!.within)) / 1_000,
+          })),
+        ),
+      ],
+    });
+    return row!.r;
+  }
+}
+
+/** 63 bits of a hash: a collision only makes two strangers wait for each other once. */
+function lockKey(tenant: string, name: string): string {
+  return createHash('sha256').update(`decision\n${tenant}\n${name}`).digest().readBigInt64BE(0).toString();
+}

@@ -1,0 +1,43 @@
+import { Injectable } from '@nestjs/common';
+import { Clock } from '@opsloop/platform';
+import type { Tx } from '@opsloop/postgres';
+import type { World } from '../decide/world.pure.js';
+import { readsConfig } from '../decide/slots.pure.js';
+import { ConfigCache } from '../documents/config-cache.service.js';
+import { RuleCache } from '../rules/rule-cache.service.js';
+import type { LoadRequest } from './world.repository.js';
+import { WorldRepository } from './world.repository.js';
+
+/** Loads a {@link World} with the rules that are live under its locks, for everyone who does not match events. */
+@Injectable()
+export class WorldService {
+  constructor(
+    private readonly rules: RuleCache,
+    private readonly configs: ConfigCache,
+    private readonly worlds: WorldRepository,
+    private readonly clock: Clock,
+  ) {}
+
+  async load(tx: Tx, request: Partial<LoadRequest>): Promise<World> {
+    const now = this.clock.now().getTime();
+    const full = { paths: request.paths ?? [], waits: request.waits ?? [], budgets: request.budgets ?? [] };
+    let ruleset = await this.rules.live();
+    const configs = await this.configs
+      .get(
+        ruleset.rules.some((rule) => readsConfig(rule.doc)),
+        now,
+      )
+      .catch(() => ({}));
+    let world = await this.worlds.load(tx, ruleset, configs, now, full);
+    if (world === undefined) {
+      ruleset = await this.rules.reload(tx);
+      world = await this.worlds.load(tx, ruleset, configs, now, full);
+    }
+    // The locks are held by now, and rules change without them: the third answer is as good as the second.
+    return world ?? (await this.load(tx, request));
+  }
+
+  save(tx: Tx, world: World): Promise<void> {
+    return this.worlds.save(tx, world);
+  }
+}
