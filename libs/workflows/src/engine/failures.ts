@@ -79,6 +79,8 @@ export function failureOf(err: unknown, where: Where): StepFailure | undefined {
   }
   if (isCancellation(err)) return undefined;
   if (err instanceof ActivityFailure) return new StepFailure(ofCause(err.cause, where));
+  // A local activity fails with the bare cause.
+  if (err instanceof ApplicationFailure || err instanceof TimeoutFailure) return new StepFailure(ofCause(err, where));
   if (err instanceof ChildWorkflowFailure) {
     const child = ofCause(err.cause, where);
     return new StepFailure(cutCauses({ ...child, step: where.step, cause: child }, 0));
@@ -88,7 +90,8 @@ export function failureOf(err: unknown, where: Where): StepFailure | undefined {
 
 /** Our worker refused the step because of a halt: it never touched its target. */
 export function isHaltRefusal(err: unknown): boolean {
-  return err instanceof ActivityFailure && err.cause instanceof ApplicationFailure && err.cause.type === 'halted';
+  const cause = err instanceof ActivityFailure ? err.cause : err;
+  return cause instanceof ApplicationFailure && cause.type === 'halted';
 }
 
 /** The failure that ends a workflow with a problem. */
