@@ -1,10 +1,11 @@
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
-import { dirname, extname, join } from 'node:path';
+import { dirname, extname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { bundleWorkflowCode } from '@temporalio/worker';
+import { OpsError } from '@opsloop/contracts';
+import { bundleWorkflowCode, type BundleOptions } from '@temporalio/worker';
 import type { Log } from './log.js';
 import { version as sdkVersion } from './sdk-version.js';
 
@@ -33,9 +34,10 @@ export async function workflowBundle(options: {
     return { codePath, digest, cached: true };
   }
   const started = performance.now();
+  const said: string[] = [];
   const { code } = await bundleWorkflowCode({
     workflowsPath,
-    logger: silentLogger,
+    logger: errorLogger(said),
     webpackConfigHook: (config) => ({
       ...config,
       resolve: {
@@ -44,6 +46,9 @@ export async function workflowBundle(options: {
         ...(extname(workflowsPath) === '.ts' ? { conditionNames: ['@opsloop/source', '...'] } : {}),
       },
     }),
+  }).catch((error: unknown) => {
+    const detail = `the workflow code ${workflowsPath} could not be bundled: ${said.join('; ') || String(error)}`;
+    throw new OpsError('configuration', detail, { cause: error });
   });
   await mkdir(dir, { recursive: true });
   // Written beside and renamed, so that a second process never reads half a bundle.
@@ -76,7 +81,7 @@ async function sourcesDigest(workflowsPath: string): Promise<string> {
     }
   };
   const packageFile = nearestPackage(folder);
-  if (packageFile === undefined) await hashFolder(folder, hash);
+  if (packageFile === undefined) await hashFolder(folder, hash, false);
   else await visit(packageFile, extname(workflowsPath) === '.ts' ? 'src' : 'dist');
   return hash.digest('hex');
 }
@@ -89,11 +94,13 @@ function nearestPackage(folder: string): string | undefined {
   return undefined;
 }
 
-async function hashFolder(folder: string, hash: ReturnType<typeof createHash>): Promise<void> {
-  const files = (await readdir(folder, { recursive: true }))
-    .filter((name) => /\.(ts|js|json)$/.test(name) && !/\.(spec|d)\.ts$/.test(name))
+async function hashFolder(folder: string, hash: Hash, recursive = true): Promise<void> {
+  const entries = await readdir(folder, { recursive, withFileTypes: true });
+  const files = entries
+    .filter((entry) => entry.isFile() && /\.(c?js|ts|json)$/.test(entry.name) && !/\.(spec|d)\.ts$/.test(entry.name))
+    .map((entry) => join(entry.parentPath, entry.name))
     .sort();
-  for (const name of files) hash.update(`${name}\n`).update(readFileSync(join(folder, name)));
+  for (const file of files) hash.update(`${relative(folder, file)}\n`).update(readFileSync(file));
 }
 
 async function dropOldBundles(dir: string): Promise<void> {
@@ -103,6 +110,15 @@ async function dropOldBundles(dir: string): Promise<void> {
     await rm(join(dir, name), { force: true });
 }
 
-/** webpack's statistics are of no use to an operator; its errors are thrown. */
-const nothing = (): void => undefined;
-const silentLogger = { log: nothing, trace: nothing, debug: nothing, info: nothing, warn: nothing, error: nothing };
+/** webpack's statistics are of no use to an operator; its errors go into the error that is thrown. */
+function errorLogger(said: string[]): NonNullable<BundleOptions['logger']> {
+  const nothing = (): void => undefined;
+  return {
+    log: nothing,
+    trace: nothing,
+    debug: nothing,
+    info: nothing,
+    warn: nothing,
+    error: (message) => void said.push(message.slice(0, 2_000)),
+  };
+}
