@@ -4,14 +4,15 @@ import { NestFactory } from '@nestjs/core';
 import { FastifyAdapter, type NestFastifyApplication, RouteConfig } from '@nestjs/platform-fastify';
 import { newId } from '@opsloop/contracts/ids';
 import { problem } from '@opsloop/contracts';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Socket } from 'node:net';
 import { registerBodyParsers } from './body-parsers.js';
 import { Logger, NestLogger } from './logger.service.js';
 import { mountOpenApi } from './openapi.js';
 import { fieldErrorsOf, validationError } from './parse.pure.js';
 import { PLATFORM_CONFIG, type PlatformConfig } from './platform.config.js';
-import { PROBLEM_TYPE } from './problem.filter.js';
+import { pathOf, PROBLEM_TYPE, sendProblem } from './problem.filter.js';
+import { toOpsError } from './problem.pure.js';
 import { watchRoutes } from './routes.js';
 import { addSecurityHeaders } from './security-headers.js';
 
@@ -48,6 +49,9 @@ export async function createHttpApp(rootModule: unknown, options: HttpAppOptions
     genReqId: (req: IncomingMessage) => requestId(req.headers['x-request-id']),
     requestIdHeader: false,
     clientErrorHandler: answerBrokenRequest,
+    // The router refuses a malformed URL before any hook or filter exists.
+    frameworkErrors: (error: unknown, request: FastifyRequest, reply: FastifyReply) =>
+      sendProblem(reply, toOpsError(error).error, pathOf(request.url)),
   });
   // Nest bundles its own copy of Fastify's types; the instance is the same.
   const fastify = adapter.getInstance() as unknown as FastifyInstance;
