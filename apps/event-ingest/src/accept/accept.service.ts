@@ -1,0 +1,147 @@
+import { Injectable } from '@nestjs/common';
+import { OpsError } from '@opsloop/contracts';
+import type { AcceptedEvent } from '@opsloop/contracts';
+import { Database } from '@opsloop/postgres';
+import type { Tx } from '@opsloop/postgres';
+import { EventRepository } from './event.repository.js';
+import type { PollMemory } from './message.pure.js';
+import { planGroup } from './plan-group.pure.js';
+import type { AcceptRequest, GroupPlan } from './plan-group.pure.js';
+
+/** Requests wait this long for others to share their commit: an fsync takes 2–4 ms, so waiting longer buys nothing. */
+const COLLECT_MS = 2;
+/** Events of one commit; 64 inserts take about 3 ms, and at that size fsync is no longer what costs. */
+const GROUP_EVENTS = 64;
+/** Waiting events of one process: at 64 per 5 ms the last of 2,048 waits 160 ms; beyond that the sender had better come back. */
+const QUEUE_EVENTS_MAX = 2_048;
+/** Bytes of waiting events: 2,048 events of 256 KB would take half a gigabyte. */
+const QUEUE_BYTES_MAX = 64 * 1024 * 1024;
+/** Another process took a (source, id) between our look and our insert: look again. More often means a bug. */
+const RACES_MAX = 5;
+
+interface Waiting {
+  request: AcceptRequest;
+  bytes: number;
+  resolve: (accepted: AcceptedEvent[]) => void;
+  reject: (error: unknown) => void;
+}
+
+class LostRace extends Error {}
+
+/**
+ * Stores events with their bus messages before anybody is told that they were accepted. Requests of one moment share
+ * one transaction, and one transaction is in flight per process (group commit).
+ */
+@Injectable()
+export class AcceptService {
+  private readonly queue: Waiting[] = [];
+  private queuedEvents = 0;
+  private queuedBytes = 0;
+  private timer: NodeJS.Timeout | undefined;
+  private flushing: Promise<void> | undefined;
+
+  constructor(
+    private readonly database: Database,
+    private readonly events: EventRepository,
+  ) {}
+
+  /** Resolves when the events are durable; rejects with nothing of this request stored. */
+  accept(request: AcceptRequest): Promise<AcceptedEvent[]> {
+    if (request.items.length === 0) return Promise.resolve([]);
+    const bytes = request.items.reduce((sum, item) => sum + item.bytes, request.raw?.body.length ?? 0);
+    // A request larger than the bound is let in when nothing waits, else it never could.
+    const full =
+      this.queuedEvents + request.items.length > QUEUE_EVENTS_MAX || this.queuedBytes + bytes > QUEUE_BYTES_MAX;
+    if (full && this.queue.length > 0) {
+      return Promise.reject(
+        new OpsError('overload', 'too many events wait to be stored; nothing of this request was', {
+          retryAfterSec: 1,
+        }),
+      );
+    }
+    return new Promise((resolve, reject) => {
+      this.queue.push({ request, bytes, resolve, reject });
+      this.queuedEvents += request.items.length;
+      this.queuedBytes += bytes;
+      this.schedule();
+    });
+  }
+
+  private schedule(): void {
+    if (this.flushing !== undefined) return;
+    if (this.queuedEvents >= GROUP_EVENTS) this.flush();
+    else this.timer ??= setTimeout(() => this.flush(), COLLECT_MS);
+  }
+
+  private flush(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    if (this.flushing !== undefined || this.queue.length === 0) return;
+    this.flushing = this.store(this.takeGroup()).finally(() => {
+      this.flushing = undefined;
+      // What came while the last group was on its way has waited long enough.
+      if (this.queue.length > 0) this.flush();
+    });
+  }
+
+  /** The next requests of one tenant, up to 64 events; at least one request, however large. */
+  private takeGroup(): Waiting[] {
+    const tenant = this.queue[0]!.request.tenant;
+    const group: Waiting[] = [];
+    let events = 0;
+    while (this.queue.length > 0) {
+      const next = this.queue[0]!;
+      if (next.request.tenant !== tenant || (group.length > 0 && events + next.request.items.length > GROUP_EVENTS))
+        break;
+      group.push(this.queue.shift()!);
+      events += next.request.items.length;
+      this.queuedBytes -= next.bytes;
+    }
+    this.queuedEvents -= events;
+    return group;
+  }
+
+  private async store(group: Waiting[]): Promise<void> {
+    try {
+      const outcomes = await this.storeTogether(group.map((one) => one.request));
+      group.forEach((one, index) => settle(one, outcomes[index]!));
+    } catch (error) {
+      if (group.length === 1 || (error instanceof OpsError && error.code === 'unavailable')) {
+        for (const one of group) one.reject(error);
+        return;
+      }
+      // One request that PostgreSQL refuses must not take its neighbours with it.
+      for (const one of group) await this.store([one]);
+    }
+  }
+
+  private async storeTogether(requests: AcceptRequest[]): Promise<GroupPlan['outcomes']> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.database.inTransaction(requests[0]!.tenant, (tx) => this.storeIn(tx, requests));
+      } catch (error) {
+        if (!(error instanceof LostRace) || attempt === RACES_MAX) throw error;
+      }
+    }
+  }
+
+  private async storeIn(tx: Tx, requests: AcceptRequest[]): Promise<GroupPlan['outcomes']> {
+    const plan = planGroup(requests, await this.events.known(tx, requests));
+    if (plan.inserts.length === 0) return plan.outcomes;
+    const stored = await this.events.insert(tx, requests, plan.inserts);
+    if (stored !== plan.inserts.length) throw new LostRace();
+    const memories: PollMemory[] = [];
+    for (const { item } of plan.inserts) {
+      const { eventId, subject } = item.message;
+      tx.publish('events', { id: eventId, key: subject ?? eventId, body: item.message });
+      if (item.remember !== undefined) memories.push(item.remember);
+    }
+    await this.events.remember(tx, memories);
+    return plan.outcomes;
+  }
+}
+
+function settle(waiting: Waiting, outcome: GroupPlan['outcomes'][number]): void {
+  if ('error' in outcome) waiting.reject(outcome.error);
+  else waiting.resolve(outcome.accepted);
+}

@@ -1,0 +1,71 @@
+import { Module } from '@nestjs/common';
+import type { DynamicModule } from '@nestjs/common';
+import { AtomExecutor, HttpGuard, ScriptRunner } from '@opsloop/atoms';
+import { InternalClient, PLATFORM_CONFIG } from '@opsloop/platform';
+import type { PlatformConfig } from '@opsloop/platform';
+import { Database, DocumentStore } from '@opsloop/postgres';
+import type { MigrationSet } from '@opsloop/postgres';
+import { AcceptController } from './accept/accept.controller.js';
+import { AcceptService } from './accept/accept.service.js';
+import { EventRepository } from './accept/event.repository.js';
+import { INGEST_CONFIG } from './config.js';
+import type { EventIngestConfig } from './config.js';
+import { SourceController } from './manage-sources/source.controller.js';
+import { SourceRepository } from './manage-sources/source.repository.js';
+import { SourceService } from './manage-sources/source.service.js';
+import { CreateIngest1700000001000 } from './migrations/1700000001000-create-ingest.js';
+import { DocumentsConsumer } from './poll/documents.consumer.js';
+import { PollRepository } from './poll/poll.repository.js';
+import { PollService } from './poll/poll.service.js';
+import { RemoteCache } from './poll/remote-cache.js';
+import { EventReader } from './read-events/event-reader.service.js';
+import { EventsController, InternalEventsController } from './read-events/events.controller.js';
+import { HookController } from './receive-hook/hook.controller.js';
+import { HookService } from './receive-hook/hook.service.js';
+
+const SCHEMA = 'ingest';
+
+export const eventIngestMigrations: MigrationSet = { schema: SCHEMA, migrations: [CreateIngest1700000001000] };
+
+/** Where events come in: verified, de-duplicated, normalised, stored; then on the bus. */
+@Module({})
+export class EventIngestModule {
+  static register(config: EventIngestConfig): DynamicModule {
+    return {
+      module: EventIngestModule,
+      controllers: [
+        AcceptController,
+        EventsController,
+        InternalEventsController,
+        HookController,
+        SourceController,
+        DocumentsConsumer,
+      ],
+      providers: [
+        { provide: INGEST_CONFIG, useValue: config },
+        { provide: DocumentStore, inject: [Database], useFactory: (db: Database) => new DocumentStore(db, SCHEMA) },
+        { provide: AtomExecutor, inject: [PLATFORM_CONFIG, INGEST_CONFIG, InternalClient], useFactory: pollExecutor },
+        EventRepository,
+        AcceptService,
+        EventReader,
+        HookService,
+        SourceRepository,
+        SourceService,
+        PollRepository,
+        RemoteCache,
+        PollService,
+      ],
+    };
+  }
+}
+
+/** Polls call out under the same rules as actions do. */
+function pollExecutor(platform: PlatformConfig, config: EventIngestConfig, internal: InternalClient): AtomExecutor {
+  const { embedded } = platform;
+  return new AtomExecutor({
+    guard: new HttpGuard({ allow: platform.httpAllow, embedded, ownPorts: platform.ownPorts ?? [platform.port] }),
+    embedded,
+    scripts: new ScriptRunner({ ...config.scripts, embedded }),
+    resolveResources: (query) => internal.call('POST /internal/decision/resources', query),
+  });
+}

@@ -1,0 +1,25 @@
+/** event-ingest in a process of its own. */
+import 'reflect-metadata';
+import { Module } from '@nestjs/common';
+import { BusModule, busMigrations, connectBus } from '@opsloop/bus';
+import { createHttpApp, platformConfigFromEnv, PlatformModule } from '@opsloop/platform';
+import { PostgresModule } from '@opsloop/postgres';
+import { databaseUrl, readEnvironment, eventIngestConfigFromEnv, VERSION } from './config.js';
+import { EventIngestModule, eventIngestMigrations } from './event-ingest.module.js';
+
+const env = readEnvironment();
+const platform = platformConfigFromEnv(env, VERSION);
+
+@Module({
+  imports: [
+    PlatformModule.forRoot(platform),
+    PostgresModule.forRoot({ url: databaseUrl(env), migrations: [busMigrations, eventIngestMigrations] }),
+    BusModule.forRoot(),
+    EventIngestModule.register(eventIngestConfigFromEnv(env)),
+  ],
+})
+class Main {}
+
+const app = await createHttpApp(Main, { title: 'opsloop event-ingest' });
+await connectBus(app);
+await app.listen(platform.port, platform.host);

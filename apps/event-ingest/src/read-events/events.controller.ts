@@ -1,0 +1,55 @@
+import { Body, Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
+import { ApiBearerAuth, ApiOperation, ApiTags } from '@nestjs/swagger';
+import type { AcceptedEvent, EventMessage, EventView, Page } from '@opsloop/contracts';
+import { CurrentPrincipal, ServiceOnly, parseBody, parseQuery } from '@opsloop/platform';
+import type { Principal } from '@opsloop/platform';
+import { z } from 'zod';
+import { EventQuery } from './event-query.pure.js';
+import { EventReader } from './event-reader.service.js';
+
+const ReplayQuery = z.strictObject({ mode: z.enum(['shadow', 'active']).default('shadow') });
+const GetBody = z.strictObject({ eventId: z.string() });
+
+@ApiTags('events')
+@ApiBearerAuth()
+@Controller('v1/events')
+export class EventsController {
+  constructor(private readonly events: EventReader) {}
+
+  @Get()
+  @ApiOperation({ summary: 'List events, newest first; type, subject and source may hold *' })
+  list(@Query() query: unknown, @CurrentPrincipal() principal: Principal): Promise<Page<EventView>> {
+    return this.events.list(principal.tenant, parseQuery(EventQuery, query));
+  }
+
+  @Get(':eventId')
+  @ApiOperation({ summary: 'One event' })
+  get(@Param('eventId') eventId: string, @CurrentPrincipal() principal: Principal): Promise<EventView> {
+    return this.events.get(principal.tenant, eventId);
+  }
+
+  @Post(':eventId/replay')
+  @HttpCode(202)
+  @ApiOperation({
+    summary: 'Send a stored event again under a new id; shadow (decided, nothing started) unless ?mode=active',
+  })
+  async replay(
+    @Param('eventId') eventId: string,
+    @Query() query: unknown,
+    @CurrentPrincipal() principal: Principal,
+  ): Promise<{ items: AcceptedEvent[] }> {
+    return { items: await this.events.replay(principal.tenant, eventId, parseQuery(ReplayQuery, query).mode) };
+  }
+}
+
+@ServiceOnly()
+@Controller('internal/events')
+export class InternalEventsController {
+  constructor(private readonly events: EventReader) {}
+
+  @Post('get')
+  @HttpCode(200)
+  get(@Body() body: unknown, @CurrentPrincipal() principal: Principal): Promise<EventMessage> {
+    return this.events.message(principal.tenant, parseBody(GetBody, body).eventId);
+  }
+}
