@@ -69,7 +69,14 @@ describe('one step after the other', () => {
     expect(restart!.argument).toMatchObject({
       input: { host: 'host/a' },
       context: { run: run.id, step: 'restart', key: stepKey(run.id, 'restart', 0), fence: '41', dryRun: false },
-      gate: { flow: 'test/flow', rule: 'fleet/down', atom: 'host.restart', effect: 'mutate', targets: ['host/a'], phase: 'forward' },
+      gate: {
+        flow: 'test/flow',
+        rule: 'fleet/down',
+        atom: 'host.restart',
+        effect: 'mutate',
+        targets: ['host/a'],
+        phase: 'forward',
+      },
     });
     expect(JSON.stringify(restart!.argument.context).length).toBeLessThan(300);
     expect(look!.argument.gate).toBeUndefined();
@@ -96,7 +103,11 @@ describe('one step after the other', () => {
     });
     const ends = await Promise.all([1, 2, 3].map((n) => h.run(pick(2), { input: { n } })));
     for (const run of ends) expect((await run.end()).status).toBe('succeeded');
-    expect(ends.map((run) => run.calls())).toEqual([['a.one:choose/one'], ['a.same:choose/same'], ['a.other:choose/other']]);
+    expect(ends.map((run) => run.calls())).toEqual([
+      ['a.one:choose/one'],
+      ['a.same:choose/same'],
+      ['a.other:choose/other'],
+    ]);
   });
 
   it('emits with the step key and loads a large flow by its digest', async () => {
@@ -150,7 +161,10 @@ describe('failures', () => {
     h.reset();
     h.on('a.bad', () => refuse('communication', false));
     const atoms = { 'a.bad@1': { idempotency: 'none' as const } };
-    const once = await h.run({ defaults: { retry: { maximumAttempts: 4 } }, do: [{ id: 's', call: 'a.bad@1' }] }, { atoms });
+    const once = await h.run(
+      { defaults: { retry: { maximumAttempts: 4 } }, do: [{ id: 's', call: 'a.bad@1' }] },
+      { atoms },
+    );
     expect((await once.end()).status).toBe('failed');
     expect(h.recorded.filter((r) => r.type === 'a.bad')).toHaveLength(1);
     const asked = await h.run(
@@ -202,12 +216,23 @@ describe('failures', () => {
     h.on('a.boom', () => refuse('runtime'));
     h.on('undo.b', () => refuse('communication'));
     const undo = (name: string) => ({ call: `undo.${name}@1`, with: { was: '${input.x}', gave: '${result.ok?}' } });
-    const atoms = { 'do.a@1': { compensate: undo('a') }, 'do.b@1': { compensate: undo('b') }, 'do.c@1': { compensate: undo('c') } };
+    const atoms = {
+      'do.a@1': { compensate: undo('a') },
+      'do.b@1': { compensate: undo('b') },
+      'do.c@1': { compensate: undo('c') },
+    };
     const run = await h.run(
       {
         do: [
           { id: 'a', call: 'do.a@1', with: { x: 1 } },
-          { id: 'p', parallel: {}, do: [{ id: 'b', call: 'do.b@1', with: { x: 2 } }, { id: 'c', call: 'do.c@1', with: { x: 3 }, compensate: null }] },
+          {
+            id: 'p',
+            parallel: {},
+            do: [
+              { id: 'b', call: 'do.b@1', with: { x: 2 } },
+              { id: 'c', call: 'do.c@1', with: { x: 3 }, compensate: null },
+            ],
+          },
           { id: 'boom', call: 'a.boom@1', compensate: { call: 'undo.c@1', with: { from: '${input.host}' } } },
         ],
         catch: [{ errors: { type: 'timeout' }, do: [] }],
@@ -219,10 +244,17 @@ describe('failures', () => {
     expect(run.calls().slice(-4)).toEqual(['undo.c:boom~undo', 'undo.b:p/b~undo', 'undo.a:a~undo', 'a.end:end']);
     expect(end).toMatchObject({
       status: 'failed',
-      problem: { code: 'runtime', suppressed: [{ code: 'compensation-failed', instance: 'p/b~undo', cause: { code: 'communication' } }] },
+      problem: {
+        code: 'runtime',
+        suppressed: [{ code: 'compensation-failed', instance: 'p/b~undo', cause: { code: 'communication' } }],
+      },
     });
     const calls = h.recorded.filter((r) => r.type.startsWith('undo.'));
-    expect(calls.map((r) => r.argument.input)).toEqual([{ from: 'host/a' }, { was: 2, gave: true }, { was: 1, gave: true }]);
+    expect(calls.map((r) => r.argument.input)).toEqual([
+      { from: 'host/a' },
+      { was: 2, gave: true },
+      { was: 1, gave: true },
+    ]);
     expect(calls[0]!.argument.gate).toMatchObject({ phase: 'compensation' });
     expect(h.recorded.find((r) => r.type === 'a.end')!.argument.gate).toMatchObject({ phase: 'finally' });
   });
@@ -233,7 +265,12 @@ describe('failures', () => {
       ...(timeout === undefined ? {} : { timeout }),
       do: [
         { id: 'a', call: 'do.a@1' },
-        { id: 'w', try: [{ id: 'wait', wait: { for: '1h' } }], catch: [{ do: [] }], finally: [{ id: 'f', call: 'a.f@1' }] },
+        {
+          id: 'w',
+          try: [{ id: 'wait', wait: { for: '1h' } }],
+          catch: [{ do: [] }],
+          finally: [{ id: 'f', call: 'a.f@1' }],
+        },
       ],
     });
     const cancelled = await h.run(doc(undefined), { atoms, context: { targets: ['host/a'] } });
@@ -241,7 +278,10 @@ describe('failures', () => {
     await cancelled.handle.cancel();
     expect(await cancelled.end()).toEqual({ status: 'cancelled' });
     expect(cancelled.calls()).toEqual(['do.a:a', 'a.f:w/f', 'undo.a:a~undo']);
-    expect(cancelled.outcome()).toMatchObject({ status: 'cancelled', targets: [{ path: 'host/a', status: 'cancelled' }] });
+    expect(cancelled.outcome()).toMatchObject({
+      status: 'cancelled',
+      targets: [{ path: 'host/a', status: 'cancelled' }],
+    });
 
     const late = await h.run(doc('300ms'), { atoms });
     expect(await late.end()).toMatchObject({ status: 'failed', problem: { code: 'timeout' } });
@@ -286,7 +326,13 @@ describe('side by side', () => {
     h.on('a.bad', () => refuse('runtime'));
     const branches = [
       { id: 'bad', call: 'a.bad@1' },
-      { id: 'slow', do: [{ id: 'w', wait: { for: '300ms' } }, { id: 'tail', call: 'a.tail@1' }] },
+      {
+        id: 'slow',
+        do: [
+          { id: 'w', wait: { for: '300ms' } },
+          { id: 'tail', call: 'a.tail@1' },
+        ],
+      },
     ];
     const cancel = await h.run({ do: [{ id: 'p', parallel: {}, do: branches }] });
     expect(await cancel.end()).toMatchObject({ problem: { code: 'runtime', instance: 'p/bad' } });
@@ -297,7 +343,9 @@ describe('side by side', () => {
     expect(await all.end()).toMatchObject({ problem: { code: 'runtime' } });
     expect(all.calls()).toContain('a.tail:p/slow/tail');
 
-    const any = await h.run({ do: [{ id: 'p', parallel: { join: 'any' }, do: [...branches, { id: 'quick', call: 'a.quick@1' }] }] });
+    const any = await h.run({
+      do: [{ id: 'p', parallel: { join: 'any' }, do: [...branches, { id: 'quick', call: 'a.quick@1' }] }],
+    });
     expect((await any.end()).status).toBe('succeeded');
     expect(any.calls()).not.toContain('a.tail:p/slow/tail');
   });
@@ -313,7 +361,12 @@ describe('side by side', () => {
             forEach: {
               in: '${input.hosts}',
               as: 'host',
-              batch: { canary: 1, size: '50%', pause: '5ms', gate: { id: 'slo', call: 'a.slo@1', expect: { '==': [{ var: 'steps.slo.output.good' }, true] } } },
+              batch: {
+                canary: 1,
+                size: '50%',
+                pause: '5ms',
+                gate: { id: 'slo', call: 'a.slo@1', expect: { '==': [{ var: 'steps.slo.output.good' }, true] } },
+              },
               concurrency: 2,
               tolerate: { failures: 1 },
               collect: { host: '${host}', fixed: '${steps.fix.output.fixed}', batch: '${batch.number}' },
@@ -335,7 +388,10 @@ describe('side by side', () => {
       ],
       failed: [{ key: 'h3', error: { code: 'runtime', instance: 'each[h3]/fix' } }],
     });
-    expect(run.calls().filter((c) => c.startsWith('a.slo'))).toEqual(['a.slo:each[batch:1]/slo', 'a.slo:each[batch:2]/slo']);
+    expect(run.calls().filter((c) => c.startsWith('a.slo'))).toEqual([
+      'a.slo:each[batch:1]/slo',
+      'a.slo:each[batch:2]/slo',
+    ]);
     expect(run.calls().indexOf('a.slo:each[batch:1]/slo')).toBe(1);
   });
 
@@ -356,7 +412,9 @@ describe('side by side', () => {
       },
       { atoms: { 'a.drain@1': { compensate: { call: 'a.uncordon@1', with: { node: '${input.node}' } } } } },
     );
-    expect(await run.end()).toMatchObject({ problem: { code: 'batch-threshold', failed: ['h2'], cause: { code: 'runtime' } } });
+    expect(await run.end()).toMatchObject({
+      problem: { code: 'batch-threshold', failed: ['h2'], cause: { code: 'runtime' } },
+    });
     expect(run.calls()).toEqual([
       'a.drain:each[h1]/drain',
       'a.bad:each[h1]/bad',
@@ -372,12 +430,16 @@ describe('repetition', () => {
     h.on('a.count', (_call, n) => ({ n }));
     const body = [{ id: 'count', call: 'a.count@1' }];
     const until = await h.run({
-      do: [{ id: 'l', loop: { until: { '>=': [{ var: 'steps.count.output.n' }, 3] }, max: { iterations: 9 } }, do: body }],
+      do: [
+        { id: 'l', loop: { until: { '>=': [{ var: 'steps.count.output.n' }, 3] }, max: { iterations: 9 } }, do: body },
+      ],
       output: '${steps.l.output.iterations}',
     });
     expect((await until.end()).output).toBe(3);
     expect(until.calls()).toEqual(['a.count:l[1]/count', 'a.count:l[2]/count', 'a.count:l[3]/count']);
-    const never = await h.run({ do: [{ id: 'l', loop: { until: { '==': [1, 2] }, max: { iterations: 2 } }, do: body }] });
+    const never = await h.run({
+      do: [{ id: 'l', loop: { until: { '==': [1, 2] }, max: { iterations: 2 } }, do: body }],
+    });
     expect(await never.end()).toMatchObject({ problem: { code: 'goal-not-met', instance: 'l' } });
     const plain = await h.run({ do: [{ id: 'l', loop: { max: { iterations: 2 } }, do: body }] });
     expect((await plain.end()).status).toBe('succeeded');
@@ -389,7 +451,12 @@ describe('repetition', () => {
       do: [
         {
           id: 'r',
-          reconcile: { goal: { '==': [{ var: 'steps.look.output.up' }, true] }, every: '10ms', stable: '20ms', deadline },
+          reconcile: {
+            goal: { '==': [{ var: 'steps.look.output.up' }, true] },
+            every: '10ms',
+            stable: '20ms',
+            deadline,
+          },
           observe: { id: 'look', call: 'a.look@1' },
           do: [{ id: 'nudge', call: 'a.nudge@1' }],
         },
@@ -407,15 +474,27 @@ describe('repetition', () => {
 
 describe('sub-flows and locks', () => {
   it('runs a pinned sub-flow as a child whose keys and paths belong to the root run', async () => {
-    const child = compiled({ name: 'test/child', do: [{ id: 'inner', call: 'a.inner@1', with: '${input}' }, { id: 'r', return: '${steps.inner.output}' }] });
+    const child = compiled({
+      name: 'test/child',
+      do: [
+        { id: 'inner', call: 'a.inner@1', with: '${input}' },
+        { id: 'r', return: '${steps.inner.output}' },
+      ],
+    });
     h.on('a.inner', (call) => call.input);
     const run = await h.run(
       { do: [{ id: 'sub', run: 'test/child@1', with: { n: 4 } }], output: '${steps.sub.output.n}' },
       { flows: { 'test/child@1': child } },
     );
     expect(await run.end()).toEqual({ status: 'succeeded', output: 4 });
-    expect(h.recorded[0]!.argument.context).toMatchObject({ step: 'sub/inner', key: stepKey(run.id, 'sub/inner', 0), run: run.id });
-    expect(run.outcome().steps).toMatchObject([{ path: 'sub', workflowId: childWorkflowId(`test.flow.${run.id}`, 'sub') }]);
+    expect(h.recorded[0]!.argument.context).toMatchObject({
+      step: 'sub/inner',
+      key: stepKey(run.id, 'sub/inner', 0),
+      run: run.id,
+    });
+    expect(run.outcome().steps).toMatchObject([
+      { path: 'sub', workflowId: childWorkflowId(`test.flow.${run.id}`, 'sub') },
+    ]);
 
     h.on('a.inner', () => refuse('atom/a.inner/broken'));
     const bad = await h.run(
@@ -430,7 +509,9 @@ describe('sub-flows and locks', () => {
   });
 
   it('takes a lock by try, works under its fence and gives it back', async () => {
-    h.on(TEMPORAL_NAMES.claimActivity, (_call, n) => (n === 1 ? { granted: false, blockedBy: [] } : { granted: true, fence: '99' }));
+    h.on(TEMPORAL_NAMES.claimActivity, (_call, n) =>
+      n === 1 ? { granted: false, blockedBy: [] } : { granted: true, fence: '99' },
+    );
     const doc = {
       do: [
         {
@@ -444,11 +525,22 @@ describe('sub-flows and locks', () => {
     const run = await h.run(doc, { input: { s: 'pay' } });
     expect((await run.end()).status).toBe('succeeded');
     const seen = h.recorded.map((r) => r.type);
-    expect(seen).toEqual([TEMPORAL_NAMES.claimActivity, TEMPORAL_NAMES.claimActivity, 'a.act', TEMPORAL_NAMES.releaseActivity, TEMPORAL_NAMES.reportActivity]);
-    expect(h.recorded[1]!.argument).toMatchObject({ step: 'crit~2', claims: [{ path: 'service/pay', mode: 'exclusive' }] });
+    expect(seen).toEqual([
+      TEMPORAL_NAMES.claimActivity,
+      TEMPORAL_NAMES.claimActivity,
+      'a.act',
+      TEMPORAL_NAMES.releaseActivity,
+      TEMPORAL_NAMES.reportActivity,
+    ]);
+    expect(h.recorded[1]!.argument).toMatchObject({
+      step: 'crit~2',
+      claims: [{ path: 'service/pay', mode: 'exclusive' }],
+    });
     expect(h.recorded[2]!.argument.context.fence).toBe('99');
     h.on(TEMPORAL_NAMES.claimActivity, () => ({ granted: false }));
-    expect(await (await h.run(doc, { input: { s: 'pay' } })).end()).toMatchObject({ problem: { code: 'lock-conflict' } });
+    expect(await (await h.run(doc, { input: { s: 'pay' } })).end()).toMatchObject({
+      problem: { code: 'lock-conflict' },
+    });
   });
 
   it('reports each target of the per-target flow with its own end', async () => {
@@ -478,7 +570,10 @@ describe('sub-flows and locks', () => {
       { path: 'host/b', status: 'failed' },
       { path: 'host/c', status: 'cancelled' },
     ]);
-    expect(h.recorded[0]!.argument).toMatchObject({ gate: { targets: ['host/a'] }, context: { step: 'each[host%2Fa]/run/fix' } });
+    expect(h.recorded[0]!.argument).toMatchObject({
+      gate: { targets: ['host/a'] },
+      context: { step: 'each[host%2Fa]/run/fix' },
+    });
   });
 });
 
@@ -486,7 +581,10 @@ describe('halts and crashes', () => {
   it('pauses a refused step without counting an attempt and goes on at the signal with the same key', async () => {
     let halted = true;
     h.on('a.act', () => (halted ? refuse('halted') : { ok: true }));
-    const run = await h.run({ do: [{ id: 'act', call: 'a.act@1', retry: { maximumAttempts: 1 } }] }, { attributes: true });
+    const run = await h.run(
+      { do: [{ id: 'act', call: 'a.act@1', retry: { maximumAttempts: 1 } }] },
+      { attributes: true },
+    );
     await eventually(async () => expect(await run.step('act')).toMatchObject({ status: 'paused' }));
     expect((await run.handle.describe()).searchAttributes['OpsPhase']).toEqual(['paused']);
     halted = false;
@@ -530,7 +628,11 @@ describe('halts and crashes', () => {
       do: [
         { id: 'one', call: 'a.one@1' },
         { id: 'rest', wait: { for: '1s' } },
-        { id: 'each', forEach: { in: [1, 2, 3], as: 'n', concurrency: 2 }, do: [{ id: 'two', call: 'a.two@1', with: '${n}' }] },
+        {
+          id: 'each',
+          forEach: { in: [1, 2, 3], as: 'n', concurrency: 2 },
+          do: [{ id: 'two', call: 'a.two@1', with: '${n}' }],
+        },
       ],
     });
     await eventually(async () => expect(await run.step('rest')).toBeDefined());
@@ -544,11 +646,16 @@ describe('halts and crashes', () => {
 describe('local steps', () => {
   it('retry, fail with their problem and pause under a halt like the others', async () => {
     const atoms = { 'a.q@1': { execution: 'local' as const } };
-    h.on('a.q', (_call, n) => (n === 1 ? refuse('communication', false) : n === 2 ? refuse('halted') : refuse('atom/a.q/gone')));
+    h.on('a.q', (_call, n) =>
+      n === 1 ? refuse('communication', false) : n === 2 ? refuse('halted') : refuse('atom/a.q/gone'),
+    );
     const run = await h.run({ do: [{ id: 'q', call: 'a.q@1' }] }, { atoms });
     await eventually(async () => expect(await run.step('q')).toMatchObject({ status: 'paused' }));
     await run.handle.signal(TEMPORAL_NAMES.haltSignal, {});
-    expect(await run.end()).toMatchObject({ status: 'failed', problem: { code: 'atom/a.q/gone', instance: 'q', retryable: false } });
+    expect(await run.end()).toMatchObject({
+      status: 'failed',
+      problem: { code: 'atom/a.q/gone', instance: 'q', retryable: false },
+    });
     expect(run.outcome().status).toBe('failed');
   });
 

@@ -1,0 +1,283 @@
+/**
+ * A worker for specs: the real interpreter on a real server, with one stubbed activity behind every name. Each harness
+ * has a namespace of its own, since the queue names are fixed and specs run side by side.
+ */
+import { randomUUID } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
+import { Context } from '@temporalio/activity';
+import { Client, type WorkflowHandle } from '@temporalio/client';
+import { defineSearchAttributeKey } from '@temporalio/common';
+import {
+  NativeConnection,
+  Runtime,
+  DefaultLogger,
+  Worker,
+  bundleWorkflowCode,
+  type WorkflowBundleWithSourceMap,
+} from '@temporalio/worker';
+import { TEMPORAL_NAMES, workflowIdOf } from '@opsloop/contracts';
+import type {
+  AtomCall,
+  CompiledFlow,
+  FlowDocument,
+  Json,
+  JsonObject,
+  PinnedAtom,
+  RunContext,
+  RunInput,
+  RunOutcome,
+  StepRecord,
+} from '@opsloop/contracts';
+import { eventually, testTemporal } from '@opsloop/testing';
+
+/** One call of any activity, in the order in which they began. */
+export interface Recorded {
+  type: string;
+  argument: AtomCall & JsonObject;
+  attempt: number;
+  taskQueue: string;
+  activityId: string;
+}
+
+export type Stub = (call: AtomCall & JsonObject, n: number) => unknown;
+
+export interface RunOptions {
+  input?: Json;
+  context?: Partial<RunContext>;
+  config?: Record<string, JsonObject>;
+  atoms?: Record<string, Partial<PinnedAtom>>;
+  flows?: Record<string, CompiledFlow>;
+  attributes?: boolean;
+  byDigest?: boolean;
+}
+
+export type WorkflowBundle = WorkflowBundleWithSourceMap;
+let bundle: Promise<WorkflowBundleWithSourceMap> | undefined;
+/** The bundle from sources, built once per process. */
+export function workflowBundle(): Promise<WorkflowBundleWithSourceMap> {
+  bundle ??= bundleWorkflowCode({
+    workflowsPath: fileURLToPath(new URL('../src/workflows.ts', import.meta.url)),
+    logger: new DefaultLogger('ERROR'),
+    webpackConfigHook: (config) => ({
+      ...config,
+      resolve: {
+        ...config.resolve,
+        conditionNames: ['@opsloop/source', '...'],
+        extensionAlias: { '.js': ['.ts', '.js'] },
+      },
+    }),
+  });
+  return bundle;
+}
+
+/** A flow whose references are all pinned; atoms are `native` mutating ones unless said otherwise. */
+export function compiled(
+  doc: Partial<FlowDocument> & Pick<FlowDocument, 'do'>,
+  options: Pick<RunOptions, 'atoms' | 'flows'> = {},
+): CompiledFlow {
+  const flow: FlowDocument = { dsl: 'opsloop/v1', kind: 'flow', name: 'test/flow', version: '1.0.0', ...doc };
+  const atoms: Record<string, PinnedAtom> = {};
+  for (const ref of atomRefs(flow)) atoms[ref] = pinned(ref);
+  for (const [ref, patch] of Object.entries(options.atoms ?? {})) atoms[ref] = { ...pinned(ref), ...patch };
+  for (const atom of Object.values(atoms))
+    if (atom.compensate) atoms[atom.compensate.call] ??= pinned(atom.compensate.call);
+  return { ir: 1, flow, digest: 'd', atoms, flows: options.flows ?? {} };
+}
+
+function pinned(ref: string): PinnedAtom {
+  const name = ref.split('@')[0]!;
+  return {
+    name,
+    version: '1.0.0',
+    effect: 'mutate',
+    idempotency: 'native',
+    execution: 'activity',
+    activity: name,
+    retry: { initialInterval: '1ms', maximumAttempts: 3 },
+    timeout: { startToClose: '20s' },
+  };
+}
+
+function atomRefs(value: unknown, found = new Set<string>()): Set<string> {
+  if (Array.isArray(value)) for (const entry of value) atomRefs(entry, found);
+  else if (typeof value === 'object' && value !== null) {
+    for (const [key, entry] of Object.entries(value)) {
+      if (key === 'call' && typeof entry === 'string') found.add(entry);
+      else atomRefs(entry, found);
+    }
+  }
+  return found;
+}
+
+export interface Run {
+  id: string;
+  handle: WorkflowHandle;
+  /** Result, or the failure's problem. */
+  end(): Promise<{ status: string; output?: Json; problem?: JsonObject }>;
+  steps(): Promise<StepRecord[]>;
+  step(path: string): Promise<StepRecord | undefined>;
+  outcome(): RunOutcome;
+  /** Calls of atoms in order, `name` or `name:path`. */
+  calls(): string[];
+}
+
+export class Harness {
+  readonly recorded: Recorded[] = [];
+  private readonly stubs = new Map<string, Stub>();
+  private readonly counts = new Map<string, number>();
+  private workers: { worker: Worker; running: Promise<void> }[] = [];
+
+  private constructor(
+    readonly connection: NativeConnection,
+    readonly client: Client,
+    readonly namespace: string,
+  ) {}
+
+  static async start(): Promise<Harness> {
+    installRuntime();
+    const { address } = await testTemporal();
+    const connection = await NativeConnection.connect({ address });
+    const namespace = `h-${randomUUID().slice(0, 8)}`;
+    await createNamespace(connection, namespace);
+    const harness = new Harness(connection, new Client({ connection, namespace }), namespace);
+    await harness.startWorkers();
+    return harness;
+  }
+
+  async startWorkers(queues: string[] = [TEMPORAL_NAMES.flowQueue, TEMPORAL_NAMES.atomQueue]): Promise<void> {
+    for (const taskQueue of queues) {
+      const worker = await Worker.create({
+        connection: this.connection,
+        namespace: this.namespace,
+        taskQueue,
+        ...(taskQueue === TEMPORAL_NAMES.flowQueue ? { workflowBundle: await workflowBundle() } : {}),
+        activities: { default: (argument: AtomCall & JsonObject) => this.answer(argument) },
+        shutdownForceTime: '3s',
+      });
+      this.workers.push({ worker, running: worker.run() });
+    }
+  }
+
+  async stopWorkers(): Promise<void> {
+    const stopping = this.workers;
+    this.workers = [];
+    for (const { worker } of stopping) worker.shutdown();
+    await Promise.all(stopping.map(({ running }) => running.catch(() => undefined)));
+  }
+
+  async stop(): Promise<void> {
+    await this.stopWorkers();
+    await this.connection.close();
+  }
+
+  /** Answers of one activity; unstubbed atoms answer `{ ok: true }`. */
+  on(type: string, stub: Stub): this {
+    this.stubs.set(type, stub);
+    return this;
+  }
+
+  reset(): void {
+    this.stubs.clear();
+    this.counts.clear();
+    this.recorded.length = 0;
+  }
+
+  private async answer(argument: AtomCall & JsonObject): Promise<unknown> {
+    const { activityType, attempt, taskQueue, activityId } = Context.current().info;
+    this.recorded.push({ type: activityType, argument, attempt, taskQueue, activityId });
+    const n = (this.counts.get(activityType) ?? 0) + 1;
+    this.counts.set(activityType, n);
+    const stub = this.stubs.get(activityType);
+    if (stub !== undefined) return stub(argument, n);
+    if (activityType === TEMPORAL_NAMES.claimActivity) return { granted: true, fence: '77' };
+    return activityType.startsWith('opsloop.') ? null : { ok: true };
+  }
+
+  async run(
+    doc: (Partial<FlowDocument> & Pick<FlowDocument, 'do'>) | CompiledFlow,
+    options: RunOptions = {},
+  ): Promise<Run> {
+    const ir = 'ir' in doc ? doc : compiled(doc, options);
+    const id = randomUUID();
+    const input: RunInput = {
+      context: {
+        run: id,
+        tenant: 'default',
+        flow: ir.flow.name,
+        version: ir.flow.version,
+        tier: 'P3',
+        initiator: { kind: 'user', name: 'anna' },
+        targets: [],
+        correlationId: 'c-1',
+        hops: 0,
+        startedAt: '2026-01-02T03:04:05.000Z',
+        ...options.context,
+      },
+      ...(options.byDigest === true ? { irDigest: ir.digest } : { ir }),
+      input: options.input ?? {},
+      config: options.config ?? {},
+    };
+    const handle = await this.client.workflow.start(ir.flow.name, {
+      taskQueue: TEMPORAL_NAMES.flowQueue,
+      workflowId: workflowIdOf(ir.flow.name, id),
+      args: [input],
+      workflowTaskTimeout: '5s',
+      ...(options.attributes === true
+        ? { typedSearchAttributes: [{ key: defineSearchAttributeKey('OpsPhase', 'KEYWORD'), value: 'running' }] }
+        : {}),
+    });
+    return this.view(id, handle);
+  }
+
+  private view(id: string, handle: WorkflowHandle): Run {
+    const mine = (r: Recorded): boolean => r.argument.context?.run === id;
+    return {
+      id,
+      handle,
+      end: async () => {
+        try {
+          return { status: 'succeeded', output: (await handle.result()) as Json };
+        } catch (err) {
+          const cause = (err as { cause?: { name?: string; details?: JsonObject[] } }).cause;
+          if (cause?.name === 'CancelledFailure') return { status: 'cancelled' };
+          if (cause?.details?.[0] === undefined) throw err;
+          return { status: 'failed', problem: cause.details[0] };
+        }
+      },
+      steps: () => handle.query<StepRecord[]>(TEMPORAL_NAMES.stepsQuery),
+      step: async (path) => (await handle.query<StepRecord[]>(TEMPORAL_NAMES.stepsQuery)).find((s) => s.path === path),
+      outcome: () => {
+        const reports = this.recorded.filter(
+          (r) => r.type === TEMPORAL_NAMES.reportActivity && (r.argument as JsonObject)['run'] === id,
+        );
+        if (reports.length !== 1) throw new Error(`${reports.length} reports`);
+        return (reports[0]!.argument as unknown as { outcome: RunOutcome }).outcome;
+      },
+      calls: () =>
+        this.recorded
+          .filter((r) => mine(r) && !r.type.startsWith('opsloop.'))
+          .map((r) => `${r.type}:${r.argument.context.step}`),
+    };
+  }
+}
+
+let installed = false;
+/** Quiet logs: a test that fails a step on purpose would fill them with warnings. */
+export function installRuntime(): void {
+  if (installed) return;
+  installed = true;
+  Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] });
+}
+
+async function createNamespace(connection: NativeConnection, namespace: string): Promise<void> {
+  await connection.workflowService.registerNamespace({
+    namespace,
+    workflowExecutionRetentionPeriod: { seconds: 86_400 as never },
+  });
+  await eventually(
+    async () => {
+      await connection.operatorService.addSearchAttributes({ namespace, searchAttributes: { OpsPhase: 2 } });
+    },
+    { timeoutMs: 30_000, everyMs: 100 },
+  );
+}

@@ -1,0 +1,233 @@
+/**
+ * One run per construct of the flow language. `record-histories.ts` runs them on a real server and keeps their histories;
+ * `replay.spec.ts` replays those against today's interpreter. A scenario is only ever added: the histories stand for
+ * runs that are in flight somewhere while the interpreter is upgraded.
+ */
+import { TEMPORAL_NAMES } from '@opsloop/contracts';
+import type { FlowDocument, Step } from '@opsloop/contracts';
+import { ApplicationFailure } from '@temporalio/common';
+import { eventually } from '@opsloop/testing';
+import { type Harness, type Run, type RunOptions, compiled } from '../../libs/workflows/test/harness.js';
+
+export interface Scenario {
+  doc: Partial<FlowDocument> & { do: Step[] };
+  options?: RunOptions;
+  stub?: (h: Harness) => void;
+  /** What happens while it runs. */
+  meanwhile?: (run: Run, h: Harness) => Promise<void>;
+  /** Workflow ids of sub-flows to keep as well, from the ids in the steps. */
+  withChildren?: true;
+}
+
+const refuse = (type: string, nonRetryable = true): never => {
+  throw ApplicationFailure.create({ type, message: `${type} on purpose`, nonRetryable });
+};
+const call = (id: string, atom = `a.${id}@1`): Step => ({ id, call: atom });
+const child = compiled({
+  name: 'test/child',
+  do: [{ id: 'inner', call: 'a.inner@1', with: '${input}' }],
+  output: '${steps.inner.output}',
+});
+const hosts = ['host/a', 'host/b', 'host/c'];
+
+export const SCENARIOS: Record<string, Scenario> = {
+  sequence: {
+    doc: {
+      vars: { n: 1 },
+      do: [
+        call('one'),
+        { id: 'set', set: { n: 2 } },
+        { id: 'skip', if: { '==': [{ var: 'vars.n' }, 1] }, ...({ call: 'a.never@1' } as { call: string }) },
+        { id: 'group', do: [call('two')] },
+        {
+          id: 'choose',
+          switch: [{ when: { '==': [{ var: 'vars.n' }, 2] }, do: [call('three')] }, { do: [call('four')] }],
+        },
+        { id: 'done', return: { n: '${vars.n}' } },
+      ],
+    },
+  },
+  'wait-emit': {
+    doc: {
+      do: [
+        { id: 'w', wait: { for: '20ms' } },
+        { id: 'e', emit: { type: 'fleet.done', data: { n: 1 } } },
+        call('after'),
+      ],
+    },
+    options: { attributes: true },
+  },
+  'try-retry-catch-finally': {
+    stub: (h) => h.on('a.bad', () => refuse('runtime')),
+    doc: {
+      do: [
+        {
+          id: 't',
+          try: [call('good'), call('bad')],
+          catch: [
+            { errors: { type: 'runtime' }, retry: { initialInterval: '1ms', maximumAttempts: 2 }, do: [call('note')] },
+          ],
+          finally: [call('close')],
+        },
+      ],
+    },
+  },
+  compensation: {
+    stub: (h) => h.on('a.boom', () => refuse('runtime')),
+    doc: {
+      do: [call('a'), { id: 'p', parallel: {}, do: [call('b'), call('c')] }, call('boom')],
+      finally: [call('end')],
+    },
+    options: {
+      atoms: {
+        'a.a@1': { compensate: { call: 'u.a@1' } },
+        'a.b@1': { compensate: { call: 'u.b@1' } },
+        'a.c@1': { compensate: { call: 'u.c@1' } },
+      },
+    },
+  },
+  cancel: {
+    doc: { do: [call('a'), { id: 't', try: [{ id: 'w', wait: { for: '1h' } }], finally: [call('f')] }] },
+    options: { atoms: { 'a.a@1': { compensate: { call: 'u.a@1' } } }, attributes: true },
+    meanwhile: async (run) => {
+      await eventually(async () => {
+        if ((await run.step('t/w'))?.status !== 'waiting') throw new Error('not yet');
+      });
+      await run.handle.cancel();
+    },
+  },
+  timeouts: {
+    doc: {
+      timeout: '1m',
+      do: [
+        {
+          id: 't',
+          try: [{ id: 'd', timeout: '30ms', do: [{ id: 'w', wait: { for: '1h' } }] }],
+          catch: [{ errors: { type: 'timeout' }, do: [call('late')] }],
+        },
+      ],
+    },
+  },
+  parallel: {
+    doc: { do: [{ id: 'p', parallel: { limit: 2 }, do: [{ ...call('a'), needs: ['b'] }, call('b'), call('c')] }] },
+  },
+  'parallel-any': {
+    doc: { do: [{ id: 'p', parallel: { join: 'any' }, do: [call('a'), { id: 'w', wait: { for: '1h' } }] }] },
+  },
+  'for-each': {
+    stub: (h) => h.on('a.fix', (c) => (c.input === 'host/b' ? refuse('runtime') : { ok: true })),
+    doc: {
+      do: [
+        {
+          id: 'each',
+          forEach: {
+            in: '${input.hosts}',
+            as: 'host',
+            batch: { canary: 1, size: '50%', pause: '5ms', gate: { id: 'gate', call: 'a.gate@1' } },
+            concurrency: 2,
+            tolerate: { failures: 1 },
+            onItemError: 'compensate',
+            collect: '${host}',
+          },
+          do: [
+            { id: 'drain', call: 'a.drain@1' },
+            { id: 'fix', call: 'a.fix@1', with: '${host}' },
+          ],
+        },
+      ],
+    },
+    options: { input: { hosts: [...hosts, 'host/d'] }, atoms: { 'a.drain@1': { compensate: { call: 'u.drain@1' } } } },
+  },
+  'per-item-locks': {
+    stub: (h) => h.on(TEMPORAL_NAMES.claimActivity, () => ({ granted: true, fence: '5' })),
+    doc: {
+      lockTargets: 'perItem',
+      do: [{ id: 'each', forEach: { in: '${input.hosts}', as: 'host' }, do: [call('fix')] }],
+    },
+    options: { input: { hosts }, context: { targets: hosts } },
+  },
+  loop: {
+    doc: { do: [{ id: 'l', loop: { max: { iterations: 3 }, every: '5ms' }, do: [call('turn')] }] },
+  },
+  reconcile: {
+    stub: (h) => h.on('a.look', (_c, n) => ({ up: n > 1 })),
+    doc: {
+      do: [
+        {
+          id: 'r',
+          reconcile: {
+            goal: { '==': [{ var: 'steps.look.output.up' }, true] },
+            every: '10ms',
+            stable: '20ms',
+            deadline: '1m',
+          },
+          observe: { id: 'look', call: 'a.look@1' },
+          do: [call('nudge')],
+        },
+      ],
+    },
+  },
+  'sub-flow': {
+    doc: { do: [{ id: 'sub', run: 'test/child@1', with: { n: 1 } }, call('after')] },
+    options: { flows: { 'test/child@1': child } },
+    withChildren: true,
+  },
+  'per-target': {
+    doc: {
+      name: TEMPORAL_NAMES.perTargetFlow,
+      do: [
+        {
+          id: 'each',
+          forEach: { in: '${input.items}', as: 'item', key: '${item.path}', concurrency: 2 },
+          do: [{ id: 'run', run: 'test/child@1', with: '${item.input}' }],
+        },
+      ],
+    },
+    options: {
+      input: { items: hosts.map((path) => ({ path, input: { path } })) },
+      context: { targets: hosts },
+      flows: { 'test/child@1': child },
+    },
+  },
+  lock: {
+    stub: (h) =>
+      h.on(TEMPORAL_NAMES.claimActivity, (_c, n) => (n === 1 ? { granted: false } : { granted: true, fence: '5' })),
+    doc: {
+      do: [
+        {
+          id: 'crit',
+          retry: { initialInterval: '1ms', maximumAttempts: 2 },
+          do: [call('act')],
+          lock: { claims: [{ path: 'service/pay', mode: 'exclusive' }] },
+        },
+      ],
+    },
+  },
+  halt: {
+    stub: (h) => h.on('a.act', (_c, n) => (n === 1 ? refuse('halted') : { ok: true })),
+    doc: { do: [call('act')] },
+    options: { attributes: true },
+    meanwhile: async (run) => {
+      await eventually(async () => {
+        if ((await run.step('act'))?.status !== 'paused') throw new Error('not yet');
+      });
+      await run.handle.signal(TEMPORAL_NAMES.haltSignal, {});
+    },
+  },
+  'foreign-queue': {
+    stub: (h) => h.on(TEMPORAL_NAMES.gateActivity, (_c, n) => (n === 1 ? refuse('halted') : null)),
+    doc: { do: [call('far')] },
+    options: { atoms: { 'a.far@1': { queue: TEMPORAL_NAMES.flowQueue } } },
+    meanwhile: async (run) => {
+      await eventually(async () => {
+        if ((await run.step('far'))?.status !== 'paused') throw new Error('not yet');
+      });
+      await run.handle.signal(TEMPORAL_NAMES.haltSignal, {});
+    },
+  },
+  'local-steps': {
+    stub: (h) => h.on('a.q', (_c, n) => (n === 3 ? refuse('communication', false) : { n })),
+    doc: { do: [{ id: 'l', loop: { max: { iterations: 25 } }, do: [call('q')] }] },
+    options: { atoms: { 'a.q@1': { execution: 'local', effect: 'read' } }, byDigest: true },
+  },
+};
