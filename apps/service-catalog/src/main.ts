@@ -1,0 +1,25 @@
+/** service-catalog in a process of its own. */
+import 'reflect-metadata';
+import { Module } from '@nestjs/common';
+import { BusModule, busMigrations, connectBus } from '@opsloop/bus';
+import { createHttpApp, platformConfigFromEnv, PlatformModule } from '@opsloop/platform';
+import { PostgresModule } from '@opsloop/postgres';
+import { databaseUrl, readEnvironment, serviceCatalogConfigFromEnv, VERSION } from './config.js';
+import { ServiceCatalogModule, serviceCatalogMigrations } from './service-catalog.module.js';
+
+const env = readEnvironment();
+const platform = platformConfigFromEnv(env, VERSION);
+
+@Module({
+  imports: [
+    PlatformModule.forRoot(platform),
+    PostgresModule.forRoot({ url: databaseUrl(env), migrations: [busMigrations, serviceCatalogMigrations] }),
+    BusModule.forRoot(),
+    ServiceCatalogModule.register(serviceCatalogConfigFromEnv(env)),
+  ],
+})
+class Main {}
+
+const app = await createHttpApp(Main, { title: 'opsloop service-catalog' });
+await connectBus(app);
+await app.listen(platform.port, platform.host);

@@ -1,0 +1,18 @@
+import { Controller, Get, Query } from '@nestjs/common';
+import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { CurrentPrincipal, parseQuery, type Principal } from '@opsloop/platform';
+import { AuditPage, AuditQuery } from '../answers.pure.js';
+import { AuditRepository } from './audit.repository.js';
+
+@ApiTags('audit')
+@Controller('v1/audit')
+export class AuditController {
+  constructor(private readonly audit: AuditRepository) {}
+
+  @Get()
+  @ApiOperation({ summary: 'Who changed which document and when, newest first' })
+  @ApiOkResponse({ standardSchema: AuditPage })
+  list(@CurrentPrincipal() who: Principal, @Query() query: unknown) {
+    return this.audit.list(who.tenant, parseQuery(AuditQuery, query));
+  }
+}

@@ -1,0 +1,33 @@
+import { Body, Controller, HttpCode, Post } from '@nestjs/common';
+import { ApiExcludeController } from '@nestjs/swagger';
+import type { AtomDocument, CompiledOffering, InternalCalls } from '@opsloop/contracts';
+import { CurrentPrincipal, parseBody, type Principal, ServiceOnly } from '@opsloop/platform';
+import { RefBody } from '../answers.pure.js';
+import { Offerings } from './offerings.service.js';
+
+type ConfigsAnswer = InternalCalls['POST /internal/catalog/configs']['answer'];
+
+@ApiExcludeController()
+@ServiceOnly()
+@Controller('internal/catalog')
+export class InternalCatalogController {
+  constructor(private readonly offerings: Offerings) {}
+
+  @Post('compile')
+  @HttpCode(200)
+  compile(@CurrentPrincipal() who: Principal, @Body() body: unknown): Promise<CompiledOffering> {
+    return this.offerings.compile(who.tenant, parseBody(RefBody, body).ref);
+  }
+
+  @Post('atom')
+  @HttpCode(200)
+  atom(@CurrentPrincipal() who: Principal, @Body() body: unknown): Promise<AtomDocument> {
+    return this.offerings.atom(who.tenant, parseBody(RefBody, body).ref);
+  }
+
+  @Post('configs')
+  @HttpCode(200)
+  configs(@CurrentPrincipal() who: Principal): Promise<ConfigsAnswer> {
+    return this.offerings.configs(who.tenant);
+  }
+}
