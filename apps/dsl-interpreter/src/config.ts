@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { defaultCacheDir, parseDeployment } from '@opsloop/temporal';
 import { OpsError } from '@opsloop/contracts';
 
@@ -55,3 +56,8 @@ export const readEnvironment = (): Record<string, string | undefined> => process
 
 /** Injection token of {@link DslInterpreterConfig}. */
 export const INTERPRETER_CONFIG = Symbol('INTERPRETER_CONFIG');
+
+/** Version of this package, for the API pages and logs. */
+export const VERSION = (
+  JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+).version;

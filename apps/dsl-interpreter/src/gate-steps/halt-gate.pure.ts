@@ -22,22 +22,13 @@ export function inScope(scope: HaltScope, gate: GateContext): boolean {
     (atoms === undefined || atoms.some((p) => matchesPattern(p, gate.atom))) &&
     (paths === undefined || paths.some((p) => gate.targets.some((target) => coversPath(p, target)))) &&
     (tiers === undefined || tiers.includes(gate.tier)) &&
-    (domain === undefined || domainsOf(gate).some((d) => matchesPattern(domain, d)))
+    (domain === undefined || matchesPattern(domain, gate.flow.split('/', 1)[0]!))
   );
 }
 
-/**
- * A plain path halts what lies under it and what contains it: a step on a rack changes its hosts too. A pattern is
- * compared with the target and, with `/*` behind it, with what lies under the things it names.
- */
+/** A plain path halts what lies under it, and what contains it: a step on a rack changes its hosts too. */
 function coversPath(pattern: string, target: string): boolean {
-  if (!pattern.includes('*')) return pathsOverlap(pattern, target);
-  return matchesPattern(pattern, target) || matchesPattern(`${pattern}/*`, target);
-}
-
-/** A run belongs to the domain of its flow and to that of the rule that started it. */
-function domainsOf(gate: GateContext): string[] {
-  return [gate.flow, ...(gate.rule === undefined ? [] : [gate.rule])].map((name) => name.split('/', 1)[0]!);
+  return pattern.includes('*') ? matchesPattern(pattern, target) : pathsOverlap(pattern, target);
 }
 
 /** `pause` stops every phase; `cancel` stops what goes forward and lets the way back run; `leave` lets running runs be. */
