@@ -10,6 +10,7 @@ import { dirname, join } from 'node:path';
 import pg from 'pg';
 import { postgresBinaries } from './postgres-binaries.js';
 import { isAlive, markOf, stopProcess, type ProcessMark } from './processes.js';
+import { serverEnvironment } from './config.js';
 
 /** WAL recovery after a power cut of a large data directory takes a while; a healthy start takes 0.3 s. */
 const START_DEADLINE_MS = 60_000;
@@ -82,7 +83,7 @@ function initdb(dir: string, password: string): void {
     const result = spawnSync(postgresBinaries().initdb, [...args, '--locale=C', '--no-instructions'], {
       ...owner,
       encoding: 'utf8',
-      env: { PATH: process.env['PATH'] ?? '', LC_ALL: 'C', TZ: 'UTC' },
+      env: serverEnvironment(),
     });
     if (result.status !== 0) throw new Error(`initdb failed: ${hint(result.error?.message ?? result.stderr)}`);
   } finally {
@@ -140,7 +141,7 @@ function spawnPostmaster(dir: string, options: EmbeddedPostgresOptions): Process
     // Its own process group: Ctrl-C in the terminal reaches the stack alone, which drains before it stops PostgreSQL.
     detached: true,
     stdio: ['ignore', log, log],
-    env: { PATH: process.env['PATH'] ?? '', LC_ALL: 'C', TZ: 'UTC' },
+    env: serverEnvironment(),
   });
   child.unref();
   if (child.pid === undefined) throw new Error('PostgreSQL could not be started');

@@ -1,0 +1,4 @@
+/** What a server of ours gets of our environment: where programs are, and nothing of a person's locale or secrets. */
+export function serverEnvironment(): Record<string, string> {
+  return { PATH: process.env['PATH'] ?? '', LC_ALL: 'C', TZ: 'UTC' };
+}
