@@ -17,6 +17,11 @@ import { LoopsService } from './episodes/loops.service.js';
 import { Observer } from './episodes/observer.service.js';
 import { ResyncService } from './episodes/resync.service.js';
 import { StopService } from './episodes/stop.service.js';
+import { DecisionsRepository } from './explain/decisions.repository.js';
+import { ExplainController } from './explain/explain.controller.js';
+import { ExplainService } from './explain/explain.service.js';
+import { RecheckController } from './recheck/recheck.controller.js';
+import { RecheckService } from './recheck/recheck.service.js';
 import { ResourceRepository } from './resources/resource.repository.js';
 import { ResourcesController } from './resources/resources.controller.js';
 import { ResourcesService } from './resources/resources.service.js';
@@ -35,7 +40,15 @@ export class DecisionModule {
   static register(config: DecisionConfig): DynamicModule {
     return {
       module: DecisionModule,
-      controllers: [RulesController, ResourcesController, EventsConsumer, RunsConsumer, DocumentsConsumer],
+      controllers: [
+        RulesController,
+        ResourcesController,
+        ExplainController,
+        RecheckController,
+        EventsConsumer,
+        RunsConsumer,
+        DocumentsConsumer,
+      ],
       providers: [
         { provide: DECISION_CONFIG, useValue: config },
         { provide: DocumentStore, inject: [Database], useFactory: (db: Database) => new DocumentStore(db, 'decision') },
@@ -43,9 +56,12 @@ export class DecisionModule {
         ConfigCache,
         DecideService,
         DocumentsService,
+        DecisionsRepository,
         DueService,
+        ExplainService,
         LoopsService,
         Observer,
+        RecheckService,
         ResourceRepository,
         ResourcesService,
         ResyncService,

@@ -1,4 +1,4 @@
 import type { MigrationSet } from '@opsloop/postgres';
-import { DecisionTables1789000000001 } from './1-tables.migration.js';
+import { CreateDecision1700000002000 } from './1700000002000-create-decision.js';
 
-export const decisionMigrations: MigrationSet = { schema: 'decision', migrations: [DecisionTables1789000000001] };
+export const decisionMigrations: MigrationSet = { schema: 'decision', migrations: [CreateDecision1700000002000] };

@@ -146,7 +146,7 @@ function viewOf(stored: StoredDocument): DocumentView {
     live: stored.live,
     createdAt: stored.createdAt,
     createdBy: stored.createdBy,
-    document: stored.body,
+    body: stored.body,
     meta: stored.meta,
   };
 }

@@ -113,7 +113,7 @@ END $$;
 `;
 
 /** The tables of this app, and the two functions of its hot path. */
-export class DecisionTables1789000000001 implements MigrationInterface {
+export class CreateDecision1700000002000 implements MigrationInterface {
   async up(runner: QueryRunner): Promise<void> {
     await runner.query('CREATE SCHEMA IF NOT EXISTS decision');
     await runner.query(documentTableSql('decision'));

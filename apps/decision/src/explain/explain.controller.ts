@@ -1,0 +1,75 @@
+import { Body, Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
+import { ApiTags } from '@nestjs/swagger';
+import type { Page } from '@opsloop/contracts';
+import { CurrentPrincipal, PageQuery, parseBody, parseQuery } from '@opsloop/platform';
+import type { Principal } from '@opsloop/platform';
+import { z } from 'zod';
+import { PathText } from '../resources/resources.service.js';
+import type { EventExplanation, ResourceExplanation } from './explain.service.js';
+import { ExplainService } from './explain.service.js';
+import type { DecisionView, EpisodeView } from './views.pure.js';
+
+const ResourceQuery = z.strictObject({ resource: PathText });
+const DecisionsQuery = z.strictObject({
+  ...PageQuery.shape,
+  rule: z.string().max(200).optional(),
+  event: z.uuid().optional(),
+  target: PathText.optional(),
+  since: z.iso.datetime({ offset: true }).optional(),
+});
+const EpisodesQuery = z.strictObject({
+  ...PageQuery.shape,
+  rule: z.string().max(200).optional(),
+  resource: PathText.optional(),
+  state: z.enum(['pending', 'acting', 'verifying', 'steady', 'converged', 'exhausted', 'withdrawn']).optional(),
+  live: z.stringbool().optional(),
+});
+const ReasonBody = z.strictObject({ reason: z.string().min(1).max(1_000) });
+
+@ApiTags('explain')
+@Controller('v1')
+export class ExplainController {
+  constructor(private readonly service: ExplainService) {}
+
+  @Get('events/:eventId/explain')
+  event(@Param('eventId') eventId: string): Promise<EventExplanation> {
+    return this.service.event(eventId);
+  }
+
+  @Get('explain')
+  resource(@Query() query: unknown): Promise<ResourceExplanation> {
+    return this.service.resource(parseQuery(ResourceQuery, query).resource);
+  }
+
+  @Get('decisions')
+  decisions(@Query() query: unknown): Promise<Page<DecisionView>> {
+    const { limit, cursor, ...filter } = parseQuery(DecisionsQuery, query);
+    return this.service.decisions(filter, { limit, cursor });
+  }
+
+  @Get('decisions/:id')
+  decision(@Param('id') id: string): Promise<DecisionView> {
+    return this.service.decision(id);
+  }
+
+  @Get('episodes')
+  episodes(@Query() query: unknown): Promise<Page<EpisodeView>> {
+    const { limit, cursor, ...filter } = parseQuery(EpisodesQuery, query);
+    return this.service.episodes(filter, { limit, cursor });
+  }
+
+  @Get('episodes/:id')
+  episode(@Param('id') id: string): Promise<EpisodeView> {
+    return this.service.episode(id);
+  }
+
+  @Post('episodes/:id/reset')
+  @HttpCode(200)
+  reset(
+    @CurrentPrincipal() principal: Principal,
+    @Param('id') id: string,
+    @Body() body: unknown,
+  ): Promise<EpisodeView> {
+    return this.service.reset(principal, id, parseBody(ReasonBody, body).reason);
+  }
+}

@@ -1,0 +1,62 @@
+import { Body, Controller, HttpCode, Post } from '@nestjs/common';
+import { ApiExcludeController } from '@nestjs/swagger';
+import type { InternalCalls } from '@opsloop/contracts';
+import { parseBody, ServiceOnly } from '@opsloop/platform';
+import { z } from 'zod';
+import { RecheckService } from './recheck.service.js';
+
+const Paths = z.array(z.string().max(512)).max(1_000);
+const RecheckBody = z.object({
+  id: z.string(),
+  cause: z.object({
+    rule: z.string(),
+    ruleVersion: z.string(),
+    branch: z.string(),
+    rung: z.string(),
+    eventId: z.string().optional(),
+    episodes: z.array(z.object({ id: z.string(), resource: z.string() })).max(1_000),
+  }),
+  targets: Paths,
+});
+const StoryBody = z.object({
+  decisionId: z.string().optional(),
+  targets: Paths,
+  since: z.string(),
+  until: z.string().optional(),
+});
+const ResourcesBody = z.object({
+  paths: Paths.optional(),
+  kind: z.string().optional(),
+  labels: z.record(z.string(), z.string()).optional(),
+  under: z.string().optional(),
+  limit: z.number().int().positive().optional(),
+});
+
+type Recheck = InternalCalls['POST /internal/decision/recheck'];
+type Story = InternalCalls['POST /internal/decision/story'];
+type Resources = InternalCalls['POST /internal/decision/resources'];
+
+@ApiExcludeController()
+@ServiceOnly()
+@Controller('internal/decision')
+export class RecheckController {
+  constructor(private readonly service: RecheckService) {}
+
+  @Post('recheck')
+  @HttpCode(200)
+  recheck(@Body() body: unknown): Promise<Recheck['answer']> {
+    return this.service.recheck(parseBody(RecheckBody, body) as Recheck['body']);
+  }
+
+  @Post('story')
+  @HttpCode(200)
+  story(@Body() body: unknown): Promise<Story['answer']> {
+    return this.service.story(parseBody(StoryBody, body) as Story['body']);
+  }
+
+  @Post('resources')
+  @HttpCode(200)
+  resources(@Body() body: unknown): Promise<Resources['answer']> {
+    return this.service.list(parseBody(ResourcesBody, body) as Resources['body']);
+  }
+}

@@ -1,0 +1,64 @@
+/** Does the cause of a start that waited still stand? */
+import type { EventMessage, RuleDocument } from '@opsloop/contracts';
+import { dataMismatch } from '../decide/match.pure.js';
+import { goalTruth, isFresh, ruleScope, whyFalse } from '../decide/scope.pure.js';
+import type { Configs, Resource } from '../store/model.js';
+
+export type Standing = 'stands' | 'cleared' | 'unknown';
+
+/**
+ * Without `observe` we wait this long after a run for its effect to be reported: three periods of a poll of 5s. After
+ * that the last report counts again, since sources tell of changes only and silence means that nothing changed.
+ */
+export const REPORT_GRACE_MS = 15_000;
+
+/** Whether a look is needed before anybody can say. */
+export function needsLook(doc: RuleDocument, resource: Resource, now: number): boolean {
+  return doc.goal?.observe !== undefined && !isFresh(doc, resource, now);
+}
+
+export function standing(
+  doc: RuleDocument,
+  event: EventMessage | undefined,
+  resource: Resource,
+  configs: Configs,
+  now: number,
+): Standing {
+  if (doc.goal !== undefined) return goalStanding(doc, resource, configs, now);
+  // Without a goal only a reported state can clear; an alert or an order stands until somebody takes it back.
+  if (event?.state === undefined || event.subject !== resource.path) return 'stands';
+  return stateStanding(doc, event, resource, configs);
+}
+
+function goalStanding(doc: RuleDocument, resource: Resource, configs: Configs, now: number): Standing {
+  if (doc.goal!.observe === undefined) {
+    // Nothing was ever reported, so nothing says that it has cleared.
+    if (resource.observedAt === undefined) return 'stands';
+    const ended = resource.lastRunEnd === undefined ? undefined : Date.parse(resource.lastRunEnd);
+    if (ended !== undefined && Date.parse(resource.observedAt) < ended && now - ended < REPORT_GRACE_MS)
+      return 'unknown';
+  }
+  const goal = goalTruth(doc, resource, configs, now);
+  return goal === 'true' ? 'cleared' : goal === 'false' ? 'stands' : 'unknown';
+}
+
+function stateStanding(doc: RuleDocument, event: EventMessage, resource: Resource, configs: Configs): Standing {
+  const fits = doc.on.some(
+    (entry) => entry.data === undefined || dataMismatch(entry.data, resource.state) === undefined,
+  );
+  if (!fits) return 'cleared';
+  if (doc.when === undefined) return 'stands';
+  try {
+    const today = { ...event, data: resource.state };
+    return whyFalse(doc.when, ruleScope(configs, today, resource)) === undefined ? 'stands' : 'cleared';
+  } catch {
+    return 'unknown';
+  }
+}
+
+/** Of several targets: cleared only when all are, and one that stands is enough to go on. */
+export function overall(verdicts: readonly Standing[]): Standing {
+  if (verdicts.includes('stands')) return 'stands';
+  if (verdicts.length > 0 && verdicts.every((verdict) => verdict === 'cleared')) return 'cleared';
+  return verdicts.length === 0 ? 'stands' : 'unknown';
+}

@@ -1,0 +1,129 @@
+import { Injectable } from '@nestjs/common';
+import type { InternalCalls, RuleDocument, StartCause, TimelineEntry } from '@opsloop/contracts';
+import { Clock } from '@opsloop/platform';
+import { Database } from '@opsloop/postgres';
+import { viewOf } from '../decide/scope.pure.js';
+import { readsConfig } from '../decide/slots.pure.js';
+import { ConfigCache } from '../documents/config-cache.service.js';
+import { isLive } from '../episodes/machine.pure.js';
+import { Observer } from '../episodes/observer.service.js';
+import { DecisionsRepository } from '../explain/decisions.repository.js';
+import { unknownResource } from '../resources/merge.pure.js';
+import { ResourceRepository } from '../resources/resource.repository.js';
+import { RuleCache } from '../rules/rule-cache.service.js';
+import type { Resource } from '../store/model.js';
+import { WorldService } from '../store/world.service.js';
+import { storyOf } from './story.pure.js';
+import type { Standing } from './recheck.pure.js';
+import { needsLook, overall, standing } from './recheck.pure.js';
+
+type Recheck = InternalCalls['POST /internal/decision/recheck'];
+type Story = InternalCalls['POST /internal/decision/story'];
+type Resources = InternalCalls['POST /internal/decision/resources'];
+
+const TENANT = 'default';
+/** Resources of one internal answer, unless fewer are asked for. */
+const RESOURCES_DEFAULT = 500;
+const RESOURCES_MAX = 1_000;
+
+/** What the other apps ask of decision. */
+@Injectable()
+export class RecheckService {
+  constructor(
+    private readonly db: Database,
+    private readonly rules: RuleCache,
+    private readonly configs: ConfigCache,
+    private readonly resources: ResourceRepository,
+    private readonly repository: DecisionsRepository,
+    private readonly worlds: WorldService,
+    private readonly observer: Observer,
+    private readonly clock: Clock,
+  ) {}
+
+  async recheck({ cause, targets }: Recheck['body']): Promise<Recheck['answer']> {
+    const version = { name: cause.rule, version: cause.ruleVersion };
+    const doc = (await this.rules.versions(this.db, [version])).get(`${cause.rule}@${cause.ruleVersion}`);
+    // Episodes name the resources that the rule is about; a flow may lock others, which clear nothing.
+    const asked = new Set(targets);
+    const paths = cause.episodes.map((e) => e.resource).filter((path) => asked.size === 0 || asked.has(path));
+    const all = paths.length > 0 ? paths : cause.episodes.map((e) => e.resource);
+    if (doc === undefined)
+      return answer(
+        all.map((path) => ({ path, verdict: 'unknown' })),
+        `version ${cause.ruleVersion} of ${cause.rule} is gone`,
+      );
+    const ended = await this.endedEpisodes(cause);
+    const known = await this.looked(
+      doc,
+      all.filter((path) => !ended.has(path)),
+    );
+    const event = cause.eventId === undefined ? undefined : (await this.repository.trace(cause.eventId))?.event;
+    const now = this.clock.now().getTime();
+    const configs = await this.configs.get(readsConfig(doc), now);
+    const verdicts = all.map((path) => ({
+      path,
+      verdict: ended.has(path)
+        ? ('cleared' as const)
+        : standing(doc, event, known.get(path) ?? unknownResource(path), configs, now),
+    }));
+    return answer(verdicts, doc.goal === undefined ? 'the state that the rule is about' : 'the goal of the rule');
+  }
+
+  async story({ decisionId, targets, since, until }: Story['body']): Promise<Story['answer']> {
+    const decision = decisionId === undefined ? undefined : await this.repository.decision(decisionId);
+    const trace = decision?.eventId === undefined ? undefined : await this.repository.trace(decision.eventId);
+    const paths = [...new Set([...targets, ...(decision?.targets ?? [])])];
+    const from = trace === undefined || trace.at > since ? since : trace.at;
+    const changes = await this.repository.stateChanges(paths, from, until);
+    const entries: TimelineEntry[] = storyOf(trace, decision, changes);
+    return { entries };
+  }
+
+  async list({ paths, kind, labels, under, limit }: Resources['body']): Promise<Resources['answer']> {
+    const filter = {
+      ...(paths === undefined ? {} : { paths }),
+      ...(kind === undefined ? {} : { kind }),
+      ...(labels === undefined ? {} : { labels }),
+      ...(under === undefined ? {} : { under }),
+    };
+    const { items } = await this.resources.list(filter, { limit: Math.min(limit ?? RESOURCES_DEFAULT, RESOURCES_MAX) });
+    return { items: items.map((one) => viewOf(one)) as unknown as Resources['answer']['items'] };
+  }
+
+  /** An episode that is over needs nothing any more: withdrawn with its rule, or converged in the meantime. */
+  private async endedEpisodes(cause: StartCause): Promise<Set<string>> {
+    const ended = new Set<string>();
+    for (const { id, resource } of cause.episodes) {
+      const row = await this.repository.episode(id);
+      if (row !== undefined && !isLive(row.episode)) ended.add(resource);
+    }
+    return ended;
+  }
+
+  /** Looks at what is too old to say, and keeps what was seen. */
+  private async looked(doc: RuleDocument, paths: readonly string[]): Promise<Map<string, Resource>> {
+    const known = await this.resources.byPaths(this.db, paths);
+    const now = this.clock.now().getTime();
+    const looks = paths
+      .map((path) => known.get(path) ?? unknownResource(path))
+      .filter((resource) => needsLook(doc, resource, now));
+    const seen = await this.observer.observe(looks.map((resource) => ({ doc, resource })));
+    if (seen.length === 0) return known;
+    return this.db.inTransaction(TENANT, async (tx) => {
+      const world = await this.worlds.load(tx, { paths: [...paths] });
+      for (const { path, state, at } of seen) world.observe(path, state, at, 'observe');
+      await this.worlds.save(tx, world);
+      return new Map(paths.map((path) => [path, world.resource(path)]));
+    });
+  }
+}
+
+function answer(targets: { path: string; verdict: Standing }[], about: string): Recheck['answer'] {
+  const verdict = overall(targets.map((one) => one.verdict));
+  const reasons = {
+    stands: `${about} still calls for it`,
+    cleared: `${about} no longer calls for it`,
+    unknown: `${about} could not be observed`,
+  };
+  return { verdict, reason: reasons[verdict], targets };
+}
