@@ -4,10 +4,11 @@ import { OpsError } from '@opsloop/contracts';
 import { PLATFORM_CONFIG, type PageQuery, type PlatformConfig } from '@opsloop/platform';
 import { pageOf } from '../page.pure.js';
 import { Offerings } from '../resolve-references/offerings.service.js';
-import { pick, versionsOf } from '../resolve-references/snapshot.pure.js';
+import { pick, type StoredOffering, versionsOf } from '../resolve-references/snapshot.pure.js';
 import { SnapshotRepository } from '../resolve-references/snapshot.repository.js';
 import { parseOfferingRef, selectVersion } from '../resolve-references/version.pure.js';
 import {
+  catalogName,
   matchesFilter,
   type OfferingDetail,
   type OfferingFilter,
@@ -31,15 +32,20 @@ export class BrowseService {
     const { limit, cursor, ...given } = query;
     const filter = Object.fromEntries(Object.entries(given).filter(([, v]) => v !== undefined)) as OfferingFilter;
     const snapshot = await this.snapshots.current(tenant);
-    const items = [...snapshot.offerings.values()].flatMap((versions) => {
-      const stored = selectVersion(versions);
-      return stored === undefined ? [] : [toItem(stored, this.offerings.compileIn(snapshot, stored).offering)];
-    });
-    return pageOf(
-      items.filter((i) => matchesFilter(i, filter)),
-      { limit, ...(cursor === undefined ? {} : { cursor }) },
-      (i) => i.name,
-    );
+    const page = { limit, ...(cursor === undefined ? {} : { cursor }) };
+    const item = (stored: StoredOffering): OfferingItem => toItem(stored, this.offerings.summaryIn(snapshot, stored));
+    const offered = [...snapshot.offerings.values()]
+      .map((versions) => selectVersion(versions))
+      .filter((stored) => stored !== undefined && matchesFilter(stored, filter)) as StoredOffering[];
+    // Only a filter by effect needs every candidate compiled; else the page alone.
+    if (filter.effect !== undefined)
+      return pageOf(
+        offered.map(item).filter((i) => i.effect === filter.effect),
+        page,
+        (i) => i.name,
+      );
+    const found = pageOf(offered, page, catalogName);
+    return { ...found, items: found.items.map(item) };
   }
 
   async detail(tenant: string, name: string): Promise<OfferingDetail> {

@@ -40,7 +40,12 @@ export const catalogName = (stored: { kind: string; name: string }): string =>
 
 const ownEffect = (body: FlowDocument | AtomDocument): Effect => (body.kind === 'atom' ? body.effect : 'read');
 
-export function toItem(stored: StoredOffering, offering: CompiledOffering | undefined): OfferingItem {
+/** What compiling says of an offering; without `effect` it cannot start. */
+export interface Summary {
+  effect?: Effect;
+}
+
+export function toItem(stored: StoredOffering, summary: Summary): OfferingItem {
   const { title, owner, labels } = stored.body;
   return {
     name: catalogName(stored),
@@ -49,20 +54,20 @@ export function toItem(stored: StoredOffering, offering: CompiledOffering | unde
     ...(owner === undefined ? {} : { owner }),
     ...(labels === undefined ? {} : { labels }),
     version: stored.version,
-    effect: offering?.effect ?? ownEffect(stored.body),
+    effect: summary.effect ?? ownEffect(stored.body),
     builtIn: stored.builtIn === true,
-    startable: offering !== undefined,
+    startable: summary.effect !== undefined,
   };
 }
 
-/** All given filters must hold; `q` is looked for in name, title and owner, whatever the case. */
-export function matchesFilter(item: OfferingItem, filter: OfferingFilter): boolean {
-  const text = [item.name, item.title ?? '', item.owner ?? ''].join('\n').toLowerCase();
+/** All given filters but `effect` must hold; `q` is looked for in name, title and owner, whatever the case. */
+export function matchesFilter(stored: StoredOffering, filter: OfferingFilter): boolean {
+  const { title = '', owner = '' } = stored.body;
+  const text = [catalogName(stored), title, owner].join('\n').toLowerCase();
   return (
     (filter.q === undefined || text.includes(filter.q.toLowerCase())) &&
-    (filter.kind === undefined || item.kind === filter.kind) &&
-    (filter.owner === undefined || item.owner === filter.owner) &&
-    (filter.effect === undefined || item.effect === filter.effect)
+    (filter.kind === undefined || stored.kind === filter.kind) &&
+    (filter.owner === undefined || owner === filter.owner)
   );
 }
 
@@ -109,7 +114,7 @@ export function toDetail(
   compiled: { offering?: CompiledOffering; problems: string[] },
   publicUrl: string,
 ): OfferingDetail {
-  const item = toItem(stored, compiled.offering);
+  const item = toItem(stored, compiled.offering ?? {});
   const schema = stored.body.input?.schema ?? { type: 'object' };
   const declared = stored.body.kind === 'atom' ? (stored.body.examples ?? []) : [];
   const examples = declared.length > 0 ? declared : [{ input: exampleOf(schema) }];

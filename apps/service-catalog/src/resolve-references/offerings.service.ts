@@ -1,5 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
-import type { AtomDocument, CompiledOffering, InternalCalls, JsonObject } from '@opsloop/contracts';
+import type { AtomDocument, CompiledOffering, Effect, InternalCalls, JsonObject } from '@opsloop/contracts';
 import { OpsError } from '@opsloop/contracts';
 import type { Finding } from '@opsloop/rules';
 import { Database } from '@opsloop/postgres';
@@ -11,11 +11,16 @@ import { parseOfferingRef } from './version.pure.js';
 
 type Compiled = { offering?: CompiledOffering; findings: Finding[] };
 
+const keyOf = (stored: StoredOffering): string => `${stored.kind}:${stored.name}@${stored.version}`;
+
 /** Resolves and compiles references. Compiling is pure, so its result is kept until anything in the catalog changes. */
 @Injectable()
 export class Offerings {
   /** Results per snapshot: a write makes a new snapshot and so drops all of them at once. */
   private readonly compiled = new WeakMap<Snapshot, Map<string, Compiled>>();
+
+  /** Effects only: one word per offering, so all of them are kept and a long list is compiled once. */
+  private readonly summaries = new WeakMap<Snapshot, Map<string, { effect?: Effect }>>();
 
   constructor(
     private readonly db: Database,
@@ -52,7 +57,7 @@ export class Offerings {
   compileIn(snapshot: Snapshot, stored: StoredOffering): Compiled {
     const results = this.compiled.get(snapshot) ?? new Map<string, Compiled>();
     this.compiled.set(snapshot, results);
-    const key = `${stored.kind}:${stored.name}@${stored.version}`;
+    const key = keyOf(stored);
     const known = results.get(key);
     if (known !== undefined) return known;
     const result = compileStored(snapshot, stored);
@@ -60,6 +65,19 @@ export class Offerings {
     if (results.size >= this.config.compileCacheMax && oldest.done !== true) results.delete(oldest.value);
     results.set(key, result);
     return result;
+  }
+
+  /** What a list shows of an offering. Without `effect` it cannot start. */
+  summaryIn(snapshot: Snapshot, stored: StoredOffering): { effect?: Effect } {
+    const summaries = this.summaries.get(snapshot) ?? new Map<string, { effect?: Effect }>();
+    this.summaries.set(snapshot, summaries);
+    const key = keyOf(stored);
+    const known = summaries.get(key);
+    if (known !== undefined) return known;
+    const { offering } = this.compileIn(snapshot, stored);
+    const summary = offering === undefined ? {} : { effect: offering.effect };
+    summaries.set(key, summary);
+    return summary;
   }
 
   private async resolve(tenant: string, ref: string): Promise<{ snapshot: Snapshot; stored: StoredOffering }> {
