@@ -69,7 +69,8 @@ export class AtomExecutor {
   private async dispatch(call: AtomCall, name: string, secrets: CallSecrets, controls: CallControls): Promise<Json> {
     const { atom, context } = call;
     const bundled = Object.hasOwn(BUNDLED, name) ? BUNDLED[name] : undefined;
-    const effect = call.gate?.effect ?? (BUNDLED_READS.has(name) ? 'read' : 'mutate');
+    // Calls that only read carry no gate.
+    const effect = call.gate?.effect ?? (bundled !== undefined && !BUNDLED_READS.has(name) ? 'mutate' : 'read');
     if (context.dryRun && effect !== 'read') return { dryRun: true };
     if (atom?.http !== undefined) return this.callHttp(atom.http, call, name, secrets, controls);
     if (atom?.script !== undefined) return this.callScript(atom.script, call, name, secrets, controls);
