@@ -1,7 +1,7 @@
 // Chapter one: the usual way. Four hosts die, every alert is delivered twice, each delivery runs a script at once.
 import { ask } from '../../examples/demo-fleet/fleet.mjs';
 import { runNaive } from '../../examples/demo-fleet/naive.mjs';
-import { until } from './api.mjs';
+import { until } from '../api.mjs';
 import { red } from './screen.mjs';
 import { LIAR, VICTIMS } from './cast.mjs';
 

@@ -2,7 +2,7 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { ask } from '../../examples/demo-fleet/fleet.mjs';
-import { until } from './api.mjs';
+import { until } from '../api.mjs';
 import { BY_HAND, LATE, LIAR, VICTIMS } from './cast.mjs';
 import { bold, cyan, green, yellow } from './screen.mjs';
 

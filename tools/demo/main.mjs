@@ -4,12 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ask, countJournal, fleetPlan, resourcesOf, startFleet } from '../../examples/demo-fleet/fleet.mjs';
 import { root } from '../bootstrap.mjs';
-import { Api, until } from './api.mjs';
+import { Api, until } from '../api.mjs';
 import { naiveChapter } from './chapter-naive.mjs';
 import { opsloopChapters } from './chapter-opsloop.mjs';
 import { judge, printScorecard } from './scorecard.mjs';
 import { Screen, bold, cyan, dim, green, red } from './screen.mjs';
-import { startDemoStack } from './stack.mjs';
+import { startStackProcess } from '../stack-process.mjs';
 
 const DOCUMENTS = join(root, 'examples/demo-fleet/opsloop');
 
@@ -56,7 +56,11 @@ async function setStage(screen, scratch, stops) {
   screen.chapter('Setting the stage');
   const journal = join(scratch, 'fleet.jsonl');
   const began = Date.now();
-  const stack = await startDemoStack((line) => screen.say(dim(line)));
+  const stack = await startStackProcess({
+    say: (line) => screen.say(dim(line)),
+    // Goals are looked at often, so that the story fits into a minute; 30 s is the default.
+    env: { OPSLOOP_RESYNC: '5s' },
+  });
   stops.push(() => stack.stop());
   screen.say(`the platform is ready after ${((Date.now() - began) / 1000).toFixed(1)} s: PostgreSQL, Temporal, five apps`);
   const plan = fleetPlan();

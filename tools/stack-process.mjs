@@ -1,17 +1,17 @@
-// Starts the platform for the demo as a child process, on a data directory of its own that is removed at the end.
+// Starts the platform as a child process, on a data directory of its own that is removed at the end.
 import { fork } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { root } from '../bootstrap.mjs';
+import { root } from './bootstrap.mjs';
 
 /** A cold start fetches the Temporal server (45 MB); a warm one takes 5–8 s. */
 const READY_MS = 240_000;
 const PREFERRED_PORT = 7300;
 
-export async function startDemoStack(say) {
-  const dataDir = mkdtempSync(join(tmpdir(), 'opsloop-demo-'));
+export async function startStackProcess({ say = () => undefined, env = {} } = {}) {
+  const dataDir = mkdtempSync(join(tmpdir(), 'opsloop-stack-'));
   chmodSync(dataDir, 0o711);
   const port = await freePortFrom(PREFERRED_PORT);
   const child = fork(join(root, 'apps/stack/dist/main.js'), ['--port', String(port), '--data-dir', dataDir], {
@@ -19,8 +19,8 @@ export async function startDemoStack(say) {
     // A group of its own: Ctrl-C reaches the demo alone, which then stops the stack in order.
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-    // Goals are looked at often, so that the story fits into a minute; 30 s is the default.
-    env: { ...process.env, OPSLOOP_RESYNC: '5s', DATABASE_URL: undefined, TEMPORAL_ADDRESS: undefined },
+    // Servers of its own, whatever the caller's shell points at.
+    env: { ...process.env, DATABASE_URL: undefined, TEMPORAL_ADDRESS: undefined, ...env },
   });
   const lines = [];
   const keep = (chunk) => {
@@ -53,7 +53,7 @@ export async function startDemoStack(say) {
     rmSync(dataDir, { recursive: true, force: true });
   };
   const temporalUrl = /Temporal Web UI\s+(\S+)/.exec(urls)?.[1];
-  return { url: `http://127.0.0.1:${port}`, temporalUrl, key: readFileSync(join(dataDir, 'admin.key'), 'utf8').trim(), dataDir, log: lines, stop };
+  return { url: `http://127.0.0.1:${port}`, temporalUrl, temporalAddress: `127.0.0.1:${port + 1}`, pid: child.pid, key: readFileSync(join(dataDir, 'admin.key'), 'utf8').trim(), dataDir, log: lines, stop };
 }
 
 async function freePortFrom(first) {

@@ -1,0 +1,14 @@
+// What somebody would write by hand instead of a flow: the same activity, a hundred times in turn.
+import { proxyActivities } from '@temporalio/workflow';
+
+const { 'bench.noop': noop } = proxyActivities({
+  taskQueue: 'bench-atoms',
+  startToCloseTimeout: '30s',
+  retry: { initialInterval: '1s', backoffCoefficient: 2, maximumInterval: '1m', maximumAttempts: 5 },
+});
+
+export async function handwritten({ steps }) {
+  let value = 0;
+  for (let i = 0; i < steps; i++) value = (await noop({ input: { value } })).value;
+  return { value };
+}
