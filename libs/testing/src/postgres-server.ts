@@ -24,7 +24,12 @@ export async function startPostgres(): Promise<RunningPostgres> {
   const dataDir = await mkdtemp(join(tmpdir(), 'opsloop-pg-'));
   // As root, PostgreSQL runs as another user, who must reach its directory.
   await chmod(dataDir, 0o711);
-  const server = await startEmbeddedPostgres({ dataDir, port: await freePort(), log: () => undefined, settings: SETTINGS });
+  const server = await startEmbeddedPostgres({
+    dataDir,
+    port: await freePort(),
+    log: () => undefined,
+    settings: SETTINGS,
+  });
   return {
     url: server.url.replace(/\/opsloop$/, '/postgres'),
     stop: async () => {

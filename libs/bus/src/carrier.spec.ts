@@ -1,0 +1,160 @@
+import 'reflect-metadata';
+import type { ChildProcess } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { connectDatabase, type Database } from '@opsloop/postgres';
+import { bundleChild, type ChildProgram, createTestDatabase, eventually, type TestDatabase } from '@opsloop/testing';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { busMigrations } from './bus.migrations.js';
+
+const KEYS = Array.from({ length: 40 }, (_, i) => `host/dc1/${i}`);
+const KILLS = 12;
+const GROUPS = ['one', 'two'];
+const silent = { warn: () => undefined, error: () => undefined };
+
+/** The publish function with its one planted fault: ids are drawn without the partition's lock. */
+const PUBLISH_WITHOUT_LOCK = `
+  CREATE OR REPLACE FUNCTION bus.publish(p_topic text, p_keys text[], p_ids uuid[], p_tenant text, p_bodies jsonb[])
+    RETURNS void LANGUAGE sql AS $$
+    INSERT INTO bus.message (topic, part, key, msg_id, tenant, body)
+      SELECT p_topic, bus.part(u.k), u.k, u.i, p_tenant, u.b
+      FROM unnest(p_keys, p_ids, p_bodies) WITH ORDINALITY u(k, i, b, o) ORDER BY o $$`;
+
+let child: ChildProgram;
+beforeAll(async () => {
+  child = await bundleChild(new URL('../fixtures/consumer-child.mjs', import.meta.url));
+});
+afterAll(async () => {
+  await child.close();
+});
+
+async function carrierDatabase(extraSql = ''): Promise<{ db: Database; made: TestDatabase }> {
+  const made = await createTestDatabase();
+  const db = await connectDatabase({ url: made.url, migrations: [busMigrations] }, silent);
+  await db.query(`
+    CREATE TABLE seen (seq bigint GENERATED ALWAYS AS IDENTITY, grp text, msg_id uuid, key text, n int);
+    CREATE TABLE counter (key text PRIMARY KEY, n int NOT NULL DEFAULT 0);
+    INSERT INTO counter (key) SELECT unnest('{${KEYS.join(',')}}'::text[]);
+    -- Both groups exist before the first message.
+    INSERT INTO bus.cursor (grp, topic, part) SELECT g, 'episodes', p FROM unnest('{one,two}'::text[]) g, generate_series(0, 15) p;
+    ${extraSql}`);
+  return { db, made };
+}
+
+/** One transaction: numbers per key are drawn under a row lock, so their order is the order of commit. */
+async function publishSome(db: Database): Promise<void> {
+  const keys = KEYS.filter(() => Math.random() < 2 / KEYS.length).sort();
+  const rollback = Math.random() < 0.1;
+  await db
+    .inTransaction('default', async (tx) => {
+      const bodies: string[] = [];
+      for (const key of keys) {
+        const [row] = await tx.query<{ n: number }>('UPDATE counter SET n = n + 1 WHERE key = $1 RETURNING n', [key]);
+        bodies.push(JSON.stringify({ n: row!.n }));
+      }
+      const ids = keys.map(() => randomUUID());
+      await tx.query('SELECT bus.publish($1, $2, $3, $4, $5)', ['episodes', keys, ids, 'default', bodies]);
+      // The time between drawing an id and its commit is where messages could be overtaken.
+      await tx.query('SELECT pg_sleep(random() * 0.1)');
+      if (rollback) throw new Error('rolled back');
+    })
+    .catch((error: Error) => {
+      if (error.message !== 'rolled back') throw error;
+    });
+  await db.query(`SELECT pg_notify('bus', 'spec episodes')`);
+}
+
+interface Verdict {
+  messages: number;
+  lost: number;
+  twice: number;
+  outOfOrder: number;
+}
+
+/** Per group and key exactly 1, 2, …, n must have been seen, in this order. */
+async function judge(db: Database): Promise<Verdict> {
+  const counters = await db.query<{ key: string; n: number }>('SELECT key, n FROM counter');
+  const seen = await db.query<{ grp: string; key: string; n: number }>('SELECT grp, key, n FROM seen ORDER BY seq');
+  const verdict = { messages: counters.reduce((sum, c) => sum + c.n, 0), lost: 0, twice: 0, outOfOrder: 0 };
+  for (const group of GROUPS) {
+    for (const { key, n } of counters) {
+      const numbers = seen.filter((s) => s.grp === group && s.key === key).map((s) => s.n);
+      const distinct = new Set(numbers);
+      verdict.lost += n - distinct.size;
+      verdict.twice += numbers.length - distinct.size;
+      verdict.outOfOrder += numbers.filter((value, i) => i > 0 && value < numbers[i - 1]!).length;
+    }
+  }
+  return verdict;
+}
+
+/** Every cursor stands at the end of its partition. */
+async function drained(db: Database): Promise<void> {
+  const [row] = await db.query<{ open: number }>(`SELECT count(*)::int AS open FROM bus.cursor c
+    JOIN bus.message m ON m.topic = c.topic AND m.part = c.part AND m.id > c.position`);
+  expect(row?.open).toBe(0);
+}
+
+/** Runs consumer processes; each is killed -9 inside a transaction after some messages, and replaced, `kills` times. */
+function consumersUnderFire(url: string, count: number, kills: number): { kills(): number } {
+  let killed = 0;
+  const launch = (): void => {
+    const process_: ChildProcess = child.start(url, '0.05');
+    let left = 1 + Math.floor(Math.random() * 20);
+    process_.stdout?.on('data', (dots: Buffer) => {
+      left -= dots.length;
+      if (left > 0 || killed >= kills || process_.killed) return;
+      killed += 1;
+      process_.kill('SIGKILL');
+      launch();
+    });
+  };
+  for (let i = 0; i < count; i += 1) launch();
+  return { kills: () => killed };
+}
+
+async function publishUntil(db: Database, enough: () => Promise<boolean>): Promise<void> {
+  let done = false;
+  const publisher = async (): Promise<void> => {
+    while (!done) await publishSome(db);
+  };
+  const publishers = [publisher(), publisher(), publisher(), publisher()];
+  await eventually(async () => expect(await enough()).toBe(true), { timeoutMs: 60_000, everyMs: 100 }).finally(() => {
+    done = true;
+  });
+  await Promise.all(publishers);
+}
+
+async function messageCount(db: Database): Promise<number> {
+  const [row] = await db.query<{ count: number }>('SELECT count(*)::int AS count FROM bus.message');
+  return row?.count ?? 0;
+}
+
+describe('the log carries every message once and in order to every group', () => {
+  test('while consumers are killed -9, handlers fail and publishers roll back', { timeout: 120_000 }, async () => {
+    const { db, made } = await carrierDatabase();
+    const fire = consumersUnderFire(made.url, 3, KILLS);
+    await publishUntil(db, async () => fire.kills() >= KILLS && (await messageCount(db)) >= 600);
+    await eventually(() => drained(db), { timeoutMs: 30_000 });
+    const verdict = await judge(db);
+    expect(verdict).toMatchObject({ lost: 0, twice: 0, outOfOrder: 0 });
+    expect(verdict.messages).toBeGreaterThanOrEqual(600);
+    expect(await db.query('SELECT * FROM bus.dead')).toEqual([]);
+    await child.close();
+    await db.dataSource.destroy();
+    await made.drop();
+  });
+
+  test('the same check finds what goes wrong without the lock in publish', { timeout: 120_000 }, async () => {
+    child = await bundleChild(new URL('../fixtures/consumer-child.mjs', import.meta.url));
+    const { db, made } = await carrierDatabase(PUBLISH_WITHOUT_LOCK);
+    consumersUnderFire(made.url, 2, 0);
+    await publishUntil(db, async () => {
+      const { position } = (await db.query<{ position: number }>('SELECT count(*)::int AS position FROM seen'))[0]!;
+      return position >= 600;
+    });
+    await eventually(() => drained(db), { timeoutMs: 30_000 });
+    expect((await judge(db)).lost).toBeGreaterThan(0);
+    await db.dataSource.destroy();
+    await made.drop();
+  });
+});

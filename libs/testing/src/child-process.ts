@@ -1,0 +1,56 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build, defaultServerConditions } from 'vite';
+
+export interface ChildProgram {
+  /** Starts one process of it; its stdout is a pipe, its stderr ours. */
+  start(...args: string[]): ChildProcess;
+  /** Kills every process that still runs and removes the bundle. */
+  close(): Promise<void>;
+}
+
+/**
+ * Bundles a script of a spec with the projects' sources, so that real processes can run it (and be killed) without a
+ * build. Packages from the registry stay imports.
+ */
+export async function bundleChild(entry: URL): Promise<ChildProgram> {
+  const path = fileURLToPath(entry);
+  // Inside the repository, where imports of packages resolve.
+  const outDir = await mkdtemp(join(dirname(path), '.bundle-'));
+  await build({
+    configFile: false,
+    logLevel: 'error',
+    root: dirname(path),
+    ssr: { resolve: { conditions: ['@opsloop/source', ...defaultServerConditions] }, noExternal: [/^@opsloop\//] },
+    oxc: { decorator: { legacy: true, emitDecoratorMetadata: true } },
+    build: {
+      ssr: path,
+      outDir,
+      minify: false,
+      target: 'node22',
+      rolldownOptions: { output: { entryFileNames: 'child.mjs' } },
+    },
+  });
+  const children = new Set<ChildProcess>();
+  return {
+    start: (...args) => {
+      const child = spawn(process.execPath, [join(outDir, 'child.mjs'), ...args], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      children.add(child);
+      child.once('exit', () => children.delete(child));
+      child.once('error', (error) => {
+        throw new Error(`${basename(path)} did not start`, { cause: error });
+      });
+      return child;
+    },
+    close: async () => {
+      const ends = [...children].map((child) => new Promise((resolve) => child.once('exit', resolve)));
+      for (const child of children) child.kill('SIGKILL');
+      await Promise.all(ends);
+      await rm(outDir, { recursive: true, force: true });
+    },
+  };
+}
