@@ -171,7 +171,6 @@ function checkedHeaders(headers: Record<string, string>): Record<string, string>
     if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(name))
       throw new OpsError('validation', `"${name.slice(0, 80)}" is not a header name`);
     if (FRAMING_HEADERS.has(name.toLowerCase())) throw new OpsError('validation', `the header ${name} cannot be set`);
-    // eslint-disable-next-line no-control-regex -- control characters are exactly what is refused
     if (/[\u0000-\u0008\u000a-\u001f\u007f]|[^\u0000-\u00ff]/.test(value))
       throw new OpsError('validation', `the header ${name} holds characters that no header can carry`);
     sent[name.toLowerCase()] = value;

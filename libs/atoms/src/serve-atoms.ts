@@ -6,8 +6,7 @@ import { NativeConnection, Worker, type NativeConnectionOptions } from '@tempora
 import type { AtomArguments, AtomDefinition } from './define-atom.js';
 
 /** Any atom: what it takes and gives is checked against its manifest at run time. */
-// eslint-disable-next-line @typescript-eslint/no-explicit-any -- input types of a mixed list are contravariant
-export type AnyAtom = AtomDefinition<any, any>;
+export type AnyAtom = AtomDefinition<never, unknown>;
 
 export interface ServeOptions {
   /** `host:port` of Temporal. */
@@ -92,7 +91,7 @@ export function activityOf(atom: AnyAtom): (call: AtomCall) => Promise<Json> {
       heartbeat: (progress = {}) => activity.heartbeat(progress),
     };
     try {
-      const output = await perform(atom, args, activity.info.attempt);
+      const output = await perform(atom, args as AtomArguments<never>, activity.info.attempt);
       // What a dry run says would happen need not look like what happens.
       return call.context.dryRun ? output : checked(atom.manifest, 'output', output);
     } catch (error) {
@@ -103,7 +102,7 @@ export function activityOf(atom: AnyAtom): (call: AtomCall) => Promise<Json> {
   };
 }
 
-async function perform(atom: AnyAtom, args: AtomArguments<Json>, attempt: number): Promise<Json> {
+async function perform(atom: AnyAtom, args: AtomArguments<never>, attempt: number): Promise<Json> {
   const { manifest, execute, check, probe } = atom;
   if (args.context.dryRun && manifest.effect !== 'read') {
     if (check !== undefined) return (await check.call(atom, args)) as Json;

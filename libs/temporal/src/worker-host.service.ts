@@ -4,8 +4,9 @@ import type { Log } from './log.js';
 import type { TemporalConnection } from './temporal-connection.service.js';
 
 /**
- * Runs the workers of this process and stops them. On shutdown they drain after everything else has stopped taking
- * work, and the connection is closed after them: closing it under a running worker throws.
+ * Runs the workers of this process and stops them. They drain while HTTP still answers: a run that ends in these
+ * seconds reports to control, which may be this very process. The connection is closed at the very end, since closing
+ * it under a running worker throws.
  */
 export class WorkerHost {
   private readonly running = new Map<string, { worker: Worker; done: Promise<void>; failure?: unknown }>();
@@ -41,6 +42,10 @@ export class WorkerHost {
     for (const { worker } of this.running.values()) if (worker.getState() === 'RUNNING') worker.shutdown();
     await Promise.all([...this.running.values()].map((entry) => entry.done));
     this.running.clear();
+  }
+
+  async beforeApplicationShutdown(): Promise<void> {
+    await this.drain();
   }
 
   async onApplicationShutdown(): Promise<void> {
