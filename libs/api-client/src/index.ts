@@ -1,1 +1,4 @@
-export {};
+export * from './client.js';
+export * from './errors.js';
+export * from './http.js';
+export * from './views.js';

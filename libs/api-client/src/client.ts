@@ -1,0 +1,195 @@
+import { DOCUMENT_KINDS } from '@opsloop/contracts';
+import type {
+  AcceptedEvent,
+  AdmissionView,
+  DocumentKind,
+  DocumentView,
+  EventView,
+  HaltView,
+  Json,
+  JsonObject,
+  Page,
+  PutAnswer,
+  RunStatus,
+  RunView,
+  TimelineEntry,
+} from '@opsloop/contracts';
+import { ApiUnreachable } from './errors.js';
+import { HttpApi, segments } from './http.js';
+import type { ApiAnswer, ClientOptions, QueryParameters } from './http.js';
+import type {
+  DecisionView,
+  EventExplanation,
+  HaltAnswer,
+  HaltBody,
+  LockView,
+  ReadinessView,
+  ResourceExplanation,
+  RunAct,
+  StartBody,
+  VersionActAnswer,
+} from './views.js';
+
+/** Answer of a start: the run as admitted, or with `wait` the whole run when it ended in time. */
+export type StartAnswer = { id: string; status: RunStatus; admission: AdmissionView } & Partial<RunView>;
+
+/** The public HTTP API, typed. One method per route; lists come as pages, `http.all` walks them. */
+export class OpsloopClient {
+  readonly http: HttpApi;
+
+  constructor(options: ClientOptions) {
+    this.http = new HttpApi(options);
+  }
+
+  // ---- documents
+  putDocument(kind: DocumentKind, name: string, document: unknown): Promise<PutAnswer> {
+    return this.http
+      .request<PutAnswer>('PUT', documentPath(kind, name), { body: document })
+      .then((answer) => answer.body);
+  }
+
+  /** A resource is answered as its view, every other kind as a stored document. */
+  getDocument<T = DocumentView>(kind: DocumentKind, name: string, version?: string): Promise<T> {
+    const path = documentPath(kind, name);
+    return this.http.get<T>(version === undefined ? path : `${path}/versions/${encodeURIComponent(version)}`);
+  }
+
+  listDocuments<T = DocumentView>(kind: DocumentKind, query: QueryParameters = {}): Promise<Page<T>> {
+    return this.http.get(`/v1/${DOCUMENT_KINDS[kind].route}`, query);
+  }
+
+  versions(kind: DocumentKind, name: string): Promise<Page<DocumentView>> {
+    return this.http.get(`${documentPath(kind, name)}/versions`);
+  }
+
+  async deleteDocument(kind: DocumentKind, name: string): Promise<void> {
+    await this.http.request('DELETE', documentPath(kind, name));
+  }
+
+  flowAct(
+    act: 'publish' | 'rollback' | 'deprecate',
+    name: string,
+    version: string,
+    reason?: string,
+  ): Promise<VersionActAnswer> {
+    return this.http.post(`${documentPath('flow', name)}/${act}`, {
+      version,
+      ...(reason === undefined ? {} : { reason }),
+    });
+  }
+
+  patchRule(name: string, patch: { mode?: string; rollout?: JsonObject; reason?: string }): Promise<DocumentView> {
+    return this.http
+      .request<DocumentView>('PATCH', documentPath('rule', name), { body: patch })
+      .then((answer) => answer.body);
+  }
+
+  // ---- events
+  /** Sends one CloudEvent in structured mode. */
+  sendEvent(event: JsonObject): Promise<{ items: AcceptedEvent[] }> {
+    return this.http
+      .request<{ items: AcceptedEvent[] }>('POST', '/v1/events', {
+        body: event,
+        headers: { 'content-type': 'application/cloudevents+json' },
+      })
+      .then((answer) => answer.body);
+  }
+
+  listEvents(query: QueryParameters = {}): Promise<Page<EventView>> {
+    return this.http.get('/v1/events', query);
+  }
+
+  getEvent(eventId: string): Promise<EventView> {
+    return this.http.get(`/v1/events/${encodeURIComponent(eventId)}`);
+  }
+
+  replayEvent(eventId: string, mode: 'shadow' | 'active' = 'shadow'): Promise<{ items: AcceptedEvent[] }> {
+    return this.http.post(`/v1/events/${encodeURIComponent(eventId)}/replay`, undefined, { mode });
+  }
+
+  explainEvent(eventId: string): Promise<EventExplanation> {
+    return this.http.get(`/v1/events/${encodeURIComponent(eventId)}/explain`);
+  }
+
+  explainResource(path: string): Promise<ResourceExplanation> {
+    return this.http.get('/v1/explain', { resource: path });
+  }
+
+  getDecision(id: string): Promise<DecisionView> {
+    return this.http.get(`/v1/decisions/${encodeURIComponent(id)}`);
+  }
+
+  // ---- runs
+  /** Starts a flow (`domain/name`) or an atom (`atom/<name>`). The same key never starts twice. */
+  start(
+    offering: string,
+    body: StartBody,
+    options: { idempotencyKey?: string; timeoutMs?: number } = {},
+  ): Promise<ApiAnswer<StartAnswer>> {
+    const { idempotencyKey, timeoutMs } = options;
+    return this.http.request('POST', `/v1/catalog/${segments(offering)}/runs`, {
+      body,
+      ...(idempotencyKey === undefined ? {} : { headers: { 'idempotency-key': idempotencyKey } }),
+      ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    });
+  }
+
+  listRuns(query: QueryParameters = {}): Promise<Page<RunView>> {
+    return this.http.get('/v1/runs', query);
+  }
+
+  getRun(id: string): Promise<RunView> {
+    return this.http.get(`/v1/runs/${encodeURIComponent(id)}`);
+  }
+
+  timeline(id: string): Promise<Page<TimelineEntry>> {
+    return this.http.get(`/v1/runs/${encodeURIComponent(id)}/timeline`);
+  }
+
+  actOnRun(id: string, act: RunAct, body: { reason: string } & JsonObject): Promise<Json> {
+    return this.http.post(`/v1/runs/${encodeURIComponent(id)}/${act}`, body);
+  }
+
+  // ---- halts, locks, status
+  halt(body: HaltBody): Promise<HaltAnswer> {
+    return this.http.post('/v1/halts', body);
+  }
+
+  listHalts(query: QueryParameters = {}): Promise<Page<HaltView>> {
+    return this.http.get('/v1/halts', query);
+  }
+
+  liftHalt(id: string, body: { reason: string; perMinute?: number }): Promise<Json> {
+    return this.http.post(`/v1/halts/${encodeURIComponent(id)}/lift`, body);
+  }
+
+  listLocks(query: QueryParameters = {}): Promise<Page<LockView>> {
+    return this.http.get('/v1/locks', query);
+  }
+
+  breakLock(fence: string, reason: string): Promise<Json> {
+    return this.http.post(`/v1/locks/${encodeURIComponent(fence)}/break`, { reason });
+  }
+
+  status(): Promise<JsonObject> {
+    return this.http.get('/v1/status');
+  }
+
+  /** `/readyz` answers 503 with the same body while a part is missing. */
+  async readiness(): Promise<ReadinessView> {
+    const response = await fetch(`${this.http.url}/readyz`, { signal: AbortSignal.timeout(5_000) }).catch(
+      (cause: unknown) => {
+        throw new ApiUnreachable(this.http.url, cause instanceof Error ? cause.message : String(cause), { cause });
+      },
+    );
+    const body = (await response.json().catch(() => undefined)) as (ReadinessView & { title?: string }) | undefined;
+    if (body?.parts === undefined)
+      throw new ApiUnreachable(this.http.url, `/readyz answered ${response.status} without its parts`);
+    return body;
+  }
+}
+
+/** `/v1/flows/fleet/restart`, `/v1/resources/host/dc1/a`, … */
+export function documentPath(kind: DocumentKind, name: string): string {
+  return `/v1/${DOCUMENT_KINDS[kind].route}/${segments(name)}`;
+}
