@@ -1,11 +1,18 @@
-import { spawn, type ChildProcess } from 'node:child_process';
-import { constants } from 'node:fs';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { constants, existsSync } from 'node:fs';
 import { access, chmod, mkdtemp, open, rm, stat, writeFile } from 'node:fs/promises';
 import { constants as osConstants, tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { AtomError, OpsError, type AtomContext, type Json } from '@opsloop/contracts';
 import { CappedText, OUTPUT_BYTES_MAX } from './output.js';
-import { bubblewrapArgv, nsjailArgv, parseScriptOutput, PRLIMIT_ARGS, type Isolation } from './script-sandbox.pure.js';
+import {
+  bubblewrapArgv,
+  nsjailArgv,
+  parseScriptOutput,
+  PRLIMIT_ARGS,
+  readOnlyPaths,
+  type Isolation,
+} from './script-sandbox.pure.js';
 
 /** Between SIGTERM and SIGKILL: enough to remove a lock file, too little to miss the step's deadline by much. */
 const KILL_GRACE_MS = 2_000;
@@ -13,6 +20,8 @@ const KILL_GRACE_MS = 2_000;
 const HEARTBEAT_MS = 3_000;
 /** How long output is read after the program has ended; what is in the pipe arrives at once. */
 const PIPES_CLOSE_MS = 1_000;
+/** Building a sandbox takes milliseconds; one that takes seconds is of no use. */
+const SANDBOX_TRY_MS = 5_000;
 const DEFAULT_TIMEOUT_MS = 30_000;
 
 export interface ScriptRunnerOptions {
@@ -69,7 +78,7 @@ export class ScriptRunner {
     if (!this.options.embedded && this.options.unsafeHostExec !== true) {
       throw new OpsError(
         'policy',
-        'scripts run only in a sandbox, and this worker has neither bubblewrap (bwrap) nor nsjail. Install one, or set OPSLOOP_UNSAFE_HOST_EXEC=true to run scripts on the worker itself',
+        'scripts run only in a sandbox, and this worker has no working bubblewrap (bwrap) or nsjail. Install one, or set OPSLOOP_UNSAFE_HOST_EXEC=true to run scripts on the worker itself',
       );
     }
     return tools.prlimit === undefined ? 'none' : 'rlimits';
@@ -95,12 +104,7 @@ export class ScriptRunner {
         throw new OpsError('validation', `cwd "${cwd}" is no directory of the worker`, {
           errors: [{ pointer: '/cwd', message: 'name a directory that exists' }],
         });
-      const command = await this.command(
-        isolation,
-        { work, cwd, network: this.options.network ?? false },
-        argv,
-        job.timeoutMs ?? DEFAULT_TIMEOUT_MS,
-      );
+      const command = await this.command(isolation, { work, cwd }, argv, job.timeoutMs ?? DEFAULT_TIMEOUT_MS);
       const ended = await execute(command, { cwd, env: this.environment(job, work, outputFile), job });
       return { ...ended, ...(await readValues(job.atom, outputFile)), isolation };
     } finally {
@@ -110,11 +114,13 @@ export class ScriptRunner {
 
   private async command(
     isolation: Isolation,
-    paths: { work: string; cwd: string; network: boolean },
+    place: { work: string; cwd: string },
     argv: string[],
     timeoutMs: number,
   ): Promise<string[]> {
     const tools = await this.findTools();
+    const network = this.options.network ?? false;
+    const paths = { ...place, network, readOnly: readOnlyPaths(network).filter((path) => existsSync(path)) };
     if (isolation === 'bubblewrap')
       return [
         ...(tools.prlimit === undefined ? [] : [tools.prlimit, ...PRLIMIT_ARGS, '--']),
@@ -148,8 +154,14 @@ export class ScriptRunner {
         ['bwrap', 'nsjail', 'prlimit'].map((name) => onPath(this.options.path, name)),
       );
       return {
-        ...(bwrap === undefined ? {} : { bwrap }),
-        ...(nsjail === undefined ? {} : { nsjail }),
+        // Inside a container namespaces are often forbidden; a sandbox that cannot be built is none.
+        ...(bwrap !== undefined && (await succeeds([bwrap, '--unshare-all', '--ro-bind', '/', '/', 'true']))
+          ? { bwrap }
+          : {}),
+        ...(nsjail !== undefined &&
+        (await succeeds([nsjail, '--mode', 'o', '--really_quiet', '--chroot', '/', '--', '/bin/true']))
+          ? { nsjail }
+          : {}),
         ...(prlimit === undefined ? {} : { prlimit }),
       };
     })();
@@ -168,6 +180,13 @@ async function onPath(path: string, name: string): Promise<string | undefined> {
     }
   }
   return undefined;
+}
+
+/** Whether a short command ends with 0; used once per process to try the sandbox. */
+function succeeds(argv: readonly string[]): Promise<boolean> {
+  return new Promise((resolve) => {
+    execFile(argv[0]!, argv.slice(1), { timeout: SANDBOX_TRY_MS }, (error) => resolve(error === null));
+  });
 }
 
 async function isDirectory(path: string): Promise<boolean> {

@@ -22,11 +22,12 @@ describe('parseScriptOutput', () => {
 });
 
 describe('sandbox arguments', () => {
-  const paths = { work: '/tmp/w', cwd: '/tmp/w', network: false };
+  const paths = { work: '/tmp/w', cwd: '/tmp/w', readOnly: ['/usr', '/bin'], network: false };
   it('bubblewrap: all namespaces of its own, one writable directory, no network unless granted', () => {
     const argv = bubblewrapArgv('/bin/bwrap', paths, ['bash', '/tmp/w/script']);
     expect(argv.slice(0, 2)).toEqual(['/bin/bwrap', '--unshare-all']);
     expect(argv).not.toContain('--share-net');
+    expect(argv.filter((a) => a === '--ro-bind')).toHaveLength(2);
     expect(argv.filter((a) => a === '--bind')).toHaveLength(1);
     expect(argv.slice(-3)).toEqual(['--', 'bash', '/tmp/w/script']);
     expect(bubblewrapArgv('/bin/bwrap', { ...paths, network: true }, ['x'])).toContain('--share-net');

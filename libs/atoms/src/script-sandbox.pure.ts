@@ -5,6 +5,8 @@ export interface SandboxPaths {
   /** Private directory of this job, the only place it may write to. */
   work: string;
   cwd: string;
+  /** Those of {@link readOnlyPaths} that this host has. */
+  readOnly: readonly string[];
   /** Whether scripts may use the network; off unless the operator says so, since it would go round the HTTP guard. */
   network: boolean;
 }
@@ -29,6 +31,11 @@ const READ_ONLY = [
 ];
 const NETWORK_FILES = ['/etc/resolv.conf', '/etc/hosts'];
 
+/** Paths of the host that a sandboxed script sees, as far as they exist. */
+export function readOnlyPaths(network: boolean): string[] {
+  return [...READ_ONLY, ...(network ? NETWORK_FILES : [])];
+}
+
 /** Limits against a script that runs away: 256 MB files, 1,024 open files, no core dump, 10 minutes of processor time, 512 processes of its user. */
 export const PRLIMIT_ARGS: readonly string[] = [
   '--fsize=268435456',
@@ -40,11 +47,7 @@ export const PRLIMIT_ARGS: readonly string[] = [
 
 /** argv that runs `argv` inside bubblewrap: no host process, file, device or (by default) network is visible. */
 export function bubblewrapArgv(bwrap: string, paths: SandboxPaths, argv: readonly string[]): string[] {
-  const binds = [...READ_ONLY, ...(paths.network ? NETWORK_FILES : [])].flatMap((path) => [
-    '--ro-bind-try',
-    path,
-    path,
-  ]);
+  const binds = paths.readOnly.flatMap((path) => ['--ro-bind', path, path]);
   return [
     bwrap,
     '--unshare-all',
@@ -73,7 +76,7 @@ export function bubblewrapArgv(bwrap: string, paths: SandboxPaths, argv: readonl
 
 /** The same with nsjail. */
 export function nsjailArgv(nsjail: string, paths: SandboxPaths, timeoutSec: number, argv: readonly string[]): string[] {
-  const binds = [...READ_ONLY, ...(paths.network ? NETWORK_FILES : [])].flatMap((path) => ['--bindmount_ro', path]);
+  const binds = paths.readOnly.flatMap((path) => ['--bindmount_ro', path]);
   return [
     nsjail,
     '--mode',
