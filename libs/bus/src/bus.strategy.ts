@@ -1,9 +1,11 @@
 import { Injectable } from '@nestjs/common';
 import {
   BaseRpcContext,
+  Ctx,
   type CustomTransportStrategy,
   EventPattern,
   type MessageHandler,
+  Payload,
   Server,
 } from '@nestjs/microservices';
 import { type Topic, TOPICS } from '@opsloop/contracts';
@@ -36,7 +38,13 @@ const patternOf = (topic: Topic, group: string): string => `${topic}/${group}`;
  */
 export function BusHandler(topic: Topic, group: string, opts: BusHandlerOptions = {}): MethodDecorator {
   // Nest merges `extras` into the handler, where the strategy finds them.
-  return EventPattern<string>(patternOf(topic, group), { bus: { topic, group, ...opts } }) as MethodDecorator;
+  const pattern = EventPattern<string>(patternOf(topic, group), { bus: { topic, group, ...opts } }) as MethodDecorator;
+  return (target, method, descriptor) => {
+    // Without these Nest hands over the message alone, and every handler needs the transaction.
+    Payload()(target, method, 0);
+    Ctx()(target, method, 1);
+    return pattern(target, method, descriptor);
+  };
 }
 
 interface BusExtras {
