@@ -1,16 +1,41 @@
-import { durationMs } from '@opsloop/contracts';
+import { durationMs, OpsError } from '@opsloop/contracts';
 
-/** What this app needs beside the platform's configuration. */
+/** What this app needs beside the platform's configuration; the only place of this app that reads the environment. */
 export interface DecisionConfig {
   /** How often goals are looked at without any event: the bound on how long a lost event delays. */
   resyncMs: number;
+  /** How read atoms of the script form are run when a goal observes by one. */
+  scripts: { path: string; unsafeHostExec: boolean; network: boolean };
 }
 
-/** Thirty seconds: a lost event delays healing by half a minute at most, and 10,000 resources are read in one second of it. */
+/** A lost event delays healing by half a minute at most, and a pass over 10,000 resources takes about a second of it. */
 const RESYNC_DEFAULT = '30s';
 
-export function decisionConfigFromEnv(env: NodeJS.ProcessEnv): DecisionConfig {
-  return { resyncMs: durationMs(env['OPSLOOP_RESYNC'] ?? RESYNC_DEFAULT) };
+export function decisionConfigFromEnv(env: Record<string, string | undefined>): DecisionConfig {
+  const resyncMs = durationMs(env['OPSLOOP_RESYNC'] ?? RESYNC_DEFAULT);
+  if (resyncMs < 100) throw new OpsError('configuration', 'OPSLOOP_RESYNC must be at least 100ms');
+  return {
+    resyncMs,
+    scripts: {
+      path: env['PATH'] ?? '',
+      unsafeHostExec: env['OPSLOOP_UNSAFE_HOST_EXEC'] === 'true',
+      network: env['OPSLOOP_SCRIPT_NETWORK'] === 'true',
+    },
+  };
 }
 
+/** Injection token of {@link DecisionConfig}. */
 export const DECISION_CONFIG = Symbol('DECISION_CONFIG');
+
+/** Version of this app in its API pages. */
+export const VERSION = '0.1.0';
+
+export const readEnvironment = (): NodeJS.ProcessEnv => process.env;
+
+export function databaseUrl(env: NodeJS.ProcessEnv): string {
+  const url = env['DATABASE_URL'];
+  if (url === undefined || url === '') {
+    throw new OpsError('configuration', 'DATABASE_URL is not set; write postgresql://user:password@host:5432/opsloop');
+  }
+  return url;
+}

@@ -1,6 +1,6 @@
 import type { DynamicModule } from '@nestjs/common';
 import { Module } from '@nestjs/common';
-import { AtomExecutor, HttpGuard } from '@opsloop/atoms';
+import { AtomExecutor, HttpGuard, ScriptRunner } from '@opsloop/atoms';
 import type { PlatformConfig } from '@opsloop/platform';
 import { PLATFORM_CONFIG } from '@opsloop/platform';
 import { Database, DocumentStore } from '@opsloop/postgres';
@@ -52,7 +52,7 @@ export class DecisionModule {
       providers: [
         { provide: DECISION_CONFIG, useValue: config },
         { provide: DocumentStore, inject: [Database], useFactory: (db: Database) => new DocumentStore(db, 'decision') },
-        { provide: AtomExecutor, inject: [PLATFORM_CONFIG], useFactory: executorOf },
+        { provide: AtomExecutor, inject: [PLATFORM_CONFIG, DECISION_CONFIG], useFactory: executorOf },
         ConfigCache,
         DecideService,
         DocumentsService,
@@ -79,7 +79,7 @@ export class DecisionModule {
 }
 
 /** Observations go through the same guard as every outgoing call of a flow. */
-function executorOf({ httpAllow, embedded, ownPorts }: PlatformConfig): AtomExecutor {
+function executorOf({ httpAllow, embedded, ownPorts }: PlatformConfig, { scripts }: DecisionConfig): AtomExecutor {
   const guard = new HttpGuard({ allow: httpAllow, embedded, ...(ownPorts === undefined ? {} : { ownPorts }) });
-  return new AtomExecutor({ guard, embedded });
+  return new AtomExecutor({ guard, embedded, scripts: new ScriptRunner({ ...scripts, embedded }) });
 }

@@ -39,7 +39,7 @@ export class ResourcesController {
     return this.resources.putMany(principal, body);
   }
 
-  @Put('*path')
+  @Put('*')
   async put(
     @CurrentPrincipal() principal: Principal,
     @Param() params: Record<string, unknown>,
@@ -51,12 +51,12 @@ export class ResourcesController {
     return answer;
   }
 
-  @Get('*path')
+  @Get('*')
   get(@Param() params: Record<string, unknown>): Promise<ResourceView> {
     return this.resources.get(pathOf(params));
   }
 
-  @Delete('*path')
+  @Delete('*')
   @HttpCode(204)
   remove(@CurrentPrincipal() principal: Principal, @Param() params: Record<string, unknown>): Promise<void> {
     return this.resources.remove(principal, pathOf(params));
@@ -69,9 +69,9 @@ function labelsOf(labels: readonly string[]): Record<string, string> {
   );
 }
 
-/** The rest of the address is the path; adapters name a wildcard parameter `path` or `*`. */
+/** The rest of the address is the path. */
 function pathOf(params: Record<string, unknown>): string {
-  const raw = params['path'] ?? params['*'];
+  const raw = params['*'];
   const path = Array.isArray(raw) ? raw.join('/') : String(raw ?? '');
   const parsed = PathText.safeParse(path);
   if (!parsed.success)
