@@ -1,6 +1,6 @@
 import { TEMPORAL_NAMES, stepKey } from '@opsloop/contracts';
-import type { AtomCall, CallStep, GateContext, Json, PinnedAtom, StepRecord } from '@opsloop/contracts';
-import { toScopeValue } from '@opsloop/rules';
+import type { AtomCall, CallStep, GateContext, Json, JsonObject, PinnedAtom, StepRecord } from '@opsloop/contracts';
+import { templatePaths, toScopeValue } from '@opsloop/rules';
 import {
   ActivityCancellationType,
   ActivityFailure,
@@ -30,13 +30,7 @@ export async function callStep(engine: Engine, step: CallStep, frame: Frame, han
   const atom = atomOf(frame, step.call);
   const input = engine.render(step.with ?? {}, frame);
   const undo = registerUndo(engine, step, atom, input, frame, handle);
-  try {
-    return { output: await invoke(engine, { step, atom, input, frame, handle, path: handle.path }) };
-  } catch (err) {
-    // Nobody took the task: there is nothing to undo.
-    if (undo !== undefined && err instanceof StepFailure && codeOf(err.problem) === 'no-worker') undo.dropped = true;
-    throw err;
-  }
+  return { output: await invoke(engine, { step, atom, input, frame, handle, path: handle.path, undo }) };
 }
 
 export function atomOf(frame: Frame, ref: string): PinnedAtom {
@@ -52,25 +46,68 @@ export interface Invocation {
   frame: Frame;
   handle: StepHandle;
   path: string;
+  undo?: UndoEntry | undefined;
 }
 
-/** Runs an atom as an activity, or as a local one, and waits through halts. */
+/**
+ * Runs an atom as an activity, or as a local one, and waits through halts. Hot path: the SDK takes a stack trace for
+ * every promise of a workflow (about 0.1 ms), so this is one async function and not five small ones.
+ */
 export async function invoke(engine: Engine, call: Invocation): Promise<Json> {
   const { step, atom, frame, handle, path } = call;
   handle.record.atom = `${atom.name}@${atom.version}`;
   const retry = callRetry(step.retry, frame.ir.flow, atom);
   const argument = argumentOf(engine, call);
+  const mark = engine.haltMark;
+  const queue = atom.execution === 'local' ? undefined : queueOf(engine, call);
+  const start = (): Promise<unknown> =>
+    queue === undefined ? callLocally(call, argument, retry) : callQueued(call, argument, retry, queue);
+  engine.busy(1);
   try {
-    return (await engine.busy(() =>
-      atom.execution === 'local'
-        ? engine.throughHalts(handle.record, () => callLocally(engine, call, argument, retry), isHaltRefusal)
-        : callQueued(engine, call, argument, retry),
-    )) as Json;
-  } catch (err) {
+    const boundary = queue === undefined ? engine.localBoundary() : undefined;
+    if (boundary !== undefined) await boundary;
+    // Workers of others know no halts: ask before they get the task.
+    if (queue !== undefined && queue !== TEMPORAL_NAMES.atomQueue && argument.gate !== undefined)
+      await passGate(engine, call, argument);
+    return (await start()) as Json;
+  } catch (first) {
+    let err = first;
+    if (isHaltRefusal(first)) {
+      try {
+        return (await engine.afterHalt(handle.record, mark, start, isHaltRefusal)) as Json;
+      } catch (later) {
+        err = later;
+      }
+    }
     const failure = failureOf(err, engine.where(path, step.id));
+    // Nobody took the task, or it was refused to the end: there is nothing to undo.
+    if (
+      call.undo !== undefined &&
+      (failure === undefined ? isHaltRefusal(first) : codeOf(failure.problem) === 'no-worker')
+    ) {
+      call.undo.dropped = true;
+    }
     if (failure === undefined) throw err;
     const attempt = attemptsOf(err, retry) ?? failure.problem.attempt;
     throw attempt === undefined ? failure : new StepFailure({ ...failure.problem, attempt });
+  } finally {
+    engine.busy(-1);
+  }
+}
+
+async function passGate(engine: Engine, { handle }: Invocation, argument: AtomCall): Promise<void> {
+  const request: GateRequest = { run: argument.context.run, step: argument.context.step, gate: argument.gate! };
+  const ask = (): Promise<unknown> =>
+    scheduleLocalActivity<unknown>(TEMPORAL_NAMES.gateActivity, [request], {
+      startToCloseTimeout: GATE_TIMEOUT_MS,
+      retry: { initialInterval: 500, backoffCoefficient: 2, maximumInterval: 5_000 },
+    });
+  const mark = engine.haltMark;
+  try {
+    await ask();
+  } catch (err) {
+    if (!isHaltRefusal(err)) throw err;
+    await engine.afterHalt(handle.record, mark, ask, isHaltRefusal);
   }
 }
 
@@ -80,9 +117,11 @@ function attemptsOf(err: unknown, retry: FullRetry): number | undefined {
   return err.retryState === RetryState.MAXIMUM_ATTEMPTS_REACHED ? retry.attempts : undefined;
 }
 
-async function callLocally(engine: Engine, call: Invocation, argument: AtomCall, retry: FullRetry): Promise<unknown> {
-  const { step, atom, frame, handle } = call;
-  await engine.localBoundary();
+function callLocally(
+  { step, atom, frame, handle }: Invocation,
+  argument: AtomCall,
+  retry: FullRetry,
+): Promise<unknown> {
   const { startToCloseTimeout, scheduleToCloseTimeout } = callTimeouts(
     step.timeout,
     frame.ir.flow.defaults?.timeout,
@@ -96,37 +135,25 @@ async function callLocally(engine: Engine, call: Invocation, argument: AtomCall,
   });
 }
 
-async function callQueued(engine: Engine, call: Invocation, argument: AtomCall, retry: FullRetry): Promise<unknown> {
-  const { step, atom, frame, handle, path } = call;
-  const queue = queueOf(engine, call);
-  const schedule = (): Promise<unknown> =>
-    scheduleActivity(atom.activity, [argument], {
-      activityId: `${path}#${EPOCH}`,
-      taskQueue: queue,
-      summary: summaryOf(handle.record),
-      retry: temporalRetry(retry),
-      ...callTimeouts(step.timeout, frame.ir.flow.defaults?.timeout, atom.timeout),
-      // A change that is still going on must end before its lock is freed; a read may be left alone.
-      cancellationType:
-        atom.effect === 'read'
-          ? ActivityCancellationType.TRY_CANCEL
-          : ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-      ...(step.priority === undefined ? {} : { priority: { priorityKey: step.priority } }),
-    });
-  if (argument.gate === undefined) return schedule();
-  if (queue === TEMPORAL_NAMES.atomQueue) return engine.throughHalts(handle.record, schedule, isHaltRefusal);
-  // Workers of others know no halts: ask before they get the task.
-  const request: GateRequest = { run: argument.context.run, step: argument.context.step, gate: argument.gate };
-  await engine.throughHalts(
-    handle.record,
-    () =>
-      scheduleLocalActivity<unknown>(TEMPORAL_NAMES.gateActivity, [request], {
-        startToCloseTimeout: GATE_TIMEOUT_MS,
-        retry: { initialInterval: 500, backoffCoefficient: 2, maximumInterval: 5_000 },
-      }),
-    isHaltRefusal,
-  );
-  return schedule();
+function callQueued(
+  { step, atom, frame, handle, path }: Invocation,
+  argument: AtomCall,
+  retry: FullRetry,
+  taskQueue: string,
+): Promise<unknown> {
+  return scheduleActivity(atom.activity, [argument], {
+    activityId: `${path}#${EPOCH}`,
+    taskQueue,
+    summary: summaryOf(handle.record),
+    retry: temporalRetry(retry),
+    ...callTimeouts(step.timeout, frame.ir.flow.defaults?.timeout, atom.timeout),
+    // A change that is still going on must end before its lock is freed; a read may be left alone.
+    cancellationType:
+      atom.effect === 'read'
+        ? ActivityCancellationType.TRY_CANCEL
+        : ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    ...(step.priority === undefined ? {} : { priority: { priorityKey: step.priority } }),
+  });
 }
 
 function queueOf(engine: Engine, { step, atom, input, frame }: Invocation): string {
@@ -159,11 +186,37 @@ function argumentOf(engine: Engine, call: Invocation): AtomCall {
       tenant: context.tenant,
       dryRun: context.dryRun ?? false,
     },
-    ...(atom.manifest === undefined ? {} : { atom: atom.manifest }),
+    ...(atom.manifest === undefined ? {} : { atom: atom.manifest, ...configOf(engine, atom.manifest) }),
     ...(gate === undefined ? {} : { gate }),
     correlationId: context.correlationId,
     hops: context.hops,
   };
+}
+
+/** The configs that an http or script atom names: its worker has no other way to know what was pinned at the start. */
+function configOf(engine: Engine, manifest: NonNullable<PinnedAtom['manifest']>): Pick<AtomCall, 'config'> {
+  let names = configNames.get(manifest);
+  if (names === undefined) configNames.set(manifest, (names = namesOfConfigs(manifest)));
+  const config = engine.facts.config as Record<string, JsonObject>;
+  const named = names.filter((name) => Object.hasOwn(config, name));
+  return named.length === 0 ? {} : { config: Object.fromEntries(named.map((name) => [name, config[name]!])) };
+}
+
+/** A manifest never changes during a run, and a loop may call it a thousand times. */
+const configNames = new WeakMap<object, readonly string[]>();
+
+function namesOfConfigs(manifest: NonNullable<PinnedAtom['manifest']>): string[] {
+  const templates = {
+    ...manifest.http,
+    ...manifest.script,
+    expect: null,
+    interpreter: null,
+    source: null,
+  } as unknown as Json;
+  const names = templatePaths(templates)
+    .map((path) => /^config\.([a-z0-9-]+)/.exec(path)?.[1] ?? /^config\["([^"]+)"\]/.exec(path)?.[1])
+    .filter((name) => name !== undefined);
+  return [...new Set(names)].sort();
 }
 
 function gateOf(engine: Engine, { atom, input, frame }: Invocation): GateContext {
