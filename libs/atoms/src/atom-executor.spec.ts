@@ -1,4 +1,11 @@
-import { AtomError, OpsError, type AtomCall, type Json } from '@opsloop/contracts';
+import {
+  AtomError,
+  OpsError,
+  type AtomCall,
+  type HttpAtomSpec,
+  type Json,
+  type ScriptAtomSpec,
+} from '@opsloop/contracts';
 import { eventually, startHttpTarget, type HttpTarget, type TargetAnswer } from '@opsloop/testing';
 import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,7 +18,7 @@ import { EnvironmentSecrets } from './secrets.js';
 
 /** A PATH with these programs and no sandbox, so that the specs see the same isolation on every machine. */
 const PATH = mkdtempSync(join(tmpdir(), 'opsloop-tools-'));
-for (const tool of ['sh', 'env', 'cat', 'sleep', 'yes', 'head', 'true', 'prlimit']) {
+for (const tool of ['sh', 'env', 'cat', 'sleep', 'yes', 'head', 'true', 'ln', 'rm', 'mkfifo', 'prlimit']) {
   const found = ['/usr/bin', '/bin'].map((dir) => join(dir, tool)).find((file) => existsSync(file));
   if (found !== undefined) symlinkSync(found, join(PATH, tool));
 }
@@ -356,6 +363,115 @@ describe('secrets', () => {
       detail: expect.stringContaining('OPSLOOP_SECRET_NO_SUCH') as string,
     });
     expect(target.calls).toHaveLength(0);
+  });
+});
+
+describe('declared atoms', () => {
+  const http = (spec: Partial<HttpAtomSpec>): Partial<AtomCall> => ({
+    atom: {
+      name: 'cmdb.host.retire',
+      version: '1.0.0',
+      http: { method: 'POST', url: '${config.cmdb.url}/v2/retire', ...spec },
+    },
+    config: { cmdb: { url: target.url } },
+  });
+
+  it('http: templates over input, config and secrets; output over the answer', async () => {
+    answer = { status: 202, headers: { 'x-request': 'r-1' }, body: { ticket: 'T-7', items: [1, 2] } };
+    const output = await run(
+      'cmdb.host.retire',
+      { host: 'host/a', n: 3 },
+      http({
+        headers: { authorization: 'Bearer ${secrets.cmdb-token}', 'x-count': '${input.n}' },
+        body: { host: '${input.host}', all: '${input}', literal: '$${x}' },
+        expect: [202],
+        output: {
+          ticket: '${response.body.ticket}',
+          status: '${response.status}',
+          request: '${response.headers["x-request"]}',
+        },
+      }),
+    );
+    expect(output).toEqual({ ticket: 'T-7', status: 202, request: 'r-1' });
+    expect(target.calls).toMatchObject([
+      {
+        path: '/v2/retire',
+        headers: { authorization: 'Bearer s3cr3t-value/+', 'x-count': '3', 'idempotency-key': 'ops-0123' },
+        body: { host: 'host/a', all: { host: 'host/a', n: 3 }, literal: '${x}' },
+      },
+    ]);
+  });
+
+  it('http: failures carry the name of the atom', async () => {
+    answer = { status: 409, body: { why: 'retired' } };
+    expect((await failureOf(run('cmdb.host.retire', {}, http({})))).code).toBe('atom/cmdb.host.retire/status');
+    expect((await failureOf(run('cmdb.host.retire', {}, http({ url: '${config.missing.url}' })))).code).toBe(
+      'expression',
+    );
+    expect((await failureOf(run('cmdb.host.retire', {}, http({ url: '${config.cmdb}' })))).code).toBe('expression');
+    expect((await failureOf(run('cmdb.host.retire', {}, http({ headers: { a: '${secrets.unknown}' } })))).code).toBe(
+      'configuration',
+    );
+  });
+
+  it('http: an output above 64 KB is refused, since its template can pick', async () => {
+    answer = { body: { long: 'x'.repeat(100_000), id: 1 } };
+    expect((await failureOf(run('cmdb.host.retire', {}, http({ output: '${response.body}' })))).code).toBe(
+      'payload-too-large',
+    );
+    expect(await run('cmdb.host.retire', {}, http({ output: { id: '${response.body.id}' } }))).toEqual({ id: 1 });
+  });
+
+  it('what comes back is never evaluated', async () => {
+    answer = { body: { evil: '${secrets.cmdb-token}', logic: { $logic: { var: 'input' } } } };
+    expect(await run('cmdb.host.retire', {}, http({ output: '${response.body}' }))).toEqual({
+      evil: '${secrets.cmdb-token}',
+      logic: { $logic: { var: 'input' } },
+    });
+  });
+
+  const script = (spec: Partial<ScriptAtomSpec>): Partial<AtomCall> => ({
+    atom: { name: 'fleet.log.clean', version: '1.0.0', script: { interpreter: ['sh', '-eu'], ...spec } },
+  });
+
+  it('script: values by env and stdin only, results from $OPSLOOP_OUTPUT', async () => {
+    const output = await run(
+      'fleet.log.clean',
+      { days: 7, host: '$(touch /tmp/x); rm -rf /' },
+      script({
+        source: 'echo "days=$DAYS" > "$OPSLOOP_OUTPUT"; echo "$HOST_PATH"; cat',
+        env: { DAYS: '${input.days|string}', HOST_PATH: '${input.host}' },
+        stdin: { all: '${input.days}' },
+      }),
+    );
+    expect(output).toMatchObject({
+      exitCode: 0,
+      stdout: '$(touch /tmp/x); rm -rf /\n{"all":7}',
+      values: { days: '7' },
+    });
+    expect(await run('fleet.log.clean', {}, script({ source: 'printf "[1,2]" > "$OPSLOOP_OUTPUT"' }))).toMatchObject({
+      values: [1, 2],
+    });
+  });
+
+  it.each([
+    ['exit 4', 'atom/fleet.log.clean/exit'],
+    ['echo "{broken" > "$OPSLOOP_OUTPUT"', 'atom/fleet.log.clean/output'],
+    ['head -c 70000 /dev/zero > "$OPSLOOP_OUTPUT"', 'payload-too-large'],
+  ])('script: %s → %s', async (source, code) => {
+    expect((await failureOf(run('fleet.log.clean', {}, script({ source })))).code).toBe(code);
+  });
+
+  it.each([
+    'ln -sf /etc/hostname "$OPSLOOP_OUTPUT"',
+    'rm "$OPSLOOP_OUTPUT"; mkfifo "$OPSLOOP_OUTPUT"',
+    'rm "$OPSLOOP_OUTPUT"',
+  ])('script: %s gives no values', async (source) => {
+    expect(await run('fleet.log.clean', {}, script({ source }))).not.toHaveProperty('values');
+  });
+
+  it('script: a text alone is no script', async () => {
+    expect((await failureOf(run('fleet.log.clean', {}, script({})))).code).toBe('configuration');
   });
 });
 
