@@ -112,6 +112,7 @@ function atomRefs(value: unknown, found = new Set<string>()): Set<string> {
 export interface Run {
   id: string;
   handle: WorkflowHandle;
+  firstRunId: string;
   /** Result, or the failure's problem. */
   end(): Promise<{ status: string; output?: Json; problem?: JsonObject }>;
   steps(): Promise<StepRecord[]>;
@@ -226,10 +227,10 @@ export class Harness {
         ? { typedSearchAttributes: [{ key: defineSearchAttributeKey('OpsPhase', 'KEYWORD'), value: 'running' }] }
         : {}),
     });
-    return this.view(id, handle);
+    return { ...this.view(id, handle), firstRunId: handle.firstExecutionRunId };
   }
 
-  private view(id: string, handle: WorkflowHandle): Run {
+  private view(id: string, handle: WorkflowHandle): Omit<Run, 'firstRunId'> {
     const mine = (r: Recorded): boolean => r.argument.context?.run === id;
     return {
       id,

@@ -128,8 +128,11 @@ export class Engine {
   }
 
   /** Makes the scope of `frame` known for the time of `work`. */
-  async inScope<T>(frame: Frame, work: () => Promise<T>): Promise<T> {
-    if (frame.concurrent) return work();
+  inScope<T>(frame: Frame, work: () => Promise<T>): Promise<T> {
+    return frame.concurrent ? work() : this.inLiveScope(frame, work);
+  }
+
+  private async inLiveScope<T>(frame: Frame, work: () => Promise<T>): Promise<T> {
     const carried = this.carriedScopes.get(frame.path);
     if (carried !== undefined) Object.assign(frame.steps, carried);
     this.liveScopes.set(frame.path, frame.steps);
@@ -145,7 +148,11 @@ export class Engine {
   }
 
   /** A stack of compensations of its own for the block at `path`. */
-  async withUndo<T>(path: string, work: (undo: UndoStack) => Promise<T>): Promise<T> {
+  withUndo<T>(frame: Frame, path: string, work: (undo: UndoStack) => Promise<T>): Promise<T> {
+    return frame.concurrent ? work(new UndoStack()) : this.withLiveUndo(path, work);
+  }
+
+  private async withLiveUndo<T>(path: string, work: (undo: UndoStack) => Promise<T>): Promise<T> {
     const undo = this.carriedUndo.get(path) ?? new UndoStack();
     this.carriedUndo.delete(path);
     this.liveUndo.set(path, undo);
@@ -201,16 +208,10 @@ export class Engine {
 
   // ---------------------------------------------------------------- phase
 
-  /** Counts work in flight, so that a run which only waits can be told from one that acts. */
-  async busy<T>(work: () => Promise<T>): Promise<T> {
-    this.active += 1;
+  /** Counts work in flight (+1, −1), so that a run which only waits can be told from one that acts. */
+  busy(change: 1 | -1): void {
+    this.active += change;
     if (this.waiting > 0) this.showPhase();
-    try {
-      return await work();
-    } finally {
-      this.active -= 1;
-      if (this.waiting > 0) this.showPhase();
-    }
   }
 
   /** A durable wait; long ones show the run as waiting. */
@@ -261,21 +262,33 @@ export class Engine {
     for (const child of this.children) void child.signal(TEMPORAL_NAMES.haltSignal, payload).catch(() => undefined);
   }
 
+  /** Count of signals so far: taken before a try, so that a signal during the try is not lost. */
+  get haltMark(): number {
+    return this.haltSignals;
+  }
+
   /**
-   * Repeats `work` while `isRefusal` says that a halt refused it. The refused try never touched its target, so it is
-   * no attempt and the next one has the same key.
+   * After a halt has refused a step: waits for the signal or a moment and tries again, as often as it takes. A refused
+   * try never touched its target, so it is no attempt and the next one has the same key.
    */
-  async throughHalts<T>(record: StepRecord, work: () => Promise<T>, isRefusal: (err: unknown) => boolean): Promise<T> {
-    let delay = HALT_RETRY_MS;
-    let held = false;
+  async afterHalt<T>(
+    record: StepRecord,
+    mark: number,
+    work: () => Promise<T>,
+    isRefusal: (err: unknown) => boolean,
+  ): Promise<T> {
+    let held = true;
+    this.hold(record);
     const release = (): void => {
       if (!held) return;
       held = false;
       this.unhold(record);
     };
     try {
-      for (;;) {
-        const seen = this.haltSignals;
+      for (let delay = HALT_RETRY_MS, seen = mark; ; delay = Math.min(HALT_RETRY_MAX_MS, delay * 2)) {
+        const since = seen;
+        await condition(() => this.haltSignals !== since, delay, { summary: 'halted' });
+        seen = this.haltSignals;
         try {
           return held ? await this.againAfterHalt(work, release) : await work();
         } catch (err) {
@@ -285,8 +298,6 @@ export class Engine {
           held = true;
           this.hold(record);
         }
-        await condition(() => this.haltSignals !== seen, delay, { summary: 'halted' });
-        delay = Math.min(HALT_RETRY_MAX_MS, delay * 2);
       }
     } finally {
       release();
@@ -358,14 +369,16 @@ export class Engine {
   }
 
   /** Gives signals and cancels a chance between local steps, which would else share one workflow task. */
-  async localBoundary(): Promise<void> {
+  localBoundary(): Promise<void> | undefined {
     const length = workflowInfo().historyLength;
     if (length !== this.task.length) this.task = { length, steps: 0, since: Date.now() };
     if (this.task.steps >= LOCAL_STEPS_PER_TASK || Date.now() - this.task.since >= LOCAL_MS_PER_TASK) {
-      await sleep(1);
-      this.task = { length: workflowInfo().historyLength, steps: 0, since: Date.now() };
+      return sleep(1).then(() => {
+        this.task = { length: workflowInfo().historyLength, steps: 1, since: Date.now() };
+      });
     }
     this.task.steps += 1;
+    return undefined;
   }
 }
 

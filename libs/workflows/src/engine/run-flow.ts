@@ -12,8 +12,9 @@ import type { Frame } from './types.js';
 /** Runs the flow and gives its output; throws StepFailure, or the cancellation. */
 export async function runFlow(engine: Engine, ir: CompiledFlow): Promise<Json> {
   const vars = Object.create(null) as Record<string, unknown>;
-  return engine.withUndo('', (undo) => {
-    const frame = { ...rootFrame(ir, engine.facts, vars), undo };
+  const root = rootFrame(ir, engine.facts, vars);
+  return engine.withUndo(root, '', (undo) => {
+    const frame = { ...root, undo };
     return engine.inScope(frame, () => flowIn(engine, frame, vars));
   });
 }

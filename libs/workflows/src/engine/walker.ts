@@ -78,8 +78,9 @@ function titleOf(engine: Engine, step: Step, frame: Frame): string | undefined {
   }
 }
 
+/** Every promise costs a stack trace in the SDK, so plain steps pass here without one. */
 /** The verb under the step's own `timeout` and `retry`; a `call` leaves both to Temporal. */
-async function runVerb(
+function runVerb(
   engine: Engine,
   verb: VerbFunction,
   step: Step,
@@ -95,15 +96,25 @@ async function runVerb(
           () => verb(engine, step as never, frame, h),
         )
       : verb(engine, step as never, frame, h);
-  if (step.retry === undefined) return bounded(handle);
-  const retry = namedRetry(step.retry, frame.ir.flow);
+  return step.retry === undefined ? bounded(handle) : repeat(engine, step, frame, handle, bounded);
+}
+
+/** Repeats a block by the step's `retry`; each repeat has paths, and so keys, of its own. */
+async function repeat(
+  engine: Engine,
+  step: Step,
+  frame: Frame,
+  handle: StepHandle,
+  once: (handle: StepHandle) => Promise<VerbResult>,
+): Promise<VerbResult> {
+  const retry = namedRetry(step.retry!, frame.ir.flow);
   const cursor = engine.cursor(`${handle.path}~`);
   for (let attempt = cursor.turn; ; attempt += 1) {
     cursor.turn = attempt;
     handle.record.attempts = attempt;
     const path = attemptPath(handle.path, attempt);
     try {
-      return await bounded({ ...handle, path });
+      return await once({ ...handle, path });
     } catch (err) {
       const failure = failureOf(err, engine.where(path, step.id));
       if (failure === undefined) throw err;

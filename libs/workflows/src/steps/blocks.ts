@@ -92,7 +92,7 @@ export async function switchStep(
 }
 
 export async function tryStep(engine: Engine, step: TryStep, frame: Frame, handle: StepHandle): Promise<VerbResult> {
-  await engine.withUndo(handle.path, async (undo) => {
+  await engine.withUndo(frame, handle.path, async (undo) => {
     const inner: Frame = { ...frame, path: handle.path, undo };
     await runGuarded(engine, inner, {
       path: handle.path,

@@ -215,7 +215,9 @@ function setEnd(loop: Loop, item: Item, end: RunEnd): void {
 
 /** One item in a scope of its own; what it did is final once it has ended well. */
 function oneItem(loop: Loop, item: Item, batch: unknown): Promise<void> {
-  return loop.engine.withUndo(itemPath(loop.path, item.key), (undo) => itemIn(loop, item, batch, undo));
+  const concurrent = loop.frame.concurrent || loop.concurrency > 1;
+  const path = itemPath(loop.path, item.key);
+  return loop.engine.withUndo({ ...loop.frame, concurrent }, path, (undo) => itemIn(loop, item, batch, undo));
 }
 
 async function itemIn(loop: Loop, item: Item, batch: unknown, undo: UndoStack): Promise<void> {

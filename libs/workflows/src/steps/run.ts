@@ -43,10 +43,12 @@ export async function runStep(engine: Engine, step: RunStep, frame: Frame, handl
   });
   if (step.detach === true) return { output: { workflowId } };
   engine.children.add(child);
+  engine.busy(1);
   try {
-    const output = (await engine.busy(() => child.result())) as Json | undefined;
+    const output = (await child.result()) as Json | undefined;
     return { output: output ?? null };
   } finally {
+    engine.busy(-1);
     engine.children.delete(child);
   }
 }
