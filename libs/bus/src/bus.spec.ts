@@ -5,7 +5,7 @@ import { type EpisodesMessage, OpsError } from '@opsloop/contracts';
 import { newId } from '@opsloop/contracts/ids';
 import { createHttpApp, type PlatformConfig, PlatformModule, Readiness } from '@opsloop/platform';
 import { connectDatabase, Database, PostgresModule } from '@opsloop/postgres';
-import { createTestDatabase, eventually, type TestDatabase } from '@opsloop/testing';
+import { createTestDatabase, deferred, eventually, type TestDatabase } from '@opsloop/testing';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { busMigrations } from './bus.migrations.js';
 import { BusModule } from './bus.module.js';
@@ -239,8 +239,8 @@ describe('start and stop', () => {
   });
 
   test('a stop waits for the transaction in flight and takes nothing new', async () => {
-    const gate = Promise.withResolvers<void>();
-    const entered = Promise.withResolvers<void>();
+    const gate = deferred();
+    const entered = deferred();
     @Controller()
     class Slow {
       @BusHandler('episodes', 'spec', { workers: 1 })

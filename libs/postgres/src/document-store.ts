@@ -2,7 +2,7 @@ import { digestOf, type DocumentsMessage, type JsonObject, OpsError, type Page }
 import { newId } from '@opsloop/contracts/ids';
 import { decodeCursor, encodeCursor, type PageQuery } from '@opsloop/platform';
 import type { Database } from './database.service.js';
-import type { Query, Tx } from './tx.js';
+import type { Tx } from './tx.js';
 
 export type DocumentStatus = 'draft' | 'published' | 'deprecated';
 

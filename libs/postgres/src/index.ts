@@ -6,3 +6,5 @@ export type { MigrationSet } from './migrate.js';
 export * from './document-store.js';
 export * from './due-loop.js';
 export { isConnectionFailure, isRepeatable, isUniqueViolation } from './errors.pure.js';
+/** What a hand-written migration implements; re-exported so that apps need no TypeORM of their own for it. */
+export type { MigrationInterface, QueryRunner } from 'typeorm';

@@ -1,4 +1,5 @@
 export * from './database.js';
+export * from './deferred.js';
 export * from './eventually.js';
 export * from './http-target.js';
 export { freePort } from './ports.js';

@@ -1,4 +1,4 @@
-import type { MigrationInterface, QueryRunner } from 'typeorm';
+import type { MigrationInterface, QueryRunner } from '@opsloop/postgres';
 
 /**
  * A partitioned log and one cursor row per (group, topic, partition). Ids of one partition are drawn under that
