@@ -1,7 +1,18 @@
 import 'reflect-metadata';
 import { Module } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
-import type { AtomCall, AtomDocument, GateContext, HaltView, Json } from '@opsloop/contracts';
+import {
+  stepKey,
+  type AtomCall,
+  type AtomDocument,
+  type CompiledFlow,
+  type GateContext,
+  type HaltView,
+  type Json,
+  type PinnedAtom,
+  type RunInput,
+  type StepRecord,
+} from '@opsloop/contracts';
 import { createHttpApp, PlatformModule, type PlatformConfig } from '@opsloop/platform';
 import { problemOfFailure, TemporalConnection, TemporalModule } from '@opsloop/temporal';
 import { eventually, freePort, startHttpTarget, testTemporal, type HttpTarget } from '@opsloop/testing';
@@ -262,6 +273,132 @@ describe('what flows ask of the others', () => {
       headers: { 'content-type': 'application/cloudevents+json' },
       body: { type: 'fleet.done', hops: 1, correlationid: 'c' },
     });
+  });
+});
+
+describe('a run', () => {
+  const atom = (name: string, more: Partial<PinnedAtom>): PinnedAtom => ({
+    name,
+    version: '1.0.0',
+    effect: 'mutate',
+    idempotency: 'native',
+    execution: 'activity',
+    activity: name,
+    retry: { maximumAttempts: 1 },
+    ...more,
+  });
+  const http = (path: string): PinnedAtom['manifest'] => ({
+    name: 'cmdb.host.touch',
+    version: '1.0.0',
+    http: {
+      method: 'POST',
+      url: `\${config.cmdb.url}${path}`,
+      body: { host: '${input.host}' },
+      output: { done: '${response.body.done}' },
+    },
+  });
+  const ir: CompiledFlow = {
+    ir: 1,
+    digest: 'd',
+    flows: {},
+    atoms: {
+      'cmdb.host.touch@1': atom('cmdb.host.touch', { manifest: http('/touch') }),
+      'cmdb.host.look@1': atom('cmdb.host.look', {
+        execution: 'local',
+        manifest: { ...http('/look')!, name: 'cmdb.host.look' },
+      }),
+      'script.run@1': atom('script.run', { idempotency: 'none' }),
+    },
+    flow: {
+      dsl: 'opsloop/v1',
+      kind: 'flow',
+      name: 'fleet/touch',
+      version: '1.0.0',
+      do: [
+        { id: 'touch', call: 'cmdb.host.touch@1', with: { host: '${input.host}' } },
+        { id: 'look', call: 'cmdb.host.look@1', with: { host: '${input.host}' } },
+        {
+          id: 'tell',
+          emit: { type: 'fleet.touched', subject: '${input.host}', data: { done: '${steps.touch.output.done}' } },
+        },
+      ],
+      output: { done: '${steps.look.output.done}' },
+    },
+  };
+  const start = (id: string): Promise<unknown> => {
+    const input: RunInput = {
+      context: {
+        run: id,
+        tenant: 'default',
+        flow: 'fleet/touch',
+        version: '1.0.0',
+        tier: 'P2',
+        initiator: { kind: 'user', name: 'ann' },
+        fence: '41',
+        targets: ['host/a'],
+        correlationId: 'c-1',
+        hops: 2,
+        startedAt: new Date().toISOString(),
+      },
+      ir,
+      input: { host: 'host/a' },
+      config: { cmdb: { url: world.url }, other: { secret: 'never sent' } },
+    };
+    return temporal.client.workflow.execute('fleet/touch', {
+      taskQueue: 'opsloop-flows',
+      workflowId: `fleet.touch.${id}`,
+      args: [input],
+      requestEagerStart: true,
+    });
+  };
+
+  it('goes from step to step and reports: queued and local atoms, config, keys, fence, event', async () => {
+    const id = `run-${process.pid}-1`;
+    await start(id);
+    const keys = ['touch', 'look'].map((step) => stepKey(id, step, 0));
+    expect(world.calls.map((c) => [c.path, c.headers['idempotency-key'], c.headers['opsloop-fence'], c.body])).toEqual([
+      ['/touch', keys[0], '41', { host: 'host/a' }],
+      ['/look', keys[1], '41', { host: 'host/a' }],
+    ]);
+    const outcome = others.calls.find((c) => c.path === `/internal/runs/${id}/outcome`)?.body;
+    expect(outcome).toMatchObject({
+      status: 'succeeded',
+      output: { done: true },
+      targets: [{ path: 'host/a', status: 'succeeded' }],
+    });
+    const event = others.calls.filter((c) => c.path === '/v1/events').at(-1)?.body;
+    expect(event).toMatchObject({
+      type: 'fleet.touched',
+      subject: 'host/a',
+      data: { done: true },
+      hops: 3,
+      correlationid: 'c-1',
+      causationid: id,
+    });
+  });
+
+  it('waits under a halt and goes on when it is lifted', async () => {
+    const id = `run-${process.pid}-2`;
+    halts = [{ id: 'h2', scope: { flows: ['fleet/touch'] }, running: 'pause', reason: 'storm', by: 'ann', since: '' }];
+    const halted = { code: 'halted' };
+    await eventually(async () =>
+      expect(
+        await failureOf(
+          run('http.request', { method: 'GET', url: world.url }, { gate: { ...gate, flow: 'fleet/touch' } }),
+        ),
+      ).toMatchObject(halted),
+    );
+    world.calls.length = 0;
+    const ended = start(id);
+    await eventually(async () => {
+      const steps = await temporal.client.workflow.getHandle(`fleet.touch.${id}`).query<StepRecord[]>('steps');
+      expect(steps).toMatchObject([{ path: 'touch', status: 'paused' }]);
+    });
+    expect(world.calls).toHaveLength(0);
+    halts = [];
+    await temporal.client.workflow.getHandle(`fleet.touch.${id}`).signal('halt-changed');
+    await ended;
+    expect(world.calls.map((c) => c.path)).toEqual(['/touch', '/look']);
   });
 });
 
