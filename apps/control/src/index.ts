@@ -1,1 +1,3 @@
-export {};
+export { controlConfigFromEnv } from './config.js';
+export type { ControlConfig } from './config.js';
+export { ControlModule, controlMigrations } from './control.module.js';

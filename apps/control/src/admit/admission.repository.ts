@@ -1,0 +1,348 @@
+import { Injectable } from '@nestjs/common';
+import { workflowIdOf } from '@opsloop/contracts';
+import type {
+  BlockedBy,
+  Claim,
+  Consulted,
+  Effect,
+  HaltView,
+  Initiator,
+  Json,
+  JsonObject,
+  Problem,
+  RunEnd,
+  RunOutcome,
+  RunsMessage,
+  StartRequest,
+  StepRecord,
+  Tier,
+  TimelineEntry,
+} from '@opsloop/contracts';
+import { messageId } from '@opsloop/contracts/ids';
+import type { Tx } from '@opsloop/postgres';
+
+export type AdmissionState =
+  | 'queued'
+  | 'held'
+  | 'needs-approval'
+  | 'admitted'
+  | 'started'
+  | 'closed'
+  | 'rejected'
+  | 'coalesced'
+  | 'withdrawn'
+  | 'cancelled'
+  | 'expired';
+
+/** States in which a row can still come to life. */
+export const WAITING_STATES: readonly AdmissionState[] = ['queued', 'held', 'needs-approval'];
+
+/** A row of control.admission as pg gives it. */
+export interface AdmissionRow {
+  tenant: string;
+  id: string;
+  kind: 'run' | 'lock';
+  state: AdmissionState;
+  request: StartRequest;
+  flow: string;
+  version: string | null;
+  effect: Effect | null;
+  ir_digest: string | null;
+  atoms: string[];
+  targets: string[];
+  /** Null while the catalog has not answered yet. */
+  claims: Claim[] | null;
+  tier: Tier;
+  rule: string | null;
+  decision_id: string | null;
+  initiator: Initiator;
+  coalesce_key: string | null;
+  into_id: string | null;
+  /** bigint: text. */
+  ticket: string;
+  rank_at: Date;
+  valid_until: Date;
+  fence: string | null;
+  consulted: Consulted[];
+  reason: string | null;
+  workflow_id: string | null;
+  temporal_run_id: string | null;
+  created_at: Date;
+  started_at: Date | null;
+  ended_at: Date | null;
+  start_attempts: number;
+  status: RunEnd | null;
+  output: Json | null;
+  problem: Problem | null;
+  steps: StepRecord[] | null;
+  outcome: RunOutcome['targets'] | null;
+  withdrawn: string[];
+  dry_run: boolean;
+  cancel_reason: string | null;
+  history: TimelineEntry[];
+}
+
+export interface HaltRow {
+  id: string;
+  scope: HaltView['scope'];
+  running: HaltView['running'];
+  reason: string;
+  made_by: string;
+  since: Date;
+  until: Date | null;
+}
+
+export interface GrantRow {
+  fence: string | null;
+  holders: BlockedBy[];
+  ahead: BlockedBy[];
+  /** Null for infinity, which has no Date. */
+  expires: Date | null;
+}
+
+export interface GrantRequest {
+  claims: readonly Claim[];
+  holder: string;
+  owner: string;
+  principal?: string;
+  runId?: string;
+  step?: string;
+  ttlMs?: number;
+  /** Place in the queue; without it waiters do not count. */
+  rankAt?: Date;
+  ticket?: string;
+}
+
+export const haltView = (row: HaltRow): HaltView => ({
+  id: row.id,
+  scope: row.scope,
+  running: row.running,
+  reason: row.reason,
+  by: row.made_by,
+  since: row.since.toISOString(),
+  ...(row.until === null ? {} : { until: row.until.toISOString() }),
+});
+
+const LIVE_HALTS = `SELECT id, scope, running, reason, made_by, since, until FROM control.halt
+  WHERE tenant = $1 AND lifted_at IS NULL AND (until IS NULL OR until > clock_timestamp()) ORDER BY since`;
+
+/** SQL of admission. All statements are named: they are on the path of every start. */
+@Injectable()
+export class AdmissionRepository {
+  /** Locks of one admitting transaction, in the one order that everybody keeps: halts, then paths and keys, then rows. */
+  async take(tx: Tx, paths: readonly string[], keys: readonly string[] = []): Promise<void> {
+    await tx.query({
+      name: 'control.take',
+      text: 'SELECT pg_advisory_xact_lock_shared(control.halt_key($1)), control.take($1, $2::text[], $3::text[])',
+      values: [tx.tenant, paths, keys],
+    });
+  }
+
+  async liveHalts(tx: Pick<Tx, 'query' | 'tenant'>): Promise<HaltView[]> {
+    const rows = await tx.query<HaltRow>({ name: 'control.halts', text: LIVE_HALTS, values: [tx.tenant] });
+    return rows.map(haltView);
+  }
+
+  async existing(tx: Tx, ids: readonly string[]): Promise<Map<string, AdmissionRow>> {
+    const rows = await tx.query<AdmissionRow>({
+      name: 'control.existing',
+      text: 'SELECT * FROM control.admission WHERE tenant = $1 AND id = ANY($2::uuid[])',
+      values: [tx.tenant, ids],
+    });
+    return new Map(rows.map((row) => [row.id, row]));
+  }
+
+  /** Alive work by coalescing key; shared row locks, so that it cannot end before we have joined it. */
+  async twins(tx: Tx, keys: readonly string[]): Promise<Map<string, string>> {
+    if (keys.length === 0) return new Map();
+    const rows = await tx.query<{ id: string; coalesce_key: string }>({
+      name: 'control.twins',
+      text: `SELECT id, coalesce_key FROM control.admission WHERE tenant = $1 AND coalesce_key = ANY($2)
+        AND state IN ('queued', 'held', 'needs-approval', 'admitted', 'started') ORDER BY id FOR SHARE`,
+      values: [tx.tenant, keys],
+    });
+    return new Map(rows.map((row) => [row.coalesce_key, row.id]));
+  }
+
+  async tickets(tx: Tx, count: number): Promise<string[]> {
+    const rows = await tx.query<{ t: string }>({
+      name: 'control.tickets',
+      text: `SELECT nextval('control.ticket') AS t FROM generate_series(1, $1)`,
+      values: [count],
+    });
+    return rows.map((row) => row.t);
+  }
+
+  /** All or nothing; the caller holds the locks of {@link take}. */
+  async grant(tx: Tx, g: GrantRequest): Promise<GrantRow> {
+    const [row] = await tx.query<{
+      fence: string | null;
+      holders: BlockedBy[];
+      ahead: BlockedBy[];
+      expires: Date | number | null;
+    }>({
+      name: 'control.grant',
+      text: `SELECT fence, holders, ahead, expires FROM control.try_grant($1, $2::text[], $3::boolean[], $4, $5, $6, $7::uuid, $8,
+        make_interval(secs => $9::double precision), $10::timestamptz, $11::bigint)`,
+      values: [
+        tx.tenant,
+        g.claims.map((c) => c.path),
+        g.claims.map((c) => c.mode === 'exclusive'),
+        g.holder,
+        g.owner,
+        g.principal ?? null,
+        g.runId ?? null,
+        g.step ?? null,
+        g.ttlMs === undefined ? null : g.ttlMs / 1_000,
+        g.rankAt ?? null,
+        g.ticket ?? '0',
+      ],
+    });
+    const { fence, holders, ahead, expires } = row!;
+    return { fence, holders, ahead, expires: expires instanceof Date ? expires : null };
+  }
+
+  async insert(tx: Tx, row: NewAdmission): Promise<void> {
+    await tx.query({
+      name: 'control.insert',
+      text: `INSERT INTO control.admission (tenant, id, kind, state, request, flow, version, effect, ir_digest, atoms, targets, claims, tier, rule,
+          decision_id, initiator, coalesce_key, into_id, ticket, rank_at, valid_until, fence, consulted, reason, dry_run, lock_ttl, history, workflow_id, ended_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
+          make_interval(secs => $26::double precision), $27, $28, CASE WHEN $4 IN ('rejected', 'coalesced') THEN clock_timestamp() END)`,
+      values: [
+        tx.tenant,
+        row.id,
+        row.kind,
+        row.state,
+        JSON.stringify(row.request),
+        row.flow,
+        row.version ?? null,
+        row.effect ?? null,
+        row.irDigest ?? null,
+        row.atoms,
+        row.targets,
+        row.claims === undefined ? null : JSON.stringify(row.claims),
+        row.tier,
+        row.rule ?? null,
+        row.decisionId ?? null,
+        JSON.stringify(row.initiator),
+        row.coalesceKey ?? null,
+        row.into ?? null,
+        row.ticket,
+        row.rankAt,
+        row.validUntil,
+        row.fence ?? null,
+        JSON.stringify(row.consulted),
+        row.reason ?? null,
+        row.dryRun,
+        row.ttlMs === undefined ? null : row.ttlMs / 1_000,
+        JSON.stringify(row.history),
+        row.kind === 'run' ? workflowIdOf(row.flow, row.id) : null,
+      ],
+    });
+  }
+
+  async insertWaiters(
+    tx: Tx,
+    w: { ticket: string; rankAt: Date; owner: string; runId?: string; aliveMs?: number; claims: readonly Claim[] },
+  ): Promise<void> {
+    await tx.query({
+      name: 'control.wait',
+      text: `INSERT INTO control.waiter (tenant, path, ticket, exclusive, rank_at, owner, run_id, alive_until)
+        SELECT $1, q.path, $2, q.x, $3, $4, $5::uuid, CASE WHEN $6::double precision IS NULL THEN 'infinity' ELSE clock_timestamp() + make_interval(secs => $6::double precision) END
+        FROM unnest($7::text[], $8::boolean[]) AS q(path, x)
+        ON CONFLICT (tenant, path, ticket) DO UPDATE SET alive_until = excluded.alive_until`,
+      values: [
+        tx.tenant,
+        w.ticket,
+        w.rankAt,
+        w.owner,
+        w.runId ?? null,
+        w.aliveMs === undefined ? null : w.aliveMs / 1_000,
+        w.claims.map((c) => c.path),
+        w.claims.map((c) => c.mode === 'exclusive'),
+      ],
+    });
+  }
+
+  async dropWaiters(tx: Tx, ticket: string): Promise<void> {
+    await tx.query({
+      name: 'control.unwait',
+      text: 'DELETE FROM control.waiter WHERE tenant = $1 AND ticket = $2',
+      values: [tx.tenant, ticket],
+    });
+  }
+
+  /** Keeps a compiled flow once per content. */
+  async keepIr(tx: Pick<Tx, 'query' | 'tenant'>, digest: string, body: unknown): Promise<void> {
+    await tx.query({
+      name: 'control.ir',
+      text: 'INSERT INTO control.ir (tenant, digest, body) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING',
+      values: [tx.tenant, digest, JSON.stringify(body)],
+    });
+  }
+
+  /** Locks the row; undefined when there is none. */
+  async lockRow(tx: Tx, id: string): Promise<AdmissionRow | undefined> {
+    const [row] = await tx.query<AdmissionRow>({
+      name: 'control.row',
+      text: 'SELECT * FROM control.admission WHERE tenant = $1 AND id = $2 FOR UPDATE',
+      values: [tx.tenant, id],
+    });
+    return row;
+  }
+}
+
+export interface NewAdmission {
+  id: string;
+  kind: 'run' | 'lock';
+  state: AdmissionState;
+  request: StartRequest;
+  flow: string;
+  version?: string | undefined;
+  effect?: Effect | undefined;
+  irDigest?: string | undefined;
+  atoms: string[];
+  targets: string[];
+  claims?: Claim[] | undefined;
+  tier: Tier;
+  rule?: string | undefined;
+  decisionId?: string | undefined;
+  initiator: Initiator;
+  coalesceKey?: string | undefined;
+  into?: string | undefined;
+  ticket: string;
+  rankAt: Date;
+  validUntil: Date;
+  fence?: string | undefined;
+  consulted: Consulted[];
+  reason?: string | undefined;
+  dryRun: boolean;
+  ttlMs?: number | undefined;
+  history: TimelineEntry[];
+}
+
+/** The members that every message on `runs` has. */
+export function runsBase(
+  row: Pick<AdmissionRow, 'id' | 'decision_id' | 'flow' | 'version' | 'targets' | 'tier' | 'request'>,
+  at: Date,
+): Pick<RunsMessage, 'id' | 'decisionId' | 'flow' | 'version' | 'targets' | 'tier' | 'cause' | 'at'> {
+  return {
+    id: row.id,
+    ...(row.decision_id === null ? {} : { decisionId: row.decision_id }),
+    flow: row.flow,
+    ...(row.version === null ? {} : { version: row.version }),
+    targets: row.targets,
+    tier: row.tier,
+    ...(row.request.cause === undefined ? {} : { cause: row.request.cause }),
+    at: at.toISOString(),
+  };
+}
+
+/** `turn` tells messages of the same kind about the same run apart. */
+export function publishRuns(tx: Tx, body: RunsMessage, turn: string): void {
+  const what = body.kind === 'verdict' ? body.verdict : body.kind;
+  tx.publish('runs', { id: messageId('runs', tx.tenant, body.id, what, turn), key: body.id, body });
+}
+
+export type { JsonObject };

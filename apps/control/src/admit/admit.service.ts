@@ -1,0 +1,346 @@
+import { Injectable } from '@nestjs/common';
+import {
+  type Claim,
+  type Consulted,
+  durationMs,
+  type HaltView,
+  type Initiator,
+  OpsError,
+  type StartRequest,
+  type TimelineEntry,
+} from '@opsloop/contracts';
+import { Clock } from '@opsloop/platform';
+import type { Tx } from '@opsloop/postgres';
+import { haltsOn } from '../halts/halt-scope.pure.js';
+import { coverPaths, mergeClaims, rankOf, runHolder } from '../lock/lock.pure.js';
+import { PolicyService } from '../policies/policy.service.js';
+import type { PolicyEffect } from '../policies/mutex-policy.pure.js';
+import { Signals } from '../signals.service.js';
+import { AdmissionRepository, type AdmissionRow, publishRuns, runsBase } from './admission.repository.js';
+import { OfferingService, type Resolved } from './offering.service.js';
+import { planStart, type StartPlan } from './plan.pure.js';
+import { decideVerdict, type VerdictResult } from './verdict.pure.js';
+
+/** Work that waits longer than this is decided anew instead. */
+export const VALID_FOR_DEFAULT = '30m';
+
+export interface StartInput {
+  request: StartRequest;
+  kind: 'run' | 'lock';
+  dryRun?: boolean;
+  /** Of `lock`: what it claims, and how long it may hold it. */
+  claims?: Claim[];
+  ttlMs?: number;
+}
+
+export interface AdmitResult extends VerdictResult {
+  id: string;
+  flow: string;
+  version?: string;
+  targets: string[];
+  fence?: string;
+  /** The id was admitted before; nothing was done. */
+  repeated?: boolean;
+}
+
+/** A start with its reference resolved, or why it could not be. */
+type Prepared = StartInput & { plan?: StartPlan; offering?: Resolved; refused?: string; policy?: PolicyEffect };
+
+/** Admission: one transaction from request to verdict, with claims, place in the queue, row and message. */
+@Injectable()
+export class AdmitService {
+  constructor(
+    private readonly repository: AdmissionRepository,
+    private readonly offerings: OfferingService,
+    private readonly policies: PolicyService,
+    private readonly signals: Signals,
+    private readonly clock: Clock,
+  ) {}
+
+  /** Resolves a start outside any transaction. Without an answer of the catalog it stays unresolved and is queued. */
+  async prepare(input: StartInput): Promise<Prepared> {
+    if (input.kind === 'lock') return { ...input, plan: lockPlan(input) };
+    try {
+      const [offering, config] = await Promise.all([
+        this.offerings.resolve(input.request.ref),
+        this.offerings.config(),
+      ]);
+      const plan = planStart(input.request, offering, config);
+      const policy = await this.policies.apply(plan, input.request);
+      return {
+        ...input,
+        plan: policy === undefined ? plan : { ...plan, claims: mergeClaims([...plan.claims, ...policy.claims]) },
+        offering,
+        ...(policy === undefined ? {} : { policy }),
+      };
+    } catch (error) {
+      if (!(error instanceof OpsError)) throw error;
+      // The catalog is away: the work keeps its place and is resolved at its turn.
+      if (error.code === 'unavailable' || error.code === 'overload' || error.code === 'internal') return input;
+      return { ...input, refused: `${input.request.ref}: ${error.detail}` };
+    }
+  }
+
+  /** Admits in order. All locks of all of them are taken first, in one sorted sweep, so that batches cannot deadlock. */
+  async admit(tx: Tx, starts: readonly Prepared[]): Promise<AdmitResult[]> {
+    const keys = starts.flatMap((s) => s.plan?.coalesceKey ?? []);
+    await this.repository.take(tx, coverPaths(starts.flatMap((s) => s.plan?.claims.map((c) => c.path) ?? [])), [
+      ...new Set(keys),
+    ]);
+    const known = await this.repository.existing(
+      tx,
+      starts.map((s) => s.request.id),
+    );
+    const halts = await this.repository.liveHalts(tx);
+    const twins = await this.repository.twins(tx, keys);
+    const tickets = await this.repository.tickets(tx, starts.length);
+    const results: AdmitResult[] = [];
+    for (const [i, start] of starts.entries()) {
+      const old = known.get(start.request.id);
+      if (old !== undefined) {
+        results.push(repeated(old));
+        continue;
+      }
+      const result = await this.admitOne(tx, start, { halts, twins, ticket: tickets[i]! });
+      // A second message with this id in the same batch is a repeat too.
+      known.set(start.request.id, { ...blankRow(start.request), state: stateOf(result) } as AdmissionRow);
+      results.push(result);
+    }
+    return results;
+  }
+
+  private async admitOne(
+    tx: Tx,
+    start: Prepared,
+    seen: { halts: HaltView[]; twins: Map<string, string>; ticket: string },
+  ): Promise<AdmitResult> {
+    const { request, plan } = start;
+    const now = this.clock.now();
+    const rankAt = rankOf(request.tier, now);
+    const validForMs = durationMs(request.validFor ?? VALID_FOR_DEFAULT);
+    const result =
+      plan === undefined && start.refused === undefined
+        ? unresolved(validForMs)
+        : await this.judge(tx, start, { ...seen, rankAt, validForMs });
+    const state = stateOf(result);
+    const decided = {
+      ...result,
+      id: request.id,
+      flow: plan?.flow ?? flowOfRef(request.ref),
+      targets: plan?.targets ?? request.targets,
+      ...(plan === undefined ? {} : { version: plan.version }),
+    };
+    if (start.offering !== undefined)
+      await this.repository.keepIr(tx, start.offering.irDigest, start.offering.compiled);
+    await this.repository.insert(tx, {
+      id: request.id,
+      kind: start.kind,
+      state,
+      request,
+      flow: decided.flow,
+      version: plan?.version,
+      effect: plan?.effect,
+      irDigest: start.offering?.irDigest,
+      atoms: plan?.atoms ?? [],
+      targets: decided.targets,
+      claims: plan?.claims,
+      tier: request.tier,
+      rule: request.cause?.rule,
+      decisionId: request.cause === undefined ? undefined : request.id,
+      initiator: request.initiator,
+      coalesceKey: state === 'rejected' || state === 'coalesced' ? undefined : plan?.coalesceKey,
+      into: result.into,
+      ticket: seen.ticket,
+      rankAt,
+      validUntil: new Date(now.getTime() + validForMs),
+      fence: result.fence,
+      consulted: result.consulted,
+      reason: result.reason,
+      dryRun: start.dryRun ?? false,
+      ttlMs: start.ttlMs,
+      history: historyOf(result, now),
+    });
+    if (state === 'queued' && plan !== undefined) {
+      await this.repository.insertWaiters(tx, {
+        ticket: seen.ticket,
+        rankAt,
+        owner: ownerOf(decided.flow, request.initiator),
+        runId: request.id,
+        claims: plan.claims,
+      });
+    }
+    if (plan?.coalesceKey !== undefined && result.into === undefined && state !== 'rejected')
+      seen.twins.set(plan.coalesceKey, request.id);
+    this.tell(tx, start, decided, now);
+    return decided;
+  }
+
+  private async judge(
+    tx: Tx,
+    start: Prepared,
+    seen: { halts: HaltView[]; twins: Map<string, string>; ticket: string; rankAt: Date; validForMs: number },
+  ): Promise<VerdictResult & { fence?: string }> {
+    const { request, plan } = start;
+    if (plan === undefined)
+      return decideVerdict({
+        refused: { policy: 'catalog', reason: start.refused! },
+        coalesce: false,
+        halts: [],
+        claims: 0,
+        holders: [],
+        ahead: [],
+        validForMs: seen.validForMs,
+      });
+    const twin = plan.coalesceKey === undefined ? undefined : seen.twins.get(plan.coalesceKey);
+    const halts = haltsOn(seen.halts, {
+      rule: request.cause?.rule,
+      flow: plan.flow,
+      atoms: plan.atoms,
+      targets: plan.targets,
+      tier: request.tier,
+    });
+    const policy = start.policy;
+    const wants = twin === undefined && halts.length === 0 && plan.claims.length > 0;
+    const grant = wants ? await this.repository.grant(tx, grantOf(start, plan, seen)) : undefined;
+    const result = decideVerdict({
+      twin,
+      coalesce: request.coalesce,
+      halts,
+      claims: plan.claims.length,
+      fence: grant?.fence ?? undefined,
+      holders: grant?.holders ?? [],
+      ahead: grant?.ahead ?? [],
+      validForMs: seen.validForMs,
+      onConflict: policy?.onConflict,
+    });
+    return { ...result, ...(grant?.fence == null ? {} : { fence: grant.fence }) };
+  }
+
+  private tell(tx: Tx, start: Prepared, result: AdmitResult & { fence?: string }, now: Date): void {
+    const { id, verdict, consulted, position, blockedBy, into, reason, fence } = result;
+    if (start.kind === 'run') {
+      const row = {
+        id,
+        decision_id: start.request.cause === undefined ? null : id,
+        flow: result.flow,
+        version: result.version ?? null,
+        targets: result.targets,
+        tier: start.request.tier,
+        request: start.request,
+      };
+      publishRuns(
+        tx,
+        {
+          ...runsBase(row, now),
+          kind: 'verdict',
+          verdict,
+          consulted,
+          ...(position === undefined ? {} : { position }),
+          ...(blockedBy === undefined ? {} : { blockedBy }),
+          ...(into === undefined ? {} : { into }),
+          ...(reason === undefined ? {} : { reason }),
+          ...(fence === undefined ? {} : { fence }),
+          ...(verdict === 'admitted' ? { exclusive: exclusivePaths(start.plan?.claims ?? []) } : {}),
+        },
+        '0',
+      );
+    }
+    if (verdict === 'admitted' && start.kind === 'run') tx.afterCommit(() => this.signals.emit('admitted', id));
+    if (verdict === 'queued' && start.plan === undefined) tx.afterCommit(() => this.signals.emit('released'));
+  }
+}
+
+export const exclusivePaths = (claims: readonly Claim[]): string[] =>
+  claims.filter((c) => c.mode === 'exclusive').map((c) => c.path);
+
+export const ownerOf = (flow: string, initiator: Initiator): string => `${flow} by ${initiator.kind} ${initiator.name}`;
+
+function grantOf(start: Prepared, plan: StartPlan, seen: { ticket: string; rankAt: Date }) {
+  return {
+    claims: plan.claims,
+    holder: runHolder(start.request.id),
+    owner: ownerOf(plan.flow, start.request.initiator),
+    runId: start.request.id,
+    rankAt: seen.rankAt,
+    ticket: seen.ticket,
+    ...(start.ttlMs === undefined ? {} : { ttlMs: start.ttlMs }),
+  };
+}
+
+function unresolved(validForMs: number): VerdictResult & { fence?: string } {
+  const consulted: Consulted[] = [
+    { policy: 'catalog', saw: 'no answer', said: 'queue' },
+    ...decideVerdict({ coalesce: false, halts: [], claims: 0, holders: [], ahead: [], validForMs }).consulted.filter(
+      (c) => c.policy === 'validFor',
+    ),
+  ];
+  return { verdict: 'queued', consulted, reason: 'the service catalog does not answer; asked again' };
+}
+
+function stateOf(result: VerdictResult): AdmissionRow['state'] {
+  return result.verdict;
+}
+
+function historyOf(result: VerdictResult & { fence?: string }, now: Date): TimelineEntry[] {
+  const at = now.toISOString();
+  const entries: TimelineEntry[] = [
+    {
+      at,
+      kind: 'admission',
+      title: result.reason === undefined ? result.verdict : `${result.verdict}: ${result.reason}`,
+    },
+  ];
+  if (result.fence !== undefined)
+    entries.push({ at, kind: 'lock', title: `locks granted under fence ${result.fence}`, ref: result.fence });
+  return entries;
+}
+
+function repeated(row: AdmissionRow): AdmitResult {
+  return {
+    id: row.id,
+    flow: row.flow,
+    ...(row.version === null ? {} : { version: row.version }),
+    targets: row.targets,
+    verdict: verdictOfState(row.state),
+    consulted: row.consulted,
+    repeated: true,
+    ...(row.into_id === null ? {} : { into: row.into_id }),
+    ...(row.reason === null ? {} : { reason: row.reason }),
+    ...(row.fence === null ? {} : { fence: row.fence }),
+  };
+}
+
+/** A started or closed admission was admitted. */
+export function verdictOfState(state: AdmissionRow['state']): AdmitResult['verdict'] {
+  return state === 'started' || state === 'closed' ? 'admitted' : state;
+}
+
+/** `domain/name` and `atom/word.word` are named alike wherever a flow is named. */
+export function flowOfRef(ref: string): string {
+  const name = ref.split('@', 1)[0]!;
+  return name.includes('/') ? name : `atom/${name}`;
+}
+
+function lockPlan(input: StartInput): StartPlan {
+  return {
+    flow: flowOfRef(input.request.ref),
+    version: '0.0.0',
+    effect: 'mutate',
+    atoms: [],
+    targets: input.request.targets,
+    claims: mergeClaims(input.claims ?? []),
+  };
+}
+
+function blankRow(request: StartRequest): Partial<AdmissionRow> {
+  return {
+    id: request.id,
+    flow: flowOfRef(request.ref),
+    version: null,
+    targets: request.targets,
+    consulted: [],
+    into_id: null,
+    reason: null,
+    fence: null,
+  };
+}

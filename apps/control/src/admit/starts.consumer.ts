@@ -1,0 +1,24 @@
+import { Controller } from '@nestjs/common';
+import { BusContext, BusHandler, type BusMessage } from '@opsloop/bus';
+import type { DocumentsMessage, StartsMessage } from '@opsloop/contracts';
+import { OfferingService } from './offering.service.js';
+import { StartsService } from './starts.service.js';
+
+@Controller()
+export class StartsConsumer {
+  constructor(
+    private readonly starts: StartsService,
+    private readonly offerings: OfferingService,
+  ) {}
+
+  @BusHandler('starts', 'control', { batch: true })
+  handle(messages: BusMessage<StartsMessage>[], ctx: BusContext): Promise<void> {
+    return this.starts.handle(messages, ctx.tx);
+  }
+
+  /** Only a hint; what was remembered is never older than a second. */
+  @BusHandler('documents', 'control', { batch: true, durable: false })
+  changed(_messages: BusMessage<DocumentsMessage>[]): void {
+    this.offerings.forget();
+  }
+}

@@ -1,0 +1,87 @@
+import { type BlockedBy, type Consulted, type HaltView, printDuration, type Verdict } from '@opsloop/contracts';
+import { describeScope } from '../halts/halt-scope.pure.js';
+
+/** What admission found out; every member was read under the locks of its transaction. */
+export interface AdmissionFacts {
+  /** Policies that refuse outright. */
+  refused?: { policy: string; reason: string } | undefined;
+  /** Alive admission with the same coalescing key. */
+  twin?: string | undefined;
+  /** Whether the caller wanted coalescing at all. */
+  coalesce: boolean;
+  halts: readonly HaltView[];
+  /** Number of claims asked for. */
+  claims: number;
+  fence?: string | undefined;
+  holders: readonly BlockedBy[];
+  ahead: readonly BlockedBy[];
+  validForMs: number;
+  /** Mutex policies with `onConflict`. */
+  onConflict?: { policy: string; act: 'queue' | 'reject' } | undefined;
+}
+
+export interface VerdictResult {
+  verdict: Verdict;
+  consulted: Consulted[];
+  reason?: string;
+  position?: number;
+  blockedBy?: BlockedBy[];
+  into?: string;
+}
+
+const names = (list: readonly BlockedBy[]): string =>
+  list
+    .slice(0, 3)
+    .map((b) => `${b.owner} on ${b.path}`)
+    .join('; ');
+
+/** The verdict, and what each check saw and said, in the order in which they were asked. */
+export function decideVerdict(f: AdmissionFacts): VerdictResult {
+  const consulted: Consulted[] = [];
+  const done = (verdict: Verdict, more: Omit<VerdictResult, 'verdict' | 'consulted'> = {}): VerdictResult => ({
+    verdict,
+    consulted: consulted.concat(valid),
+    ...more,
+  });
+  const valid: Consulted[] = [{ policy: 'validFor', saw: `valid for ${printDuration(f.validForMs)}`, said: 'ok' }];
+
+  if (f.refused !== undefined) {
+    consulted.push({ policy: f.refused.policy, saw: f.refused.reason, said: 'reject' });
+    return done('rejected', { reason: f.refused.reason });
+  }
+  consulted.push({
+    policy: 'coalesce',
+    saw: !f.coalesce ? 'not asked for' : f.twin === undefined ? 'no identical work alive' : `${f.twin} does the same`,
+    said: f.twin === undefined ? 'ok' : 'coalesce',
+  });
+  if (f.twin !== undefined) return done('coalesced', { into: f.twin, reason: `joined ${f.twin}` });
+
+  const halt = f.halts[0];
+  consulted.push({
+    policy: 'halts',
+    saw: halt === undefined ? 'none in force' : `halt ${halt.id} on ${describeScope(halt.scope)}: ${halt.reason}`,
+    said: halt === undefined ? 'ok' : 'hold',
+  });
+  if (halt !== undefined) return done('held', { reason: `held by halt ${halt.id}: ${halt.reason}` });
+
+  return decideMutex(f, consulted, done);
+}
+
+type Done = (verdict: Verdict, more?: Omit<VerdictResult, 'verdict' | 'consulted'>) => VerdictResult;
+
+function decideMutex(f: AdmissionFacts, consulted: Consulted[], done: Done): VerdictResult {
+  const policy = f.onConflict?.policy ?? 'mutex';
+  if (f.fence !== undefined || f.claims === 0) {
+    consulted.push({ policy, saw: f.claims === 0 ? 'no claims' : `${f.claims} free`, said: 'ok' });
+    return done('admitted');
+  }
+  const blockedBy = [...f.holders, ...f.ahead].slice(0, 10);
+  const position = f.ahead.length + 1;
+  const saw = f.holders.length > 0 ? `held by ${names(f.holders)}` : `${f.ahead.length} earlier in the queue`;
+  if (f.onConflict?.act === 'reject') {
+    consulted.push({ policy, saw, said: 'reject' });
+    return done('rejected', { reason: saw, blockedBy });
+  }
+  consulted.push({ policy, saw, said: 'queue' });
+  return done('queued', { position, blockedBy, reason: saw });
+}

@@ -1,0 +1,54 @@
+import { type DynamicModule, Module } from '@nestjs/common';
+import { Database, DocumentStore, type MigrationSet } from '@opsloop/postgres';
+import { AdmissionRepository } from './admit/admission.repository.js';
+import { AdmitService } from './admit/admit.service.js';
+import { OfferingService } from './admit/offering.service.js';
+import { StartsConsumer } from './admit/starts.consumer.js';
+import { StartsService } from './admit/starts.service.js';
+import { CONTROL_CONFIG, type ControlConfig } from './config.js';
+import { Failpoint } from './failpoint.service.js';
+import { CreateControl1700000003000 } from './migrations/1700000003000-create-control.js';
+import { PolicyController } from './policies/policy.controller.js';
+import { PolicyService } from './policies/policy.service.js';
+import { EndWaitingService } from './queue/end-waiting.service.js';
+import { QueueService } from './queue/queue.service.js';
+import { CloseRunService } from './runs/close-run.service.js';
+import { InternalRunsController } from './runs/internal-runs.controller.js';
+import { InternalRunsService } from './runs/internal-runs.service.js';
+import { Signals } from './signals.service.js';
+import { HoldService } from './start/hold.service.js';
+import { StarterService } from './start/starter.service.js';
+import { WorkflowClient } from './start/workflow-client.service.js';
+
+const SCHEMA = 'control';
+
+export const controlMigrations: MigrationSet = { schema: SCHEMA, migrations: [CreateControl1700000003000] };
+
+/** The one choke point: everything that starts work is admitted, queued, started, halted and closed here. */
+@Module({})
+export class ControlModule {
+  static register(config: ControlConfig): DynamicModule {
+    return {
+      module: ControlModule,
+      controllers: [StartsConsumer, PolicyController, InternalRunsController],
+      providers: [
+        { provide: CONTROL_CONFIG, useValue: config },
+        { provide: DocumentStore, inject: [Database], useFactory: (db: Database) => new DocumentStore(db, SCHEMA) },
+        Signals,
+        Failpoint,
+        AdmissionRepository,
+        OfferingService,
+        PolicyService,
+        AdmitService,
+        StartsService,
+        EndWaitingService,
+        QueueService,
+        HoldService,
+        WorkflowClient,
+        StarterService,
+        CloseRunService,
+        InternalRunsService,
+      ],
+    };
+  }
+}

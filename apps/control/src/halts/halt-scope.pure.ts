@@ -1,0 +1,64 @@
+import { type HaltScope, type HaltView, isUnder, matchesPattern, type Tier } from '@opsloop/contracts';
+
+/** What of a start or a run a halt looks at. */
+export interface HaltSubject {
+  rule?: string | undefined;
+  flow: string;
+  atoms: readonly string[];
+  targets: readonly string[];
+  tier: Tier;
+}
+
+const anyMatch = (patterns: readonly string[], texts: readonly string[]): boolean =>
+  patterns.some((pattern) => texts.some((text) => matchesPattern(pattern, text)));
+
+/** A halted path stops what lies below it, and what would change it from above. */
+const pathHit = (patterns: readonly string[], targets: readonly string[]): boolean =>
+  patterns.some((pattern) =>
+    targets.some(
+      (target) =>
+        matchesPattern(pattern, target) ||
+        (!pattern.includes('*') && (isUnder(target, pattern) || isUnder(pattern, target))),
+    ),
+  );
+
+/** All members of a scope must match; the empty scope matches everything. */
+export function inScope(scope: HaltScope, subject: HaltSubject): boolean {
+  if (scope.rules !== undefined && (subject.rule === undefined || !anyMatch(scope.rules, [subject.rule]))) return false;
+  if (scope.flows !== undefined && !anyMatch(scope.flows, [subject.flow])) return false;
+  if (scope.atoms !== undefined && !anyMatch(scope.atoms, subject.atoms)) return false;
+  if (scope.paths !== undefined && !pathHit(scope.paths, subject.targets)) return false;
+  if (scope.tiers !== undefined && !scope.tiers.includes(subject.tier)) return false;
+  if (scope.domain !== undefined && !matchesPattern(scope.domain, subject.flow.split('/', 1)[0]!)) return false;
+  return true;
+}
+
+/** The halts in force that stop this. */
+export function haltsOn(halts: readonly HaltView[], subject: HaltSubject): HaltView[] {
+  return halts.filter((halt) => inScope(halt.scope, subject));
+}
+
+/** The subject of a stored admission. */
+export function subjectOf(row: {
+  rule: string | null;
+  flow: string;
+  atoms: string[];
+  targets: string[];
+  tier: Tier;
+}): HaltSubject {
+  return {
+    ...(row.rule === null ? {} : { rule: row.rule }),
+    flow: row.flow,
+    atoms: row.atoms,
+    targets: row.targets,
+    tier: row.tier,
+  };
+}
+
+/** `halt 0193… (everything)`: how a halt stands in a verdict. */
+export function describeScope(scope: HaltScope): string {
+  const parts = Object.entries(scope).map(
+    ([key, value]) => `${key} ${Array.isArray(value) ? value.join(', ') : String(value)}`,
+  );
+  return parts.length === 0 ? 'everything' : parts.join(' and ');
+}

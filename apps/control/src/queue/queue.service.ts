@@ -1,0 +1,344 @@
+import { Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import type { Consulted, StartRequest, TimelineEntry } from '@opsloop/contracts';
+import { Clock, InternalClient, Logger } from '@opsloop/platform';
+import { Database, type DueLoop, startDueLoop, type Tx } from '@opsloop/postgres';
+import { AdmissionRepository, type AdmissionRow, publishRuns, runsBase } from '../admit/admission.repository.js';
+import { AdmitService, exclusivePaths, ownerOf } from '../admit/admit.service.js';
+import type { StartPlan } from '../admit/plan.pure.js';
+import { decideVerdict } from '../admit/verdict.pure.js';
+import { haltsOn, subjectOf } from '../halts/halt-scope.pure.js';
+import { coverPaths, runHolder } from '../lock/lock.pure.js';
+import { Signals } from '../signals.service.js';
+import { EndWaitingService } from './end-waiting.service.js';
+import { narrow } from './narrow.pure.js';
+
+/** A net below the pokes: covers a crash between a release and the turn of the next one. */
+const SWEEP_MS = 1_000;
+const BATCH = 64;
+/** Turns at a time: a re-check may observe a target for seconds, and others should not wait for it. */
+const TURNS_MAX = 8;
+/** When nobody can say whether the cause still stands, or the catalog is away, it is asked again after this. */
+const ASK_AGAIN_MS = 1_000;
+/** Observing a target that answers slowly; the queue is not held up, see TURNS_MAX. */
+const RECHECK_TIMEOUT_MS = 10_000;
+
+interface Turn {
+  row: AdmissionRow;
+  /** New when it was resolved or narrowed only now. */
+  request: StartRequest;
+  plan?: StartPlan;
+  irDigest?: string;
+  compiled?: unknown;
+  withdrawn: string[];
+  recheck: Consulted[];
+}
+
+/** Gives queued work its turn: after every release and each second, in the order of the queue. */
+@Injectable()
+export class QueueService implements OnApplicationBootstrap, OnApplicationShutdown {
+  private loop: DueLoop | undefined;
+  private off: (() => void) | undefined;
+
+  constructor(
+    private readonly db: Database,
+    private readonly repository: AdmissionRepository,
+    private readonly admission: AdmitService,
+    private readonly ends: EndWaitingService,
+    private readonly internal: InternalClient,
+    private readonly signals: Signals,
+    private readonly clock: Clock,
+    private readonly logger: Logger,
+  ) {}
+
+  onApplicationBootstrap(): void {
+    this.loop = startDueLoop({
+      name: 'control.queue',
+      everyMs: SWEEP_MS,
+      batch: BATCH,
+      logger: this.logger,
+      run: (batch) => this.pass(batch),
+    });
+    this.off = this.signals.on('released', () => this.loop?.poke());
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    this.off?.();
+    await this.loop?.stop();
+  }
+
+  private async pass(batch: number): Promise<number> {
+    await this.expire(batch);
+    await this.freeExpired();
+    const ready = await this.db.query<{ ready: string }>({
+      name: 'control.ready',
+      text: `SELECT control.ready('default', $1) AS ready`,
+      values: [batch],
+    });
+    const ids = ready.map((r) => r.ready);
+    const worker = async (): Promise<void> => {
+      for (let id = ids.shift(); id !== undefined; id = ids.shift()) await this.turnOf(id);
+    };
+    await Promise.all(Array.from({ length: Math.min(TURNS_MAX, ids.length) }, worker));
+    return ready.length;
+  }
+
+  private async turnOf(id: string): Promise<void> {
+    try {
+      await this.turn(id);
+    } catch (error) {
+      this.logger.warn('the turn of a queued start failed; it is tried again', { run: id, error });
+      await this.later(id).catch(() => undefined);
+    }
+  }
+
+  /** Asks first whether the work is still wanted, then admits it in one transaction of its own. */
+  async turn(id: string): Promise<void> {
+    const [row] = await this.db.query<AdmissionRow>({
+      name: 'control.read',
+      text: `SELECT * FROM control.admission WHERE tenant = 'default' AND id = $1`,
+      values: [id],
+    });
+    if (row === undefined || row.state !== 'queued') return;
+    const turn = await this.recheck(row);
+    if (turn === undefined) return;
+    if (row.claims === null || turn.withdrawn.length > 0) {
+      const prepared = await this.admission.prepare({ request: turn.request, kind: row.kind, dryRun: row.dry_run });
+      if (prepared.refused !== undefined) {
+        return this.refuse(row, prepared.refused);
+      }
+      if (prepared.plan === undefined || prepared.offering === undefined) return this.later(id);
+      Object.assign(turn, {
+        plan: prepared.plan,
+        irDigest: prepared.offering.irDigest,
+        compiled: prepared.offering.compiled,
+      });
+    }
+    await this.db.inTransaction(row.tenant, (tx) => this.admit(tx, turn));
+  }
+
+  /** Undefined when it ended or must wait. */
+  private async recheck(row: AdmissionRow): Promise<Turn | undefined> {
+    const { request } = row;
+    if (request.cause === undefined)
+      return {
+        row,
+        request,
+        withdrawn: [],
+        recheck: [{ policy: 'recheck', saw: 'started by a person: no cause to check', said: 'ok' }],
+      };
+    const answer = await this.internal
+      .call(
+        'POST /internal/decision/recheck',
+        { id: row.id, cause: request.cause, targets: row.targets },
+        {},
+        { timeoutMs: RECHECK_TIMEOUT_MS },
+      )
+      .catch(() => undefined);
+    if (answer === undefined || answer.verdict === 'unknown') {
+      await this.later(row.id);
+      return undefined;
+    }
+    if (answer.verdict === 'cleared') {
+      await this.db.inTransaction(row.tenant, (tx) => this.ends.end(tx, row.id, 'withdrawn', answer.reason));
+      return undefined;
+    }
+    const cleared = new Set(answer.targets.filter((t) => t.verdict === 'cleared').map((t) => t.path));
+    const narrowed = narrow(request, cleared);
+    return {
+      row,
+      request: narrowed ?? request,
+      withdrawn: narrowed === undefined ? [] : [...cleared],
+      recheck: [
+        {
+          policy: 'recheck',
+          saw: narrowed === undefined ? answer.reason : `${answer.reason}; cleared: ${[...cleared].join(', ')}`,
+          said: 'ok',
+        },
+      ],
+    };
+  }
+
+  private async admit(tx: Tx, turn: Turn): Promise<void> {
+    const claims = turn.plan?.claims ?? turn.row.claims ?? [];
+    await this.repository.take(tx, coverPaths(claims.map((c) => c.path)));
+    const row = await this.repository.lockRow(tx, turn.row.id);
+    if (row === undefined || row.state !== 'queued') return;
+    const now = this.clock.now();
+    if (row.valid_until <= now)
+      return void (await this.ends.end(tx, row.id, 'expired', 'waited longer than it stays valid'));
+    const flow = turn.plan === undefined ? row : { ...row, atoms: turn.plan.atoms, targets: turn.plan.targets };
+    const halts = haltsOn(await this.repository.liveHalts(tx), subjectOf(flow));
+    const grant =
+      halts.length > 0 || claims.length === 0
+        ? undefined
+        : await this.repository.grant(tx, {
+            claims,
+            holder: runHolder(row.id),
+            owner: ownerOf(row.flow, row.initiator),
+            runId: row.id,
+            rankAt: row.rank_at,
+            ticket: row.ticket,
+          });
+    const validForMs = row.valid_until.getTime() - row.created_at.getTime();
+    const result = decideVerdict({
+      coalesce: row.coalesce_key !== null,
+      halts,
+      claims: claims.length,
+      fence: grant?.fence ?? undefined,
+      holders: grant?.holders ?? [],
+      ahead: grant?.ahead ?? [],
+      validForMs,
+    });
+    await this.save(
+      tx,
+      turn,
+      row,
+      {
+        state: result.verdict as 'admitted' | 'held' | 'queued',
+        consulted: [...turn.recheck, ...result.consulted],
+        reason: result.reason,
+        fence: grant?.fence ?? undefined,
+        blockedBy: result.blockedBy,
+      },
+      now,
+    );
+  }
+
+  private async save(
+    tx: Tx,
+    turn: Turn,
+    row: AdmissionRow,
+    r: {
+      state: 'admitted' | 'held' | 'queued';
+      consulted: Consulted[];
+      reason?: string | undefined;
+      fence?: string | undefined;
+      blockedBy?: unknown;
+    },
+    now: Date,
+  ): Promise<void> {
+    const plan = turn.plan;
+    // It waited for locks before it was resolved, or somebody was quicker: nothing new to tell unless it was just resolved.
+    if (r.state === 'queued' && plan === undefined) return;
+    const entries: TimelineEntry[] = [
+      { at: now.toISOString(), kind: 'admission', title: r.reason === undefined ? r.state : `${r.state}: ${r.reason}` },
+    ];
+    if (r.fence !== undefined)
+      entries.push({
+        at: now.toISOString(),
+        kind: 'lock',
+        title: `locks granted under fence ${r.fence}`,
+        ref: r.fence,
+      });
+    if (turn.compiled !== undefined) await this.repository.keepIr(tx, turn.irDigest!, turn.compiled);
+    const [saved] = await tx.query<AdmissionRow>({
+      name: 'control.turn',
+      text: `UPDATE control.admission SET state = $3, consulted = $4, reason = $5, fence = $6, history = history || $7::jsonb, request = $8, targets = $9,
+          claims = $10, version = coalesce($11, version), effect = coalesce($12, effect), ir_digest = coalesce($13, ir_digest), atoms = coalesce($14, atoms),
+          withdrawn = withdrawn || $15::text[] WHERE tenant = $1 AND id = $2 RETURNING *`,
+      values: [
+        tx.tenant,
+        row.id,
+        r.state,
+        JSON.stringify(r.consulted),
+        r.reason ?? null,
+        r.fence ?? null,
+        JSON.stringify(entries),
+        JSON.stringify(turn.request),
+        plan?.targets ?? row.targets,
+        JSON.stringify(plan?.claims ?? row.claims ?? []),
+        plan?.version ?? null,
+        plan?.effect ?? null,
+        turn.irDigest ?? null,
+        plan?.atoms ?? null,
+        turn.withdrawn,
+      ],
+    });
+    await this.repository.dropWaiters(tx, row.ticket);
+    if (r.state === 'queued')
+      await this.repository.insertWaiters(tx, {
+        ticket: row.ticket,
+        rankAt: row.rank_at,
+        owner: ownerOf(row.flow, row.initiator),
+        runId: row.id,
+        claims: plan!.claims,
+      });
+    if (row.kind === 'run') {
+      publishRuns(
+        tx,
+        {
+          ...runsBase(saved!, now),
+          kind: 'verdict',
+          verdict: r.state,
+          consulted: r.consulted,
+          ...(r.reason === undefined ? {} : { reason: r.reason }),
+          ...(r.fence === undefined ? {} : { fence: r.fence }),
+          ...(r.state === 'admitted' ? { exclusive: exclusivePaths(saved!.claims ?? []) } : {}),
+        },
+        String(saved!.history.length),
+      );
+    }
+    if (r.state === 'admitted' && row.kind === 'run') tx.afterCommit(() => this.signals.emit('admitted', row.id));
+    // A held one no longer stands in anybody's way, and neither do targets that were dropped.
+    if (r.state === 'held' || turn.withdrawn.length > 0) tx.afterCommit(() => this.signals.emit('released'));
+  }
+
+  private async refuse(row: AdmissionRow, reason: string): Promise<void> {
+    const now = this.clock.now();
+    await this.db.inTransaction(row.tenant, async (tx) => {
+      const entry: TimelineEntry = { at: now.toISOString(), kind: 'admission', title: `rejected: ${reason}` };
+      const changed = await tx.query(
+        `UPDATE control.admission SET state = 'rejected', reason = $3, ended_at = clock_timestamp(), history = history || $4::jsonb
+          WHERE tenant = $1 AND id = $2 AND state = 'queued' RETURNING id`,
+        [tx.tenant, row.id, reason, JSON.stringify([entry])],
+      );
+      if (changed.length === 0) return;
+      await this.repository.dropWaiters(tx, row.ticket);
+      publishRuns(
+        tx,
+        {
+          ...runsBase(row, now),
+          kind: 'verdict',
+          verdict: 'rejected',
+          consulted: [{ policy: 'catalog', saw: reason, said: 'reject' }],
+          reason,
+        },
+        String(row.history.length),
+      );
+      tx.afterCommit(() => this.signals.emit('ended', row.id));
+    });
+  }
+
+  private async later(id: string): Promise<void> {
+    await this.db.query(
+      `UPDATE control.admission SET next_try_at = clock_timestamp() + make_interval(secs => $2) WHERE tenant = 'default' AND id = $1 AND state = 'queued'`,
+      [id, ASK_AGAIN_MS / 1_000],
+    );
+  }
+
+  /** Ends what waited longer than it stays valid, also under a halt. */
+  private async expire(batch: number): Promise<void> {
+    const rows = await this.db.query<{ id: string }>({
+      name: 'control.overdue',
+      text: `SELECT id FROM control.admission WHERE tenant = 'default' AND state IN ('queued', 'held', 'needs-approval') AND valid_until <= clock_timestamp() ORDER BY valid_until LIMIT $1`,
+      values: [batch],
+    });
+    for (const { id } of rows)
+      await this.db.inTransaction('default', (tx) =>
+        this.ends.end(tx, id, 'expired', 'waited longer than it stays valid'),
+      );
+  }
+
+  /** Leases of people that ran out, lock delays that are over, waiters that nobody renews. */
+  private async freeExpired(): Promise<void> {
+    await this.db.query({
+      name: 'control.free-expired',
+      text: `DELETE FROM control.claim WHERE expires_at <= clock_timestamp()`,
+    });
+    await this.db.query({
+      name: 'control.forget-waiters',
+      text: `WITH gone AS (DELETE FROM control.lock_request WHERE alive_until <= clock_timestamp() OR wait_until <= clock_timestamp() RETURNING tenant, ticket)
+      DELETE FROM control.waiter w USING gone g WHERE w.tenant = g.tenant AND w.ticket = g.ticket`,
+    });
+  }
+}

@@ -1,0 +1,133 @@
+import { Injectable } from '@nestjs/common';
+import type { Json, Problem, RunEnd, RunOutcome, StepRecord, TimelineEntry } from '@opsloop/contracts';
+import { Clock } from '@opsloop/platform';
+import { Database, type Tx } from '@opsloop/postgres';
+import { type AdmissionRow, publishRuns, runsBase } from '../admit/admission.repository.js';
+import { Signals } from '../signals.service.js';
+
+/**
+ * How long the claims of a run that ended without running its own code stay taken: an activity of it may still be at
+ * work until its heartbeat says otherwise.
+ */
+export const LOCK_DELAY_MS = 15_000;
+
+export interface RunEnding {
+  status: RunEnd;
+  output?: Json;
+  problem?: Problem;
+  /** Absent: the last known ones stay. */
+  steps?: StepRecord[];
+  targets?: RunOutcome['targets'];
+  /** False when no workflow code ran at the end: claims stay for the lock delay. */
+  clean: boolean;
+  /** False when it ended before any workflow existed. Default true. */
+  began?: boolean;
+  /** Who ended it, for the story. */
+  by: string;
+}
+
+/** The one way a run ends, whoever notices it first: the flow's own report, our terminate, or the reconciler. */
+@Injectable()
+export class CloseRunService {
+  constructor(
+    private readonly db: Database,
+    private readonly signals: Signals,
+    private readonly clock: Clock,
+  ) {}
+
+  async close(tenant: string, id: string, ending: RunEnding): Promise<boolean> {
+    return this.db.inTransaction(tenant, (tx) => this.closeIn(tx, id, ending));
+  }
+
+  /** Idempotent: only the first ending of a run counts; claims are freed and the end is published with it. */
+  async closeIn(tx: Tx, id: string, ending: RunEnding): Promise<boolean> {
+    const now = this.clock.now();
+    const row = await this.finish(tx, id, ending, now);
+    if (row === undefined) return false;
+    if (ending.clean) {
+      await tx.query({
+        name: 'control.free',
+        text: 'DELETE FROM control.claim WHERE tenant = $1 AND run_id = $2',
+        values: [tx.tenant, id],
+      });
+    } else {
+      await tx.query({
+        name: 'control.free-later',
+        text: `UPDATE control.claim SET releasing = true, expires_at = clock_timestamp() + make_interval(secs => $3::double precision) WHERE tenant = $1 AND run_id = $2`,
+        values: [tx.tenant, id, LOCK_DELAY_MS / 1_000],
+      });
+    }
+    if (row.kind === 'run') {
+      // A quick run reports before its start was noted; whoever follows the story must see both, in order.
+      if (row.started_at === null && ending.began !== false) publishStarted(tx, row, now);
+      publishRuns(
+        tx,
+        {
+          ...runsBase(row, now),
+          kind: 'closed',
+          status: ending.status,
+          outcome: outcomeOf(row, ending),
+          ...(ending.problem === undefined ? {} : { problem: ending.problem }),
+        },
+        '0',
+      );
+    }
+    tx.afterCommit(() => {
+      this.signals.emit('ended', id);
+      this.signals.emit('released');
+    });
+    return true;
+  }
+
+  private async finish(tx: Tx, id: string, e: RunEnding, now: Date): Promise<AdmissionRow | undefined> {
+    const entry: TimelineEntry = {
+      at: now.toISOString(),
+      kind: 'run',
+      title: `${e.status}, said by ${e.by}`,
+      ...(e.problem?.detail === undefined ? {} : { cause: e.problem.detail }),
+    };
+    const [row] = await tx.query<AdmissionRow>({
+      name: 'control.close',
+      text: `UPDATE control.admission SET state = 'closed', status = $3, output = $4, problem = $5, steps = coalesce($6::jsonb, steps), outcome = $7,
+          ended_at = clock_timestamp(), claimed_until = NULL, history = history || $8::jsonb
+        WHERE tenant = $1 AND id = $2 AND state IN ('admitted', 'started') RETURNING *`,
+      values: [
+        tx.tenant,
+        id,
+        e.status,
+        jsonOrNull(e.output),
+        jsonOrNull(e.problem),
+        jsonOrNull(e.steps),
+        jsonOrNull(e.targets),
+        JSON.stringify([entry]),
+      ],
+    });
+    return row;
+  }
+}
+
+const jsonOrNull = (value: unknown): string | null => (value === undefined ? null : JSON.stringify(value));
+
+/** Every target once: what the report says of it, else how the run ended; those dropped at the turn were withdrawn. */
+export function outcomeOf(
+  row: Pick<AdmissionRow, 'targets' | 'withdrawn'>,
+  ending: Pick<RunEnding, 'status' | 'targets'>,
+): RunOutcome['targets'] {
+  const said = new Map(ending.targets?.map((t) => [t.path, t.status]));
+  for (const path of row.targets) if (!said.has(path)) said.set(path, ending.status);
+  for (const path of row.withdrawn) if (!said.has(path)) said.set(path, 'withdrawn');
+  return [...said].map(([path, status]) => ({ path, status }));
+}
+
+export function publishStarted(tx: Tx, row: AdmissionRow, at: Date): void {
+  publishRuns(
+    tx,
+    {
+      ...runsBase(row, at),
+      kind: 'started',
+      workflowId: row.workflow_id!,
+      ...(row.fence === null ? {} : { fence: row.fence }),
+    },
+    '0',
+  );
+}

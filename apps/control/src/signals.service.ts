@@ -1,0 +1,31 @@
+import { Injectable } from '@nestjs/common';
+
+interface SignalArgs {
+  /** Committed as admitted by this process: start it at once. */
+  admitted: [id: string];
+  /** Claims or places in the queue became free. */
+  released: [];
+  /** Final, committed. */
+  ended: [id: string];
+}
+
+type Listener<K extends keyof SignalArgs> = (...args: SignalArgs[K]) => void;
+
+/** Wakes the next part of this process after a commit. Only ever a hint: each listener also has its own loop. */
+@Injectable()
+export class Signals {
+  private readonly listeners: { [K in keyof SignalArgs]: Set<Listener<K>> } = {
+    admitted: new Set(),
+    released: new Set(),
+    ended: new Set(),
+  };
+
+  on<K extends keyof SignalArgs>(name: K, listener: Listener<K>): () => void {
+    this.listeners[name].add(listener);
+    return () => void this.listeners[name].delete(listener);
+  }
+
+  emit<K extends keyof SignalArgs>(name: K, ...args: SignalArgs[K]): void {
+    for (const listener of this.listeners[name]) listener(...args);
+  }
+}

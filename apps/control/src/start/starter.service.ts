@@ -1,0 +1,211 @@
+import { Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import {
+  type CompiledFlow,
+  digestOf,
+  OpsError,
+  problem,
+  TEMPORAL_NAMES,
+  type TimelineEntry,
+  workflowIdOf,
+} from '@opsloop/contracts';
+import { Clock, Logger } from '@opsloop/platform';
+import { Database, type DueLoop, startDueLoop } from '@opsloop/postgres';
+import { AdmissionRepository, type AdmissionRow } from '../admit/admission.repository.js';
+import { OfferingService } from '../admit/offering.service.js';
+import { Failpoint } from '../failpoint.service.js';
+import { haltsOn, subjectOf } from '../halts/halt-scope.pure.js';
+import { CloseRunService, publishStarted } from '../runs/close-run.service.js';
+import { Signals } from '../signals.service.js';
+import { HoldService } from './hold.service.js';
+import { contextOf, runInputOf, workflowOf } from './start.pure.js';
+import { WorkflowClient } from './workflow-client.service.js';
+
+/** Starts in flight: each is one RPC of some 6 ms; more only queue inside the server. */
+const PARALLEL_MAX = 16;
+/** A start that another process took and did not finish by then is anybody's; well above the RPC deadline of 4 s. */
+const CLAIM_S = 15;
+/** Waits between tries while Temporal refuses or is away. */
+const RETRY_BASE_MS = 500;
+const RETRY_MAX_MS = 10_000;
+/** Crash recovery looks each second. */
+const SWEEP_MS = 1_000;
+const SWEEP_BATCH = 64;
+/** Compiled flows of 10–100 KB; the ones of a busy minute. */
+const IR_CACHE_MAX = 200;
+
+/** Starts workflows of admitted runs: right after the commit in this process, else by the loop of any process. */
+@Injectable()
+export class StarterService implements OnApplicationBootstrap, OnApplicationShutdown {
+  private readonly waiting: string[] = [];
+  private readonly queued = new Set<string>();
+  private readonly running = new Set<Promise<void>>();
+  private readonly irs = new Map<string, CompiledFlow>();
+  private loop: DueLoop | undefined;
+  private off: (() => void) | undefined;
+
+  constructor(
+    private readonly db: Database,
+    private readonly repository: AdmissionRepository,
+    private readonly offerings: OfferingService,
+    private readonly workflows: WorkflowClient,
+    private readonly closing: CloseRunService,
+    private readonly holds: HoldService,
+    private readonly failpoint: Failpoint,
+    private readonly signals: Signals,
+    private readonly clock: Clock,
+    private readonly logger: Logger,
+  ) {}
+
+  onApplicationBootstrap(): void {
+    this.off = this.signals.on('admitted', (id) => {
+      this.failpoint.pass('control.after-commit');
+      this.enqueue(id);
+    });
+    this.loop = startDueLoop({
+      name: 'control.starter',
+      everyMs: SWEEP_MS,
+      batch: SWEEP_BATCH,
+      logger: this.logger,
+      run: (batch) => this.sweep(batch),
+    });
+  }
+
+  async onApplicationShutdown(): Promise<void> {
+    this.off?.();
+    await this.loop?.stop();
+    this.waiting.length = 0;
+    await Promise.all(this.running);
+  }
+
+  private enqueue(id: string): void {
+    if (this.queued.has(id)) return;
+    this.queued.add(id);
+    this.waiting.push(id);
+    this.fill();
+  }
+
+  private fill(): void {
+    while (this.running.size < PARALLEL_MAX) {
+      const id = this.waiting.shift();
+      if (id === undefined) return;
+      const work = this.start(id)
+        .catch((error: unknown) => this.logger.warn('a start failed; it is tried again', { run: id, error }))
+        .finally(() => {
+          this.running.delete(work);
+          this.queued.delete(id);
+          this.fill();
+        });
+      this.running.add(work);
+    }
+  }
+
+  /** Admitted runs that nobody is starting: their process died, or Temporal was away. */
+  private async sweep(batch: number): Promise<number> {
+    const rows = await this.db.query<{ id: string }>({
+      name: 'control.unstarted',
+      text: `SELECT id FROM control.admission WHERE state = 'admitted' AND kind = 'run' AND next_try_at <= clock_timestamp()
+        AND coalesce(claimed_until, created_at + interval '1 second') <= clock_timestamp() ORDER BY created_at LIMIT $1`,
+      values: [batch],
+    });
+    for (const { id } of rows) this.enqueue(id);
+    // A full batch is already in hand; asking again at once would find the same rows.
+    return 0;
+  }
+
+  private async start(id: string): Promise<void> {
+    const row = await this.claim(id);
+    if (row === undefined) return;
+    // After the claim is visible: whoever makes a halt now either sees the claim and waits for it, or we see the halt.
+    const halts = haltsOn(
+      await this.repository.liveHalts({ tenant: row.tenant, query: (q, v) => this.db.query(q, v) }),
+      subjectOf(row),
+    );
+    if (halts.length > 0) return this.holds.hold(row, halts[0]!);
+    try {
+      await this.startWorkflow(row);
+    } catch (error) {
+      return this.failed(row, error);
+    }
+    this.failpoint.pass('control.after-start');
+    await this.markStarted(row.tenant, id);
+  }
+
+  private async claim(id: string): Promise<AdmissionRow | undefined> {
+    const [row] = await this.db.query<AdmissionRow>({
+      name: 'control.claim-start',
+      text: `UPDATE control.admission SET claimed_until = clock_timestamp() + make_interval(secs => $2), start_attempts = start_attempts + 1
+        WHERE tenant = 'default' AND id = $1 AND state = 'admitted' AND kind = 'run' AND coalesce(claimed_until, '-infinity') <= clock_timestamp() RETURNING *`,
+      values: [id, CLAIM_S],
+    });
+    return row;
+  }
+
+  private async startWorkflow(row: AdmissionRow): Promise<void> {
+    const compiled = await this.ir(row);
+    const { type, ir, input, summary } = workflowOf(row, compiled);
+    const context = contextOf(row, this.clock.now());
+    const irDigest = ir === compiled ? row.ir_digest! : digestOf(ir);
+    const run = runInputOf({ context, ir, irDigest, input, config: await this.offerings.config() });
+    if (!run.inline && ir !== compiled)
+      await this.repository.keepIr({ tenant: row.tenant, query: (q, v) => this.db.query(q, v) }, irDigest, ir);
+    await this.workflows.start({ type, workflowId: workflowIdOf(row.flow, row.id), input: run.input, summary });
+  }
+
+  private async ir(row: AdmissionRow): Promise<CompiledFlow> {
+    const digest = row.ir_digest!;
+    const known = this.irs.get(digest);
+    if (known !== undefined) return known;
+    const [found] = await this.db.query<{ body: CompiledFlow }>(
+      'SELECT body FROM control.ir WHERE tenant = $1 AND digest = $2',
+      [row.tenant, digest],
+    );
+    if (found === undefined) throw new OpsError('internal', `the compiled flow ${digest} is gone`);
+    if (this.irs.size >= IR_CACHE_MAX) this.irs.clear();
+    this.irs.set(digest, found.body);
+    return found.body;
+  }
+
+  /** Notes the start. Not durable: after a crash the starter finds the workflow already started and notes it again. */
+  private async markStarted(tenant: string, id: string): Promise<void> {
+    const now = this.clock.now();
+    const cancel = await this.db.inTransaction(
+      tenant,
+      async (tx) => {
+        const entry: TimelineEntry = { at: now.toISOString(), kind: 'run', title: 'started' };
+        const [row] = await tx.query<AdmissionRow>({
+          name: 'control.started',
+          text: `UPDATE control.admission SET state = 'started', started_at = clock_timestamp(), claimed_until = NULL, checked_at = clock_timestamp(),
+              history = history || $3::jsonb WHERE tenant = $1 AND id = $2 AND state = 'admitted' RETURNING *`,
+          values: [tx.tenant, id, JSON.stringify([entry])],
+        });
+        if (row === undefined) return undefined;
+        publishStarted(tx, row, now);
+        return row.cancel_reason === null ? undefined : row;
+      },
+      { durable: false },
+    );
+    if (cancel !== undefined) await this.workflows.cancel(cancel.workflow_id!);
+  }
+
+  /** What a repeat cannot mend ends the run; everything else is tried again. */
+  private async failed(row: AdmissionRow, error: unknown): Promise<void> {
+    if (this.workflows.isPermanent(error)) {
+      const detail = `Temporal refused to start it: ${error instanceof Error ? error.message : String(error)}`;
+      await this.closing.close(row.tenant, row.id, {
+        status: 'failed',
+        problem: problem('validation', detail),
+        clean: true,
+        began: false,
+        by: 'the starter',
+      });
+      return;
+    }
+    const delay = Math.min(RETRY_MAX_MS, RETRY_BASE_MS * 2 ** Math.min(row.start_attempts, 10));
+    await this.db.query(
+      `UPDATE control.admission SET claimed_until = NULL, next_try_at = clock_timestamp() + make_interval(secs => $3)
+        WHERE tenant = $1 AND id = $2 AND state = 'admitted'`,
+      [row.tenant, row.id, delay / 1_000],
+    );
+    this.logger.warn('a start failed; it is tried again', { run: row.id, queue: TEMPORAL_NAMES.flowQueue, error });
+  }
+}

@@ -1,0 +1,196 @@
+import { Injectable } from '@nestjs/common';
+import { type RunInput, type StepRecord, TEMPORAL_NAMES } from '@opsloop/contracts';
+import { Logger } from '@opsloop/platform';
+import { TemporalConnection } from '@opsloop/temporal';
+import { isGrpcServiceError, WorkflowNotFoundError } from '@temporalio/client';
+import {
+  defineSearchAttributeKey,
+  type SearchAttributePair,
+  WorkflowExecutionAlreadyStartedError,
+} from '@temporalio/common';
+import { attributeTargets } from './start.pure.js';
+
+/** A start takes 6 ms; above 4 s the answer is unknown and the next try finds out. */
+const START_DEADLINE_MS = 4_000;
+/** Commands to a run wait no longer than a person does. */
+const COMMAND_DEADLINE_MS = 5_000;
+/** The steps query needs a worker; after 2 s the last known steps are shown instead. */
+export const QUERY_DEADLINE_MS = 2_000;
+/** Missing search attributes are looked for again after a minute: somebody may have registered them. */
+const ATTRIBUTES_RETRY_MS = 60_000;
+/** gRPC status codes that a repeat cannot mend: INVALID_ARGUMENT, and messages above the size limit. */
+const INVALID_ARGUMENT = 3;
+const NOT_FOUND = 5;
+
+const OPS_TENANT = defineSearchAttributeKey('OpsTenant', 'KEYWORD');
+const OPS_TIER = defineSearchAttributeKey('OpsTier', 'KEYWORD');
+const OPS_PHASE = defineSearchAttributeKey('OpsPhase', 'KEYWORD');
+const OPS_TARGETS = defineSearchAttributeKey('OpsTargets', 'KEYWORD_LIST');
+
+/** How a workflow stands with Temporal. */
+export interface Described {
+  status: string;
+  runId: string;
+}
+
+/** All that control says to Temporal. */
+@Injectable()
+export class WorkflowClient {
+  private withoutAttributesUntil = 0;
+
+  constructor(
+    private readonly temporal: TemporalConnection,
+    private readonly logger: Logger,
+  ) {}
+
+  /** Starts a run once: a workflow with our own id that exists already is this start, noticed a second time. */
+  async start(s: { type: string; workflowId: string; input: RunInput; summary: string }): Promise<void> {
+    const plain = Date.now() < this.withoutAttributesUntil;
+    try {
+      await this.startOnce(s, !plain);
+    } catch (error) {
+      if (error instanceof WorkflowExecutionAlreadyStartedError) return;
+      if (plain || !isMissingAttribute(error)) throw error;
+      this.logger.warn('search attributes are not registered; runs start without them', { error });
+      this.withoutAttributesUntil = Date.now() + ATTRIBUTES_RETRY_MS;
+      await this.start(s);
+    }
+  }
+
+  private async startOnce(
+    s: { type: string; workflowId: string; input: RunInput; summary: string },
+    attributes: boolean,
+  ): Promise<void> {
+    const { context } = s.input;
+    const { client } = this.temporal;
+    await client.withDeadline(Date.now() + START_DEADLINE_MS, () =>
+      client.workflow.start(s.type, {
+        workflowId: s.workflowId,
+        taskQueue: TEMPORAL_NAMES.flowQueue,
+        args: [s.input],
+        workflowIdReusePolicy: 'REJECT_DUPLICATE',
+        workflowIdConflictPolicy: 'FAIL',
+        requestEagerStart: true,
+        staticSummary: s.summary.slice(0, 200),
+        memo: {
+          flow: context.flow,
+          version: context.version,
+          ...(context.decisionId === undefined ? {} : { decision: context.decisionId }),
+        },
+        ...(attributes ? { typedSearchAttributes: attributesOf(s.input) } : {}),
+      }),
+    );
+  }
+
+  isPermanent(error: unknown): boolean {
+    const cause = error instanceof Error ? (error.cause ?? error) : error;
+    return (
+      isGrpcServiceError(cause) &&
+      ((cause.code as number) === INVALID_ARGUMENT || /larger than max|exceeds limit/i.test(cause.details ?? ''))
+    );
+  }
+
+  async cancel(workflowId: string): Promise<void> {
+    await this.command(workflowId, (handle) => handle.cancel());
+  }
+
+  async terminate(workflowId: string, reason: string): Promise<void> {
+    await this.command(workflowId, (handle) => handle.terminate(reason));
+  }
+
+  async signalHalt(workflowId: string, payload: unknown): Promise<void> {
+    await this.command(workflowId, (handle) => handle.signal(TEMPORAL_NAMES.haltSignal, payload));
+  }
+
+  /** Undefined when Temporal does not know it; throws when it cannot be asked. */
+  async describe(workflowId: string): Promise<Described | undefined> {
+    const { client } = this.temporal;
+    try {
+      const d = await client.withDeadline(Date.now() + COMMAND_DEADLINE_MS, () =>
+        client.workflow.getHandle(workflowId).describe(),
+      );
+      return { status: d.status.name, runId: d.runId };
+    } catch (error) {
+      if (isNotFound(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** Output or failure of a closed workflow. */
+  async result(workflowId: string): Promise<{ output?: unknown; error?: unknown }> {
+    const { client } = this.temporal;
+    try {
+      return {
+        output: await client.withDeadline(Date.now() + COMMAND_DEADLINE_MS, () =>
+          client.workflow.getHandle(workflowId).result(),
+        ),
+      };
+    } catch (error) {
+      return { error };
+    }
+  }
+
+  /** Steps of a run as the workflow knows them; throws when nobody answers in time. */
+  async steps(workflowId: string): Promise<StepRecord[]> {
+    const { client } = this.temporal;
+    return client.withDeadline(Date.now() + QUERY_DEADLINE_MS, () =>
+      client.workflow.getHandle(workflowId).query<StepRecord[]>(TEMPORAL_NAMES.stepsQuery),
+    );
+  }
+
+  /** Workflow ids of our queue that closed after `since`, at most `max`. A hint: visibility lags. */
+  async closedSince(since: Date, max: number): Promise<string[]> {
+    const { client } = this.temporal;
+    const ids: string[] = [];
+    const query = `TaskQueue = '${TEMPORAL_NAMES.flowQueue}' AND ExecutionStatus != 'Running' AND CloseTime > '${since.toISOString()}'`;
+    await client.withDeadline(Date.now() + COMMAND_DEADLINE_MS, async () => {
+      for await (const w of client.workflow.list({ query })) {
+        ids.push(w.workflowId);
+        if (ids.length >= max) break;
+      }
+    });
+    return ids;
+  }
+
+  url(workflowId: string): string | undefined {
+    return this.temporal.workflowUrl(workflowId);
+  }
+
+  /** A workflow that is gone has nothing left to be told. */
+  private async command(
+    workflowId: string,
+    act: (handle: ReturnType<TemporalConnection['client']['workflow']['getHandle']>) => Promise<unknown>,
+  ): Promise<void> {
+    const { client } = this.temporal;
+    try {
+      await client.withDeadline(Date.now() + COMMAND_DEADLINE_MS, () => act(client.workflow.getHandle(workflowId)));
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+    }
+  }
+}
+
+function attributesOf({ context }: RunInput): SearchAttributePair[] {
+  const targets = attributeTargets(context.targets);
+  return [
+    { key: OPS_TENANT, value: context.tenant },
+    { key: OPS_TIER, value: context.tier },
+    { key: OPS_PHASE, value: 'running' },
+    ...(targets.length === 0 ? [] : [{ key: OPS_TARGETS, value: targets }]),
+  ];
+}
+
+function isMissingAttribute(error: unknown): boolean {
+  const cause = error instanceof Error ? (error.cause ?? error) : error;
+  return (
+    isGrpcServiceError(cause) &&
+    (cause.code as number) === INVALID_ARGUMENT &&
+    /search attribute/i.test(cause.details ?? cause.message)
+  );
+}
+
+function isNotFound(error: unknown): boolean {
+  if (error instanceof WorkflowNotFoundError) return true;
+  const cause = error instanceof Error ? (error.cause ?? error) : error;
+  return isGrpcServiceError(cause) && (cause.code as number) === NOT_FOUND;
+}
