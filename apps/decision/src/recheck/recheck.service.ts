@@ -73,7 +73,8 @@ export class RecheckService {
     const decision = decisionId === undefined ? undefined : await this.repository.decision(decisionId);
     const trace = decision?.eventId === undefined ? undefined : await this.repository.trace(decision.eventId);
     const paths = [...new Set([...targets, ...(decision?.targets ?? [])])];
-    const from = trace === undefined || trace.at > since ? since : trace.at;
+    // The story begins with what the event reported, in the time of its sender.
+    const from = [since, trace?.event.time ?? since].sort()[0]!;
     const changes = await this.repository.stateChanges(paths, from, until);
     const entries: TimelineEntry[] = storyOf(trace, decision, changes);
     return { entries };
