@@ -4,6 +4,22 @@ import { PLATFORM_CONFIG, type PlatformConfig } from './platform.config.js';
 
 export type LogFields = Record<string, unknown>;
 
+/** Causes are followed this far; a chain that is longer is a loop. */
+const CAUSES_MAX = 5;
+
+/** Name, message, code, stack and causes, and nothing else: errors of drivers carry whole clients and parameters. */
+function describeError(error: unknown, depth = 0): unknown {
+  if (!(error instanceof Error)) return error;
+  const { code } = error as { code?: unknown };
+  return {
+    type: error.name,
+    message: error.message,
+    ...(typeof code === 'string' ? { code } : {}),
+    stack: error.stack,
+    ...(error.cause === undefined || depth >= CAUSES_MAX ? {} : { cause: describeError(error.cause, depth + 1) }),
+  };
+}
+
 /** JSON lines on stderr; stdout stays free for what a command prints. */
 @Injectable()
 export class Logger {
@@ -17,7 +33,7 @@ export class Logger {
         base: undefined,
         timestamp: pino.stdTimeFunctions.isoTime,
         formatters: { level: (level) => ({ level }) },
-        serializers: { error: pino.stdSerializers.err },
+        serializers: { error: (error: unknown) => describeError(error) },
         redact: ['headers.authorization', '*.headers.authorization', 'authorization', '*.token', 'token'],
       },
       pino.destination({ fd: 2, sync: true }),

@@ -40,7 +40,10 @@ export async function connectDatabase(
     invalidWhereValuesBehavior: { null: 'throw', undefined: 'throw' },
     installExtensions: false,
     logging: false,
-    poolErrorHandler: (error: unknown) => logger.warn('an idle database connection failed', { error }),
+    // After our own end of the pool the server's farewell is no news.
+    poolErrorHandler: (error: unknown) => {
+      if (dataSource.isInitialized) logger.warn('an idle database connection failed', { error });
+    },
     extra: {
       keepAlive: true,
       statement_timeout: STATEMENT_MS,
