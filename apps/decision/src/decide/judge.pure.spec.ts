@@ -20,7 +20,12 @@ const BASE: RuleDocument = {
   name: 'fleet/down',
   version: '1.0.0',
   on: [{ type: 'fleet.service.state', subject: 'host/*', data: { state: ['down', 'sick'] } }],
-  branches: [{ id: 'default', ladder: [{ id: 'restart', run: 'fleet/restart@1', per: 'target', with: { host: '${resource.path}' } }] }],
+  branches: [
+    {
+      id: 'default',
+      ladder: [{ id: 'restart', run: 'fleet/restart@1', per: 'target', with: { host: '${resource.path}' } }],
+    },
+  ],
 };
 const GOAL = { state: { '==': [{ var: 'resource.state.state' }, 'up'] } };
 
@@ -35,13 +40,27 @@ interface Given {
 
 function ruleOf({ rule, mode, rollout }: Given): LiveRule {
   const doc = { ...BASE, ...rule };
-  return { name: doc.name, version: doc.version, digest: 'd', mode: mode ?? 'active', ...(rollout === undefined ? {} : { rollout }), doc };
+  return {
+    name: doc.name,
+    version: doc.version,
+    digest: 'd',
+    mode: mode ?? 'active',
+    ...(rollout === undefined ? {} : { rollout }),
+    doc,
+  };
 }
 
 function worldOf(given: Given, rules: LiveRule[] = [ruleOf(given)]): World {
   const resources = (given.resources ?? []).map((one) => ({ ...unknownResource(one.path!), ...one }));
   return new World('default', NOW, {}, { id: 'set', rules }, new Map(), {
-    resources, episodes: [], blocked: [], waits: [], budgets: [], holds: [], halts: [], ...given.loaded,
+    resources,
+    episodes: [],
+    blocked: [],
+    waits: [],
+    budgets: [],
+    holds: [],
+    halts: [],
+    ...given.loaded,
   });
 }
 
@@ -50,13 +69,34 @@ function eventIn(given: Given): EventMessage {
   return eventOf({ subject: HOST, time: at, receivedAt: at, ...given.event });
 }
 
-function run(given: Given, ...more: Partial<EventMessage>[]): { world: World; verdicts: { verdict: RuleVerdict; stage: string; text?: string | undefined }[] } {
+function run(
+  given: Given,
+  ...more: Partial<EventMessage>[]
+): { world: World; verdicts: { verdict: RuleVerdict; stage: string; text?: string | undefined }[] } {
   const rule = ruleOf(given);
   const world = worldOf(given, [rule]);
   const events = [eventIn(given), ...more.map((event) => eventIn({ ...given, event: { ...given.event, ...event } }))];
-  const aims = new Map(events.map((event) => [event, [aim({ event, rule, configs: {}, resource: (path) => world.resource(path), members: () => ['host/a', 'host/b'] })]]));
+  const aims = new Map(
+    events.map((event) => [
+      event,
+      [
+        aim({
+          event,
+          rule,
+          configs: {},
+          resource: (path) => world.resource(path),
+          members: () => ['host/a', 'host/b'],
+        }),
+      ],
+    ]),
+  );
   decideEvents(world, events, aims);
-  return { world, verdicts: world.traces.map((t) => t.verdicts[rule.name]!).map(({ verdict, stage, because }) => ({ verdict, stage, text: because?.text })) };
+  return {
+    world,
+    verdicts: world.traces
+      .map((t) => t.verdicts[rule.name]!)
+      .map(({ verdict, stage, because }) => ({ verdict, stage, text: because?.text })),
+  };
 }
 
 /** An episode of the rule, live or blocked, as a world loads it. */
@@ -70,15 +110,27 @@ const seen = (state: string, ago = 1_000): Partial<Resource> => {
   return { path: HOST, kind: 'host', state: { state }, stateAt: { state: at }, seenAt: { state: at }, observedAt: at };
 };
 const hold = { holds: [{ path: 'host/dc1', runId: 'r-1' }] };
-const halt = (more: object): Partial<Loaded> => ({ halts: [{ id: 'h', scope: {}, running: 'pause', reason: 'why', by: 'ann', since: '', ...more }] });
+const halt = (more: object): Partial<Loaded> => ({
+  halts: [{ id: 'h', scope: {}, running: 'pause', reason: 'why', by: 'ann', since: '', ...more }],
+});
 const withGoal = { rule: { goal: GOAL } };
 
 const CASES: [string, Given, RuleVerdict, string][] = [
   ['matches', {}, 'decided', 'decide'],
   ['other data', { event: { data: { state: 'up' } } }, 'no-match', 'on'],
   ['when is false', { rule: { when: { '==': [{ var: 'event.data.state' }, 'sick'] } } }, 'false', 'when'],
-  ['older than what is known', { resources: [seen('up', 0)], event: { time: new Date(NOW - 5_000).toISOString() } }, 'stale', 'on'],
-  ['late, but the rule wants it', { rule: { stale: true }, resources: [seen('up', 0)], event: { time: new Date(NOW - 5_000).toISOString() } }, 'decided', 'decide'],
+  [
+    'older than what is known',
+    { resources: [seen('up', 0)], event: { time: new Date(NOW - 5_000).toISOString() } },
+    'stale',
+    'on',
+  ],
+  [
+    'late, but the rule wants it',
+    { rule: { stale: true }, resources: [seen('up', 0)], event: { time: new Date(NOW - 5_000).toISOString() } },
+    'decided',
+    'decide',
+  ],
   ['has to last', { rule: { for: '30s' } }, 'waiting', 'for'],
   ['has to come again', { rule: { atLeast: { count: 2, within: '1m' } } }, 'waiting', 'atLeast'],
   ['collected', { rule: { group: { by: '${event.subject}', within: '10s' } } }, 'grouped', 'group'],
@@ -89,14 +141,45 @@ const CASES: [string, Given, RuleVerdict, string][] = [
   ['halt over another tier', { loaded: halt({ scope: { paths: ['host/*'], tiers: ['P0'] } }) }, 'decided', 'decide'],
   ['halt over an atom', { loaded: halt({ scope: { atoms: ['*'] } }) }, 'decided', 'decide'],
   ['halt that has ended', { loaded: halt({ until: '2026-01-01T11:59:00Z' }) }, 'decided', 'decide'],
-  ['maintenance', { loaded: halt({ scope: { paths: ['host/dc1'] }, until: '2026-01-02T00:00:00Z' }) }, 'maintenance', 'halts'],
+  [
+    'maintenance',
+    { loaded: halt({ scope: { paths: ['host/dc1'] }, until: '2026-01-02T00:00:00Z' }) },
+    'maintenance',
+    'halts',
+  ],
   ['episode open', { loaded: { episodes: [episodeFrom({})] } }, 'episode-open', 'episode'],
   ['our own run works above it', { loaded: hold }, 'own-effect', 'episode'],
-  ['rests after exhaustion', { ...withGoal, loaded: { blocked: [episodeFrom(withGoal, { state: 'exhausted', blockedUntil: NOW + 1 })] } }, 'cooldown', 'episode'],
-  ['rested', { ...withGoal, loaded: { blocked: [episodeFrom(withGoal, { state: 'exhausted', blockedUntil: NOW })] } }, 'decided', 'decide'],
+  [
+    'rests after exhaustion',
+    { ...withGoal, loaded: { blocked: [episodeFrom(withGoal, { state: 'exhausted', blockedUntil: NOW + 1 })] } },
+    'cooldown',
+    'episode',
+  ],
+  [
+    'rested',
+    { ...withGoal, loaded: { blocked: [episodeFrom(withGoal, { state: 'exhausted', blockedUntil: NOW })] } },
+    'decided',
+    'decide',
+  ],
   ['goal met', { rule: { goal: { state: { '==': [{ var: 'resource.state.state' }, 'down'] } } } }, 'goal-met', 'goal'],
-  ['over budget', { rule: { budget: [{ runs: 2, within: '1h' }] }, loaded: { budgets: [{ rule: 'fleet/down', slot: 0, key: 'all', used: 2 }] } }, 'budget', 'budget'],
-  ['within budget', { rule: { budget: [{ runs: 2, within: '1h' }] }, loaded: { budgets: [{ rule: 'fleet/down', slot: 0, key: 'all', used: 1 }] } }, 'decided', 'decide'],
+  [
+    'over budget',
+    {
+      rule: { budget: [{ runs: 2, within: '1h' }] },
+      loaded: { budgets: [{ rule: 'fleet/down', slot: 0, key: 'all', used: 2 }] },
+    },
+    'budget',
+    'budget',
+  ],
+  [
+    'within budget',
+    {
+      rule: { budget: [{ runs: 2, within: '1h' }] },
+      loaded: { budgets: [{ rule: 'fleet/down', slot: 0, key: 'all', used: 1 }] },
+    },
+    'decided',
+    'decide',
+  ],
   ['no branch', { rule: { branches: [{ ...BASE.branches[0]!, when: { '==': [1, 2] } }] } }, 'no-branch', 'branch'],
   ['shadow', { mode: 'shadow' }, 'shadow', 'mode'],
   ['outside the rollout', { rollout: { percent: 0 } }, 'rollout', 'rollout'],
@@ -104,7 +187,12 @@ const CASES: [string, Given, RuleVerdict, string][] = [
   ['too deep', { event: { hops: 16 } }, 'hop-limit', 'on'],
   ['just not too deep', { event: { hops: 15 } }, 'decided', 'decide'],
   ['condition fails', { rule: { when: { 'no-such-operator': [1] } } }, 'error', 'evaluate'],
-  ['slot of the rung fails', { rule: { branches: [{ id: 'b', ladder: [{ id: 'r', run: 'a/b@1', with: { x: '${event.data.nothing}' } }] }] } }, 'error', 'evaluate'],
+  [
+    'slot of the rung fails',
+    { rule: { branches: [{ id: 'b', ladder: [{ id: 'r', run: 'a/b@1', with: { x: '${event.data.nothing}' } }] }] } },
+    'error',
+    'evaluate',
+  ],
   ['target is no path', { rule: { targets: { paths: ['a//b'] } } }, 'error', 'targets'],
   ['replayed', { event: { replayOf: 'e-0' } }, 'shadow', 'mode'],
   ['replayed for real', { event: { replayOf: 'e-0', replayMode: 'active' } }, 'decided', 'decide'],
@@ -118,7 +206,10 @@ describe('verdicts', () => {
   });
 
   it('deduped', () => {
-    const { verdicts, world } = run({ rule: { dedupe: { by: '${event.data.id}', within: '5m' } }, event: { data: { state: 'down', id: 1 } } }, { subject: 'host/b' });
+    const { verdicts, world } = run(
+      { rule: { dedupe: { by: '${event.data.id}', within: '5m' } }, event: { data: { state: 'down', id: 1 } } },
+      { subject: 'host/b' },
+    );
     expect(verdicts.map((v) => v.verdict)).toEqual(['decided', 'deduped']);
     expect(world.decisions).toHaveLength(1);
   });
@@ -138,7 +229,10 @@ describe('windows', () => {
     expect(run(rule, late).world.dirty().waits).toHaveLength(1);
   });
 
-  it.each<[string, string, RuleVerdict]>([['down', 'still down', 'decided'], ['up', 'up in between', 'no-match']])('after `for`: %s', (state, _name, verdict) => {
+  it.each<[string, string, RuleVerdict]>([
+    ['down', 'still down', 'decided'],
+    ['up', 'up in between', 'no-match'],
+  ])('after `for`: %s', (state, _name, verdict) => {
     const given = { rule: { for: '30s' }, resources: [seen(state)] };
     const world = worldOf(given);
     const event = eventIn(given);
@@ -162,14 +256,23 @@ describe('windows', () => {
     const { world, verdicts } = run(given, { subject: 'host/b' }, { subject: 'host/c' }, { subject: 'host/d' });
     expect(verdicts.map((v) => v.verdict)).toEqual(['grouped', 'grouped', 'grouped', 'grouped']);
     const [wait] = world.dirty().waits;
-    const one = aim({ event: wait!.doc.events[0]!, rule: ruleOf(given), configs: {}, resource: (p) => world.resource(p), members: () => [] });
+    const one = aim({
+      event: wait!.doc.events[0]!,
+      rule: ruleOf(given),
+      configs: {},
+      resource: (p) => world.resource(p),
+      members: () => [],
+    });
     const verdict = judgeGroup(world, one, wait!.doc.targets!, 'g-1');
     expect(verdict.verdict).toBe('decided');
     const [decision, ...more] = world.decisions;
     expect(more).toEqual([]);
     expect(decision).toMatchObject({ tier: 'P0', cause: 'g-1', targets: ['host/b', 'host/c', 'host/d', HOST] });
     expect(decision!.batches.map((b) => b.length)).toEqual([1, 2, 1]);
-    expect(decision!.start.perTarget).toMatchObject({ items: [{ path: 'host/b', input: { host: 'host/b' } }, {}, {}, {}], batches: decision!.batches });
+    expect(decision!.start.perTarget).toMatchObject({
+      items: [{ path: 'host/b', input: { host: 'host/b' } }, {}, {}, {}],
+      batches: decision!.batches,
+    });
     expect(world.dirty().episodes.map((row) => row.episode.startId)).toEqual(Array(4).fill(decision!.id));
   });
 
@@ -185,7 +288,10 @@ describe('decisions', () => {
       { id: 'a', when: { '==': [{ var: 'resource.path' }, 'host/a'] }, ladder: BASE.branches[0]!.ladder },
       { id: 'b', ladder: [{ id: 'page', call: 'notify.webhook@1', with: { hosts: '${targets}' } }] },
     ];
-    const given: Given = { rule: { branches, targets: { from: 'members' } }, event: { eventId: '0199a0f0-0000-7000-8000-000000000001' } };
+    const given: Given = {
+      rule: { branches, targets: { from: 'members' } },
+      event: { eventId: '0199a0f0-0000-7000-8000-000000000001' },
+    };
     const first = run(given).world.decisions;
     expect(first.map((d) => [d.branch, d.targets, d.start.ref, d.start.input])).toEqual([
       ['a', ['host/a'], 'fleet/restart@1', { host: 'host/a' }],
@@ -196,7 +302,15 @@ describe('decisions', () => {
   });
 
   it('charge a shared budget once for all targets, and one of each target for itself', () => {
-    const given: Given = { rule: { targets: { from: 'members' }, budget: [{ runs: 1, within: '1h' }, { runs: 1, within: '1h', by: '${resource.path}' }] } };
+    const given: Given = {
+      rule: {
+        targets: { from: 'members' },
+        budget: [
+          { runs: 1, within: '1h' },
+          { runs: 1, within: '1h', by: '${resource.path}' },
+        ],
+      },
+    };
     const { world, verdicts } = run(given);
     expect(verdicts[0]!.verdict).toBe('decided');
     expect(world.charges.map((c) => c.key).sort()).toEqual(['all', 'host/a', 'host/b']);
@@ -209,7 +323,10 @@ describe('decisions', () => {
     };
     const { world } = run(given);
     expect(world.decisions[0]!.targets).toEqual(['host/b']);
-    expect(world.dirty().episodes.map((r) => [r.episode.resource, r.episode.state])).toEqual([['host/a', 'exhausted'], ['host/b', 'pending']]);
+    expect(world.dirty().episodes.map((r) => [r.episode.resource, r.episode.state])).toEqual([
+      ['host/a', 'exhausted'],
+      ['host/b', 'pending'],
+    ]);
   });
 
   it('leave no episode behind when the start cannot be built', () => {
@@ -222,12 +339,20 @@ describe('decisions', () => {
   it('see what the event before them changed', () => {
     const { verdicts, world } = run(withGoal, {}, { data: { state: 'up' }, state: { state: 'up' } });
     expect(verdicts.map((v) => v.verdict)).toEqual(['decided', 'episode-open', 'no-match']);
-    expect(world.outgoing.map((m) => (m.topic === 'starts' ? (m.body as { kind: string }).kind : m.topic))).toEqual(['start', 'episodes', 'withdraw']);
+    expect(world.outgoing.map((m) => (m.topic === 'starts' ? (m.body as { kind: string }).kind : m.topic))).toEqual([
+      'start',
+      'episodes',
+      'withdraw',
+    ]);
   });
 
   it('unblock when the goal is seen true', () => {
     const blocked = episodeFrom(withGoal, { state: 'exhausted', blockedUntil: NOW + 1_000 });
-    const { verdicts } = run({ ...withGoal, loaded: { blocked: [blocked] } }, { data: { state: 'up' }, state: { state: 'up' } }, {});
+    const { verdicts } = run(
+      { ...withGoal, loaded: { blocked: [blocked] } },
+      { data: { state: 'up' }, state: { state: 'up' } },
+      {},
+    );
     expect(verdicts.map((v) => v.verdict)).toEqual(['cooldown', 'no-match', 'decided']);
   });
 });
@@ -246,9 +371,27 @@ describe('a goal without an event', () => {
     ['is about another state', { ...withGoal, resources: [seen('booting')] }, 0],
     ['is under work', { ...withGoal, resources: [seen('down')], loaded: hold }, 0],
     ['is of a rule in shadow', { ...withGoal, mode: 'shadow', resources: [seen('down')] }, 0],
-    ['is of a rule on alerts', { rule: { ...withGoal.rule, on: [{ type: 'alertmanager.alert' }] }, resources: [seen('down')] }, 0],
-    ['was observed too long ago', { rule: { goal: { ...GOAL, observe: { call: 'probe.http@1', staleAfter: '1m' } } }, resources: [seen('down', 61_000)] }, 0],
-    ['was observed just in time', { rule: { goal: { ...GOAL, observe: { call: 'probe.http@1', staleAfter: '1m' } } }, resources: [seen('down', 59_000)] }, 1],
+    [
+      'is of a rule on alerts',
+      { rule: { ...withGoal.rule, on: [{ type: 'alertmanager.alert' }] }, resources: [seen('down')] },
+      0,
+    ],
+    [
+      'was observed too long ago',
+      {
+        rule: { goal: { ...GOAL, observe: { call: 'probe.http@1', staleAfter: '1m' } } },
+        resources: [seen('down', 61_000)],
+      },
+      0,
+    ],
+    [
+      'was observed just in time',
+      {
+        rule: { goal: { ...GOAL, observe: { call: 'probe.http@1', staleAfter: '1m' } } },
+        resources: [seen('down', 59_000)],
+      },
+      1,
+    ],
   ])('%s', (_name, given, decisions) => expect(open(given).decisions).toHaveLength(decisions));
 
   it('has the state as its cause, and another one when that was used before', () => {
