@@ -396,8 +396,11 @@ describe('a run', () => {
     });
     expect(world.calls).toHaveLength(0);
     halts = [];
+    const lifted = performance.now();
     await temporal.client.workflow.getHandle(`fleet.touch.${id}`).signal('halt-changed');
     await ended;
+    // Woken by the signal, not by the run's own look every ten seconds.
+    expect(performance.now() - lifted).toBeLessThan(5_000);
     expect(world.calls.map((c) => c.path)).toEqual(['/touch', '/look']);
   });
 });

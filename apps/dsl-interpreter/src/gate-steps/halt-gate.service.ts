@@ -1,7 +1,7 @@
 import { Inject, Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import type { GateContext, HaltSnapshot } from '@opsloop/contracts';
 import { InternalClient, Logger } from '@opsloop/platform';
-import { judge, SNAPSHOT_AGE_MAX_MS } from './halt-gate.pure.js';
+import { judge, SNAPSHOT_AGE_MAX_MS, type GateVerdict } from './halt-gate.pure.js';
 
 const POLL_MS = 500;
 /** With the age limit of 1.5 s this keeps the promise of 2 s even when an answer is slow. */
@@ -32,12 +32,25 @@ export class HaltGate implements OnApplicationBootstrap, OnApplicationShutdown {
     clearInterval(this.timer);
   }
 
-  /** Throws `halted` when the step must not start. */
+  /**
+   * Throws `halted` when the step must not start. A refusal makes the run wait for seconds, so it is never given on a
+   * picture from before the step came: a lifted halt wakes runs at once, and they must not meet its shadow here.
+   */
   async check(gate: GateContext): Promise<void> {
-    if (gate.effect !== 'read' && this.ageMs() > SNAPSHOT_AGE_MAX_MS) await this.ask();
-    const picture = this.picture === undefined ? undefined : { snapshot: this.picture.snapshot, ageMs: this.ageMs() };
-    const verdict = judge(gate, picture, this.failure);
+    if (gate.effect === 'read') return;
+    const arrivedAt = performance.now();
+    if (this.ageMs() > SNAPSHOT_AGE_MAX_MS) await this.ask();
+    // A question that was under way when the step came may be answered with what was before it; the second is not.
+    for (let asked = 0; !this.verdict(gate).go && asked < 2 && (this.picture?.askedAt ?? 0) < arrivedAt; asked += 1) {
+      await this.ask();
+    }
+    const verdict = this.verdict(gate);
     if (!verdict.go) throw verdict.error;
+  }
+
+  private verdict(gate: GateContext): GateVerdict {
+    const picture = this.picture === undefined ? undefined : { snapshot: this.picture.snapshot, ageMs: this.ageMs() };
+    return judge(gate, picture, this.failure);
   }
 
   private ageMs(): number {
