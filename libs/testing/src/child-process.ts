@@ -7,7 +7,9 @@ import { build, defaultServerConditions } from 'vite';
 export interface ChildProgram {
   /** Starts one process of it; its stdout is a pipe, its stderr ours. */
   start(...args: string[]): ChildProcess;
-  /** Kills every process that still runs and removes the bundle. */
+  /** kill -9 of every process that still runs; resolves when all have ended. */
+  killAll(): Promise<void>;
+  /** The same, and removes the bundle. */
   close(): Promise<void>;
 }
 
@@ -34,6 +36,11 @@ export async function bundleChild(entry: URL): Promise<ChildProgram> {
     },
   });
   const children = new Set<ChildProcess>();
+  const killAll = async (): Promise<void> => {
+    const ends = [...children].map((child) => new Promise((resolve) => child.once('exit', resolve)));
+    for (const child of children) child.kill('SIGKILL');
+    await Promise.all(ends);
+  };
   return {
     start: (...args) => {
       const child = spawn(process.execPath, [join(outDir, 'child.mjs'), ...args], {
@@ -46,10 +53,9 @@ export async function bundleChild(entry: URL): Promise<ChildProgram> {
       });
       return child;
     },
+    killAll,
     close: async () => {
-      const ends = [...children].map((child) => new Promise((resolve) => child.once('exit', resolve)));
-      for (const child of children) child.kill('SIGKILL');
-      await Promise.all(ends);
+      await killAll();
       await rm(outDir, { recursive: true, force: true });
     },
   };
