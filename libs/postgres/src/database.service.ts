@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { OpsError, type Topic } from '@opsloop/contracts';
 import type { Logger } from '@opsloop/platform';
 import type pg from 'pg';
@@ -8,6 +9,11 @@ import { PgTx, type Query, type Tx } from './tx.js';
 
 /** Deadlocks and serialization failures are rare by lock order; after three more tries something is wrong. */
 const REPEATS_MAX = 3;
+/**
+ * The loser of a deadlock waits up to 20, 40, 80 ms: at once, it can take the freed row again before the winner has
+ * woken up, and meet it in the same deadlock.
+ */
+const REPEAT_DELAY_MS = 20;
 
 // READ COMMITTED is set explicitly: under REPEATABLE READ a wait for a lock is followed by reads of the past.
 const BEGIN = 'BEGIN ISOLATION LEVEL READ COMMITTED';
@@ -41,6 +47,7 @@ export class Database {
         return await this.attempt(tenant, fn, opts);
       } catch (error) {
         if (!isRepeatable(error) || repeat >= REPEATS_MAX) throw asUnavailable(error);
+        await delay(REPEAT_DELAY_MS * 2 ** repeat * (0.5 + Math.random() / 2));
       }
     }
   }
