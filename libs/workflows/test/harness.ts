@@ -222,7 +222,6 @@ export class Harness {
       taskQueue: TEMPORAL_NAMES.flowQueue,
       workflowId: workflowIdOf(ir.flow.name, id),
       args: [input],
-      workflowTaskTimeout: '5s',
       ...(options.attributes === true
         ? { typedSearchAttributes: [{ key: defineSearchAttributeKey('OpsPhase', 'KEYWORD'), value: 'running' }] }
         : {}),

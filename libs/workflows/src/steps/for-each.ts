@@ -1,7 +1,7 @@
 import { durationMs } from '@opsloop/contracts';
 import type { ForEachStep, Json, Problem, RunEnd } from '@opsloop/contracts';
 import { toScopeValue } from '@opsloop/rules';
-import { isCancellation } from '@temporalio/workflow';
+import { CancellationScope, isCancellation } from '@temporalio/workflow';
 import { exceeds, splitBatches } from '../engine/batches.pure.js';
 import { compensate } from '../engine/compensate.js';
 import type { Engine } from '../engine/engine.js';
@@ -159,7 +159,8 @@ async function betweenBatches(loop: Loop, done: number): Promise<void> {
 /** Runs one batch with at most `concurrency` items in flight; busy items go to its end. */
 async function runBatch(loop: Loop, items: Item[], batch: unknown): Promise<void> {
   const { engine, frame } = loop;
-  const group = new BranchGroup();
+  const scope = new CancellationScope({ cancellable: true });
+  const group = new BranchGroup(scope);
   const queue = items.filter((item) => !isDone(loop, item));
   const since = Date.now();
   let leave = false;
@@ -186,7 +187,9 @@ async function runBatch(loop: Loop, items: Item[], batch: unknown): Promise<void
     }
   };
   const workers = Math.min(loop.concurrency, queue.length);
-  await Promise.all(Array.from({ length: workers }, worker));
+  await scope.run(async () => {
+    await Promise.all(Array.from({ length: workers }, worker));
+  });
   group.rethrow();
   if (leave && queue.length > 0 && !loop.stopped) throw new ContinueLater();
 }
