@@ -44,6 +44,8 @@ describe('where calls may go', () => {
     'http://0/',
     'http://0.0.0.0/',
     'http://localhost/',
+    'http://localhost./',
+    'http://a.localhost/',
 
     'http://[::1]/',
     'http://[::ffff:127.0.0.1]/',
@@ -78,6 +80,8 @@ describe('where calls may go', () => {
   it('reaches loopback in the embedded stack, but not its own ports', async () => {
     const answer = await guard({ embedded: true }).request({ method: 'GET', url: `${target.url}/x` });
     expect(answer.status).toBe(200);
+    const byName = target.url.replace('127.0.0.1', 'localhost');
+    expect((await guard({ embedded: true }).request({ method: 'GET', url: byName })).status).toBe(200);
     const own = guard({ embedded: true, ownPorts: [Number(new URL(target.url).port)] });
     expect(await codeOf(own.request({ method: 'GET', url: `${target.url}/x` }))).toBe('authorization');
   });

@@ -53,8 +53,12 @@ export interface GuardedAnswer {
   body: Buffer;
 }
 
+/** IPv4 first: only one address is tried, and many hosts have an IPv6 address but no way to it. */
 const resolveAll = async (hostname: string): Promise<string[]> =>
-  (await lookup(hostname, { all: true, verbatim: true })).map((entry) => entry.address);
+  (await lookup(hostname, { all: true, order: 'ipv4first' })).map((entry) => entry.address);
+
+/** `localhost` is this machine without asking anybody; its second address, ::1, would be refused even where 127.0.0.1 is allowed. */
+const isLocalhost = (name: string): boolean => /^(.+\.)?localhost$/i.test(name);
 
 /**
  * Makes outgoing HTTP calls to where they are allowed to go. A name is resolved once, every address it gives is
@@ -95,7 +99,7 @@ export class HttpGuard {
     const name = hostname.replace(/^\[|\]$/g, '');
     if (METADATA_NAMES.has(name.replace(/\.$/, '').toLowerCase()))
       throw refused(hostname, 'it names a metadata service');
-    const addresses = isIP(name) === 0 ? await this.resolve(name) : [name];
+    const addresses = isIP(name) !== 0 ? [name] : isLocalhost(name) ? ['127.0.0.1'] : await this.resolve(name);
     if (addresses.length === 0) throw new OpsError('communication', `${hostname} has no address`);
     for (const address of addresses) {
       const why = refusal(address, port, this.policy);
