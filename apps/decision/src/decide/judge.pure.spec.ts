@@ -59,6 +59,7 @@ function worldOf(given: Given, rules: LiveRule[] = [ruleOf(given)]): World {
     waits: [],
     budgets: [],
     holds: [],
+    siblings: [],
     halts: [],
     ...given.loaded,
   });

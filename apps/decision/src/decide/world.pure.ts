@@ -34,6 +34,8 @@ export interface Loaded {
   waits: WaitRow[];
   budgets: (BudgetKey & { used: number })[];
   holds: Hold[];
+  /** Starts that episodes outside this world still wait for. */
+  siblings: string[];
   halts: Halt[];
 }
 
@@ -79,6 +81,7 @@ export class World {
   private readonly endedWaits = new Map<string, { rule: string; kind: WaitKind; key: string }>();
   private readonly budgets = new Map<string, number>();
   private readonly holds: Hold[];
+  private readonly siblings: ReadonlySet<string>;
 
   constructor(
     readonly tenant: string,
@@ -96,6 +99,7 @@ export class World {
     for (const budget of loaded.budgets)
       this.budgets.set(three(budget.rule, String(budget.slot), budget.key), budget.used);
     this.holds = loaded.holds;
+    this.siblings = new Set(loaded.siblings);
     this.halts = loaded.halts.filter((halt) => halt.until === undefined || Date.parse(halt.until) > now);
   }
 
@@ -256,7 +260,7 @@ export class World {
     const others = this.allLive().some(
       (row) => row.episode.startId === startId && !row.episode.withdrawing && row.episode.state === 'pending',
     );
-    if (others) return;
+    if (others || this.siblings.has(startId)) return;
     this.outgoing.push({
       topic: 'starts',
       id: messageId('withdraw', this.tenant, startId),

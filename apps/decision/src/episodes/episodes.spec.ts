@@ -417,3 +417,18 @@ describe('explain', () => {
     expect(kinds).toContainEqual(['state', HOST]);
   });
 });
+
+describe('a start for several targets', () => {
+  it('is withdrawn only when none of them needs it any more', async () => {
+    await putVariant({ group: { by: 'all', within: '50ms' } });
+    await decision.events(down, { ...down, subject: 'host/dc1/r1/b' });
+    const start = await nthStart(1);
+    expect(start.targets).toHaveLength(2);
+    await decision.events(up);
+    await decision.settled();
+    expect(await decision.withdrawn()).toEqual([]);
+    await decision.events({ ...up, subject: 'host/dc1/r1/b' });
+    await decision.settled();
+    expect(await decision.withdrawn()).toEqual([start.id]);
+  });
+});

@@ -27,7 +27,7 @@ export function standing(
   if (doc.goal !== undefined) return goalStanding(doc, resource, configs, now);
   // Without a goal only a reported state can clear; an alert or an order stands until somebody takes it back.
   if (event?.state === undefined || event.subject !== resource.path) return 'stands';
-  return stateStanding(doc, event, resource, configs);
+  return reportPending(resource, now) ? 'unknown' : stateStanding(doc, event, resource, configs);
 }
 
 function goalStanding(doc: RuleDocument, resource: Resource, configs: Configs, now: number): Standing {
@@ -40,6 +40,13 @@ function goalStanding(doc: RuleDocument, resource: Resource, configs: Configs, n
   }
   const goal = goalTruth(doc, resource, configs, now);
   return goal === 'true' ? 'cleared' : goal === 'false' ? 'stands' : 'unknown';
+}
+
+/** A run has just ended here and nothing was reported since. */
+function reportPending(resource: Resource, now: number): boolean {
+  if (resource.lastRunEnd === undefined || resource.observedAt === undefined) return false;
+  const ended = Date.parse(resource.lastRunEnd);
+  return Date.parse(resource.observedAt) < ended && now - ended < REPORT_GRACE_MS;
 }
 
 function stateStanding(doc: RuleDocument, event: EventMessage, resource: Resource, configs: Configs): Standing {

@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import type { InternalCalls, RuleDocument, StartCause, TimelineEntry } from '@opsloop/contracts';
+import { pathPrefixes } from '@opsloop/contracts';
 import { Clock } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
 import { viewOf } from '../decide/scope.pure.js';
@@ -40,7 +41,7 @@ export class RecheckService {
     private readonly clock: Clock,
   ) {}
 
-  async recheck({ cause, targets }: Recheck['body']): Promise<Recheck['answer']> {
+  async recheck({ id, cause, targets }: Recheck['body']): Promise<Recheck['answer']> {
     const version = { name: cause.rule, version: cause.ruleVersion };
     const doc = (await this.rules.versions(this.db, [version])).get(`${cause.rule}@${cause.ruleVersion}`);
     // Episodes name the resources that the rule is about; a flow may lock others, which clear nothing.
@@ -51,6 +52,12 @@ export class RecheckService {
       return answer(
         all.map((path) => ({ path, verdict: 'unknown' })),
         `version ${cause.ruleVersion} of ${cause.rule} is gone`,
+      );
+    const behind = await this.stillHeld(id, all);
+    if (behind !== undefined)
+      return answer(
+        all.map((path) => ({ path, verdict: 'unknown' })),
+        `run ${behind} has not ended here yet, so what it left`,
       );
     const ended = await this.endedEpisodes(cause);
     const known = await this.looked(
@@ -89,6 +96,18 @@ export class RecheckService {
     };
     const { items } = await this.resources.list(filter, { limit: Math.min(limit ?? RESOURCES_DEFAULT, RESOURCES_MAX) });
     return { items: items.map((one) => viewOf(one)) as unknown as Resources['answer']['items'] };
+  }
+
+  /**
+   * Control asks when the claims are free. A run that still holds them here is one whose end we have not heard of:
+   * what we know of the state is from before it, and must not start work again.
+   */
+  private async stillHeld(id: string, paths: readonly string[]): Promise<string | undefined> {
+    for (const path of paths) {
+      const other = (await this.repository.holdsOn(path, pathPrefixes(path))).find((hold) => hold.runId !== id);
+      if (other !== undefined) return other.runId;
+    }
+    return undefined;
   }
 
   /** An episode that is over needs nothing any more: withdrawn with its rule, or converged in the meantime. */

@@ -87,6 +87,7 @@ export class RuleTestService {
       waits: [],
       budgets: [],
       holds: [],
+      siblings: [],
       halts: [],
     });
     decideEvents(world, [event], new Map([[event, [aim({ event, rule, configs, resource, members: () => members })]]]));

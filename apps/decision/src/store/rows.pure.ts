@@ -44,6 +44,7 @@ export interface LoadJson {
     { rule: string; kind: WaitKind; key: string; doc: WaitDoc; due_at: string | null; expires_at: string }[] | null;
   budgets: { rule: string; slot: number; key: string; used: number }[] | null;
   holds: { path: string; run_id: string }[] | null;
+  siblings: string[] | null;
   halts: HaltView[] | null;
 }
 
@@ -86,6 +87,7 @@ export function loadedOf(json: LoadJson): Loaded {
     })),
     budgets: json.budgets ?? [],
     holds: (json.holds ?? []).map((row) => ({ path: row.path, runId: row.run_id })),
+    siblings: json.siblings ?? [],
     halts: json.halts ?? [],
   };
 }
