@@ -1,0 +1,188 @@
+import { ApiProblem } from '@opsloop/api-client';
+import type { OpsloopClient } from '@opsloop/api-client';
+import { digestOf } from '@opsloop/contracts';
+import type { DocumentKind, DocumentView } from '@opsloop/contracts';
+import { normaliseDocument } from '@opsloop/dsl';
+import type { Command } from 'commander';
+import { contextOf } from '../context.js';
+import type { Context } from '../context.js';
+import { checkDocuments, failOnErrors, findingLine } from '../documents/check-documents.pure.js';
+import type { PlacedFinding } from '../documents/check-documents.pure.js';
+import { inDependencyOrder } from '../documents/order.pure.js';
+import { readDocuments } from '../documents/read-documents.js';
+import type { LoadedDocument } from '../documents/read-documents.js';
+import { CliError, EXIT, asCliError } from '../errors.js';
+import type { Streams } from '../output.js';
+
+interface Applied {
+  kind: DocumentKind;
+  name: string;
+  version?: string;
+  place: string;
+  change: string;
+  /** Of a flow: whether it can start. */
+  status?: string;
+}
+
+/** Documents that the server checks together in one request, by its limit. */
+const TOGETHER_MAX = 500;
+
+export function registerApply(program: Command, streams: Streams): void {
+  program
+    .command('apply')
+    .description('create or change documents of all kinds; all are checked before the first is written')
+    .requiredOption('-f, --file <path...>', 'files and folders with JSON or YAML documents')
+    .option('--dry-run', 'say what would change, write nothing')
+    .option('--publish', 'also publish the flows, so that they can start (default: they stay drafts)')
+    .action((options: { file: string[]; dryRun?: boolean; publish?: boolean }, command: Command) =>
+      apply(contextOf(command, streams), options),
+    );
+  program
+    .command('validate')
+    .description('check documents without a server')
+    .argument('[path...]', 'files and folders')
+    .option('-f, --file <path...>', 'the same')
+    .action((paths: string[], options: { file?: string[] }, command: Command) =>
+      validate(contextOf(command, streams), [...paths, ...(options.file ?? [])]),
+    );
+}
+
+function validate(context: Context, paths: string[]): void {
+  if (paths.length === 0) throw new CliError('name files or folders: opsloop validate DIR', EXIT.usage);
+  const documents = readDocuments(paths, context.streams.cwd);
+  const findings = checkDocuments(documents);
+  context.out.result({ valid: true, documents: documents.length, findings }, () => {
+    warn(context, findings);
+    context.out.line(`${documents.length} documents are valid`);
+    context.out.next(`opsloop apply -f ${paths.join(' ')}`);
+  });
+}
+
+async function apply(
+  context: Context,
+  options: { file: string[]; dryRun?: boolean; publish?: boolean },
+): Promise<void> {
+  const documents = inDependencyOrder(readDocuments(options.file, context.streams.cwd));
+  const findings = checkDocuments(documents);
+  const client = context.client();
+  findings.push(...(await checkTogether(client, documents)));
+  failOnErrors(findings);
+  warn(context, findings);
+  const applied: Applied[] = [];
+  for (const document of documents) {
+    try {
+      applied.push(
+        options.dryRun === true
+          ? await compare(client, document)
+          : await write(client, document, options.publish === true),
+      );
+    } catch (error) {
+      if (!context.out.json) show(context, applied, options.dryRun === true);
+      throw stopped(error, document, applied);
+    }
+  }
+  context.out.result({ dryRun: options.dryRun === true, items: applied }, () => {
+    show(context, applied, options.dryRun === true);
+    nextAfter(context, applied, options);
+  });
+}
+
+/** References between flows and atoms, including those that are on the server already. */
+async function checkTogether(client: OpsloopClient, documents: readonly LoadedDocument[]): Promise<PlacedFinding[]> {
+  const offerings = documents.filter(({ kind }) => kind === 'flow' || kind === 'atom');
+  if (offerings.length === 0 || offerings.length > TOGETHER_MAX) return [];
+  const answer = await client.http.post<{
+    documents: { findings: Omit<PlacedFinding, 'place' | 'kind' | 'name'>[] }[];
+  }>('/v1/flows/validate', {
+    documents: offerings.map(({ document }) => document),
+  });
+  return answer.documents.flatMap(({ findings }, index) => {
+    const { place, kind, name } = offerings[index]!;
+    return findings.map(({ severity, pointer, message }) => ({ place, kind, name, severity, pointer, message }));
+  });
+}
+
+async function write(
+  client: OpsloopClient,
+  { kind, name, version, document, place }: LoadedDocument,
+  publish: boolean,
+): Promise<Applied> {
+  const answer = (await client.putDocument(kind, name, document)) as { change: string; status?: string };
+  const applied: Applied = { kind, name, ...(version === undefined ? {} : { version }), place, change: answer.change };
+  if (kind !== 'flow' || version === undefined) return applied;
+  if (!publish) return { ...applied, status: answer.status ?? 'draft' };
+  const act = await client.flowAct('publish', name, version);
+  return { ...applied, status: act.status };
+}
+
+async function compare(
+  client: OpsloopClient,
+  { kind, name, version, document, place }: LoadedDocument,
+): Promise<Applied> {
+  const known = { kind, name, ...(version === undefined ? {} : { version }), place };
+  try {
+    const path = version === undefined || kind === 'atom' ? undefined : version;
+    const stored = await client.getDocument<DocumentView>(kind, name, path);
+    const digests = [digestOf(document), digestOf(normaliseDocument(document))];
+    const same =
+      stored.digest !== undefined &&
+      digests.includes(stored.digest) &&
+      (version === undefined || stored.version === version);
+    return { ...known, change: same ? 'unchanged' : 'would change' };
+  } catch (error) {
+    if (error instanceof ApiProblem && error.code === 'not-found') return { ...known, change: 'would create' };
+    throw error;
+  }
+}
+
+function stopped(error: unknown, document: LoadedDocument, applied: readonly Applied[]): CliError {
+  const failure = asCliError(error);
+  const remedy = error instanceof ApiProblem && error.code === 'version-conflict' ? '; raise its version' : '';
+  const done =
+    applied.length === 0
+      ? 'nothing was written'
+      : `${applied.length} documents before it were written; fix this one and apply again`;
+  return new CliError(
+    `${document.place}: ${document.kind} ${document.name}: ${failure.message}${remedy}; ${done}`,
+    failure.exit,
+    failure.lines,
+    failure.data,
+  );
+}
+
+function warn(context: Context, findings: readonly PlacedFinding[]): void {
+  for (const finding of findings)
+    if (finding.severity === 'warning') context.out.note(`warning: ${findingLine(finding)}`);
+}
+
+function show(context: Context, applied: readonly Applied[], dryRun: boolean): void {
+  const { out } = context;
+  if (applied.length === 0) return;
+  out.table(
+    ['KIND', 'NAME', 'VERSION', 'CHANGE', 'STATUS'],
+    applied.map((one) => [
+      one.kind,
+      one.name,
+      one.version,
+      out.status(one.change),
+      one.status === undefined ? '' : out.status(one.status),
+    ]),
+  );
+  const count = (change: string): number => applied.filter((one) => one.change === change).length;
+  if (!dryRun) out.line(`${count('created')} created, ${count('changed')} changed, ${count('unchanged')} unchanged`);
+}
+
+function nextAfter({ out }: Context, applied: readonly Applied[], options: { file: string[]; dryRun?: boolean }): void {
+  const files = options.file.join(' ');
+  const drafts = applied.filter(({ kind, status }) => kind === 'flow' && status === 'draft');
+  if (options.dryRun === true) out.next(`opsloop apply -f ${files}`);
+  else if (drafts.length === 1)
+    out.next(
+      `opsloop publish ${drafts[0]!.name}@${drafts[0]!.version ?? ''}   (a flow starts only when it is published)`,
+    );
+  else if (drafts.length > 1)
+    out.next(`opsloop apply -f ${files} --publish   (flows start only when they are published)`);
+  else if (applied.some(({ kind }) => kind === 'rule' || kind === 'source'))
+    out.next('opsloop events ls', 'opsloop status');
+  else out.next(`opsloop get ${applied[0]!.kind}`);
+}

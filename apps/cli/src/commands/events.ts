@@ -1,0 +1,113 @@
+import { randomUUID } from 'node:crypto';
+import type { EventView, Json, JsonObject } from '@opsloop/contracts';
+import type { Command } from 'commander';
+import { contextOf } from '../context.js';
+import type { Context } from '../context.js';
+import { CliError, EXIT } from '../errors.js';
+import { shortTime } from '../output.js';
+import type { Streams } from '../output.js';
+import { inputOf } from './runs.js';
+
+interface SendOptions {
+  type?: string;
+  subject?: string;
+  source: string;
+  id?: string;
+  data?: string[];
+}
+
+const collect = (value: string, all: string[] = []): string[] => [...all, value];
+
+export function registerEvents(program: Command, streams: Streams): void {
+  const events = program.command('events').description('send, list and replay events');
+  events
+    .command('send')
+    .description('send one event')
+    .requiredOption('--type <type>', 'such as fleet.service.state; types that end in .state report their subject')
+    .option('--subject <path>', 'the resource it is about')
+    .option('--source <uri>', 'who says so', '/opsloop-cli')
+    .option('--id <id>', 'identity together with the source (random)')
+    .option('-d, --data <k=v|@file>', 'data: key=value or @file, repeatable', collect)
+    .action((options: SendOptions, command: Command) => send(contextOf(command, streams), options));
+  events
+    .command('ls')
+    .description('newest first')
+    .option('--type <pattern>', '* matches anything')
+    .option('--subject <pattern>')
+    .option('--source <pattern>')
+    .option('--since <time>', 'a time, or a duration back from now such as 1h')
+    .option('--until <time>')
+    .option('--unmapped', 'only those for which no resource was found')
+    .option('--limit <n>', 'most items', '20')
+    .action((options: Record<string, string | boolean>, command: Command) =>
+      list(contextOf(command, streams), options),
+    );
+  events
+    .command('replay')
+    .description('send a stored event again under a new id: decided, nothing started, unless --active')
+    .argument('<eventId>')
+    .option('--active', 'let it start work')
+    .action((eventId: string, options: { active?: boolean }, command: Command) =>
+      replay(contextOf(command, streams), eventId, options.active === true),
+    );
+}
+
+async function send(context: Context, options: SendOptions): Promise<void> {
+  const data: Json | undefined = options.data === undefined ? undefined : await inputOf(options.data, context.streams);
+  const event: JsonObject = {
+    specversion: '1.0',
+    id: options.id ?? randomUUID(),
+    source: options.source,
+    type: options.type!,
+    ...(options.subject === undefined ? {} : { subject: options.subject }),
+    ...(data === undefined ? {} : { data }),
+  };
+  const answer = await context.client().sendEvent(event);
+  const item = answer.items[0];
+  if (item === undefined) throw new CliError('the server accepted no event');
+  context.out.result(answer, () => {
+    context.out.line(item.duplicate ? `event ${item.eventId} was there already` : `event ${item.eventId} is accepted`);
+    context.out.next(`opsloop explain ${item.eventId}`);
+  });
+}
+
+async function list(context: Context, options: Record<string, string | boolean>): Promise<void> {
+  const page = await context.client().listEvents(options);
+  const { out } = context;
+  out.result(page, () => {
+    if (page.items.length === 0) out.line('no events');
+    else
+      out.table(
+        ['EVENT', 'TYPE', 'SUBJECT', 'SOURCE', 'RECEIVED', 'DATA'],
+        page.items.map((event) => [
+          event.eventId,
+          event.type,
+          subjectText(event),
+          event.source,
+          shortTime(event.receivedAt),
+          dataText(event),
+        ]),
+      );
+    out.next(page.items[0] === undefined ? 'opsloop events send --type …' : `opsloop explain ${page.items[0].eventId}`);
+  });
+}
+
+const subjectText = (event: EventView): string => event.subject ?? (event.unmapped === undefined ? '' : 'unmapped');
+
+/** Room for one state, not for a whole alert. */
+const DATA_CHARS = 60;
+
+function dataText(event: EventView): string {
+  const text = event.dataOmitted === true ? '(large)' : JSON.stringify(event.data ?? null);
+  return text.length > DATA_CHARS ? `${text.slice(0, DATA_CHARS - 1)}…` : text;
+}
+
+async function replay(context: Context, eventId: string, active: boolean): Promise<void> {
+  const answer = await context.client().replayEvent(eventId, active ? 'active' : 'shadow');
+  const item = answer.items[0];
+  if (item === undefined) throw new CliError('the server accepted no event', EXIT.failed);
+  context.out.result(answer, () => {
+    context.out.line(`replayed as ${item.eventId}${active ? '' : ' (shadow: decided, nothing starts)'}`);
+    context.out.next(`opsloop explain ${item.eventId}`);
+  });
+}
