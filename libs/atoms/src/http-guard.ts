@@ -96,9 +96,8 @@ export class HttpGuard {
 
   /** The address to connect to. Throws `authorization` when any address of the name is not allowed. */
   async allowedAddress(hostname: string, port: number): Promise<string> {
-    const name = hostname.replace(/^\[|\]$/g, '');
-    if (METADATA_NAMES.has(name.replace(/\.$/, '').toLowerCase()))
-      throw refused(hostname, 'it names a metadata service');
+    const name = hostname.replace(/^\[|\]$/g, '').replace(/\.$/, '');
+    if (METADATA_NAMES.has(name.toLowerCase())) throw refused(hostname, 'it names a metadata service');
     const addresses = isIP(name) !== 0 ? [name] : isLocalhost(name) ? ['127.0.0.1'] : await this.resolve(name);
     if (addresses.length === 0) throw new OpsError('communication', `${hostname} has no address`);
     for (const address of addresses) {
