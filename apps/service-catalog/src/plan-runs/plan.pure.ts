@@ -16,7 +16,7 @@ import type {
 } from '@opsloop/contracts';
 import { OpsError, verbOf } from '@opsloop/contracts';
 import { computeLocks, computeTargets, planBatches, validateInput } from '@opsloop/dsl';
-import { printLogic, renderTemplate, type Scope } from '@opsloop/rules';
+import { printLogic, renderTemplate, type Scope, toScopeValue } from '@opsloop/rules';
 
 export interface PlanStep {
   id: string;
@@ -80,7 +80,7 @@ function childrenOf(step: Step): Step[] {
 
 function itemKey(spec: ForEachSpec, item: Json, index: number, scope: Scope): string {
   if (spec.key !== undefined) {
-    const key = renderTemplate(spec.key, { ...scope, [spec.as ?? 'item']: item, index });
+    const key = renderTemplate(spec.key, { ...scope, [spec.as ?? 'item']: toScopeValue(item), index });
     return typeof key === 'string' ? key : JSON.stringify(key);
   }
   return typeof item === 'string' ? item : String(index);
@@ -150,7 +150,11 @@ export function planOf(offering: CompiledOffering, input: Json, config: Record<s
   const { document, compiled } = offering;
   const checked = validateInput(offering.inputSchema ?? {}, input);
   const usable = checked.errors.length === 0;
-  const scope: Scope = { input: checked.value, config, vars: document.vars ?? {} };
+  const scope: Scope = {
+    input: toScopeValue(checked.value),
+    config: toScopeValue(config),
+    vars: toScopeValue(document.vars ?? {}),
+  };
   const steps = [...document.do, ...(document.finally ?? [])].map((s) =>
     planStep(s, { compiled, prefix: '', depth: 0, ...(usable ? { scope } : {}) }),
   );

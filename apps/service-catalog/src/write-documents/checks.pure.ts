@@ -1,7 +1,7 @@
 /** What a document must satisfy beyond its schema before the catalog keeps it. */
 import type { AtomDocument, DocumentKind, FieldError, FlowDocument, JsonObject } from '@opsloop/contracts';
 import { OpsError } from '@opsloop/contracts';
-import { validateDocument } from '@opsloop/dsl';
+import { normaliseDocument, validateDocument } from '@opsloop/dsl';
 import type { Finding } from '@opsloop/rules';
 import { BUILT_IN_NAMES } from '../resolve-references/snapshot.pure.js';
 
@@ -84,7 +84,7 @@ export function checkDocument(kind: CatalogKind, address: string, body: unknown)
   return {
     name: address,
     ...(named?.version === undefined ? {} : { version: named.version }),
-    body: document as unknown as JsonObject,
+    body: normaliseDocument(document) as unknown as JsonObject,
     warnings: findings.filter((f) => f.severity === 'warning'),
   };
 }
