@@ -1,42 +1,61 @@
-import { OpsError, type RuleBatch } from '@opsloop/contracts';
-import { renderTemplate, toScopeValue } from '@opsloop/rules';
+import { OpsError, pathKind, type RuleBatch } from '@opsloop/contracts';
+import { renderTemplate, toScopeValue, type Scope } from '@opsloop/rules';
 
-/** `"20%"` of a total: rounded down, at least 1; a number is taken as it is. */
-export function batchSize(size: number | string | undefined, total: number): number {
-  if (size === undefined) return total;
-  if (typeof size === 'number') return Math.max(1, Math.floor(size));
-  const percent = /^(\d+(?:\.\d+)?)%$/.exec(size);
-  if (percent === null) throw new OpsError('validation', `batch size "${size}" is neither a number nor a percentage such as "20%"`);
-  return Math.max(1, Math.floor((total * Number(percent[1])) / 100));
-}
-
-/** The failure domain of a target: what `by` gives for its labels; all alike without `by`. */
-function domainOf(by: RuleBatch['by'], path: string, labels: Record<string, string>): string {
-  if (by === undefined) return '';
-  const value = renderTemplate(by, { resource: toScopeValue({ path, labels }) });
-  return typeof value === 'string' ? value : JSON.stringify(value);
-}
+type Labels = Readonly<Record<string, Readonly<Record<string, string>> | undefined>>;
 
 /**
- * Cuts targets into batches: canaries first, one at a time as a batch of `canary`; then batches of `size`, at most `max`.
- * With `by` a batch never mixes failure domains: one rack (zone, shard) is worked off before the next is touched.
- * Percentages are of all targets without the canaries. The order of `paths` is kept inside a domain.
+ * Cuts targets into the batches in which they are acted on. Canary first and not counted in what follows; percent is
+ * of all targets, rounded down, at least 1; `max` caps every batch. `by` names the failure domain: a batch never mixes
+ * two of them, and one domain is finished before the next begins, so at most one domain is in danger at a time.
  */
-export function planBatches(paths: readonly string[], labels: Record<string, Record<string, string>>, batch: RuleBatch): string[][] {
-  const canary = Math.min(batch.canary ?? 0, paths.length);
+export function planBatches(paths: readonly string[], labels: Labels, batch: RuleBatch): string[][] {
+  const unique = [...new Set(paths)];
+  const max = batch.max ?? Number.POSITIVE_INFINITY;
+  const size = Math.max(1, Math.min(sizeOf(batch.size, unique.length), max));
+  const canary = Math.min(batch.canary ?? 0, max);
+  const batches: string[][] = [];
+  let first = true;
+  for (const domain of domainsOf(unique, labels, batch)) {
+    let at = 0;
+    if (first && canary > 0) {
+      batches.push(domain.slice(0, canary));
+      at = canary;
+    }
+    first = false;
+    for (; at < domain.length; at += size) batches.push(domain.slice(at, at + size));
+  }
+  return batches;
+}
+
+/** Without a size everything goes at once, `max` permitting. */
+function sizeOf(size: number | string | undefined, total: number): number {
+  if (size === undefined) return Math.max(1, total);
+  if (typeof size === 'number') return Math.max(1, Math.floor(size));
+  const percent = /^(\d{1,3}(?:\.\d+)?)%$/.exec(size)?.[1];
+  if (percent !== undefined) return Math.max(1, Math.floor((total * Number(percent)) / 100));
+  if (/^\d+$/.test(size)) return Math.max(1, Number(size));
+  throw new OpsError('validation', `"${size}" is no batch size; write a number or a percentage such as "20%"`);
+}
+
+function domainsOf(paths: readonly string[], labels: Labels, batch: RuleBatch): string[][] {
+  if (batch.by === undefined) return paths.length === 0 ? [] : [[...paths]];
   const domains = new Map<string, string[]>();
   for (const path of paths) {
-    const domain = domainOf(batch.by, path, labels[path] ?? {});
-    domains.set(domain, [...(domains.get(domain) ?? []), path]);
+    const key = domainOf(path, labels[path] ?? {}, batch);
+    const known = domains.get(key);
+    if (known === undefined) domains.set(key, [path]);
+    else known.push(path);
   }
-  const ordered = [...domains.values()];
-  const first: string[] = [];
-  // Canaries come from one domain while it lasts: an error there must not touch a second one.
-  for (const members of ordered) while (first.length < canary && members.length > 0) first.push(members.shift()!);
-  const rest = ordered.reduce((n, members) => n + members.length, 0);
-  const size = Math.max(1, Math.min(batchSize(batch.size, rest), batch.max ?? Number.POSITIVE_INFINITY, Math.max(1, rest)));
-  const batches = ordered.flatMap((members) =>
-    Array.from({ length: Math.ceil(members.length / size) }, (_, i) => members.slice(i * size, (i + 1) * size)),
-  );
-  return first.length > 0 ? [first, ...batches] : batches;
+  return [...domains.values()];
+}
+
+/** A target without the label belongs to one domain of the unlabelled: nobody knows what they share. */
+function domainOf(path: string, labels: Readonly<Record<string, string>>, batch: RuleBatch): string {
+  const scope = { resource: toScopeValue({ path, kind: pathKind(path), labels }) } satisfies Scope;
+  try {
+    return JSON.stringify(renderTemplate(batch.by!, scope));
+  } catch (error) {
+    if (error instanceof OpsError && error.code === 'expression') return '';
+    throw error;
+  }
 }

@@ -1,0 +1,88 @@
+import type { DocumentKind, JsonObject } from '@opsloop/contracts';
+import { finding, pointerTo, PROTOTYPE_NAMES, type Finding } from '@opsloop/rules';
+import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
+import { SCHEMAS } from './generated/schemas.js';
+import { fieldError } from './user-schema.js';
+
+/** A flow of 256 KB has some thousand steps; the other kinds are far smaller. */
+const BYTES_MAX = 256 * 1024;
+/** Bodies are cut at 32 by the HTTP edge; files get the same room twice, since steps nest by two levels each. */
+const DEPTH_MAX = 64;
+/** More errors than this are not read; the first ones usually cause the rest. */
+const ERRORS_MAX = 50;
+
+/** Our own schemas, so strict: a typing error in one is a bug of ours. */
+const ajv = new Ajv2020({ strict: true, strictRequired: false, strictTypes: false, allErrors: true, $data: false });
+const validators = new Map<string, ValidateFunction>();
+
+function validatorOf(kind: string): ValidateFunction {
+  let validate = validators.get(kind);
+  if (validate === undefined) validators.set(kind, (validate = ajv.compile(JSON.parse(SCHEMAS[kind]!) as object)));
+  return validate;
+}
+
+/** What makes a body unfit to be looked at: not an object, too big, too deep, keys that reach a prototype. */
+export function shapeFindings(body: unknown): Finding[] {
+  if (body === null || typeof body !== 'object' || Array.isArray(body))
+    return [finding('OPS1000', '', 'a document is a JSON object')];
+  const findings: Finding[] = [];
+  const visit = (value: unknown, pointer: string, depth: number): void => {
+    if (findings.length > 0 || value === null || typeof value !== 'object') return;
+    if (depth > DEPTH_MAX)
+      return void findings.push(finding('OPS1004', pointer, `the document is nested deeper than ${DEPTH_MAX}`));
+    for (const [key, member] of Object.entries(value)) {
+      const at = pointerTo(pointer, key);
+      if (PROTOTYPE_NAMES.has(key))
+        findings.push(finding('OPS1005', at, `a member may not be called "${key}"`, 'choose another name'));
+      else visit(member, at, depth + 1);
+    }
+  };
+  visit(body, '', 1);
+  if (findings.length > 0) return findings;
+  const bytes = new TextEncoder().encode(JSON.stringify(body)).length;
+  return bytes > BYTES_MAX
+    ? [
+        finding(
+          'OPS1006',
+          '',
+          `the document has ${bytes} bytes; at most ${BYTES_MAX} are allowed`,
+          'move a part into a flow of its own and run it',
+        ),
+      ]
+    : [];
+}
+
+/** Errors of the JSON Schema of a kind: one per mistake, with a remedy. */
+export function schemaErrors(kind: DocumentKind | 'flowtest', body: JsonObject): Finding[] {
+  const validate = validatorOf(kind);
+  if (validate(body)) return [];
+  const findings = new Map<string, Finding>();
+  for (const error of validate.errors ?? []) {
+    // An `if` only says that its `then` failed, which has said so itself, and better.
+    if (error.keyword === 'if' || findings.size >= ERRORS_MAX) continue;
+    const { pointer, message } = fieldError(error);
+    if (!findings.has(pointer)) findings.set(pointer, finding('OPS1001', pointer, message, remedy(error)));
+  }
+  return [...findings.values()];
+}
+
+const REMEDIES: readonly [RegExp, string][] = [
+  [/\(ms\|s\|m\|h\|d\)/, 'write a duration such as 500ms, 30s, 5m or 1h30m'],
+  [/0\|\[1-9\]/, 'write a semantic version such as 1.0.0'],
+  [/\^\[a-z0-9-\]\+\/\[a-z0-9-\]\+\$/, 'write domain/name with a-z, 0-9 and -'],
+  [/\^\[a-z0-9-\]\+\$/, 'write one word of a-z, 0-9 and -'],
+  [/\{1,5\}/, 'write word.word, for example fleet.service.restart'],
+  [/\[a-zA-Z0-9-\]/, 'begin with a small letter; letters, digits and - may follow'],
+];
+
+function remedy(error: ErrorObject): string | undefined {
+  const params = error.params as Record<string, unknown>;
+  if (error.keyword === 'pattern') return REMEDIES.find(([pattern]) => pattern.test(String(params['pattern'])))?.[1];
+  if (error.keyword === 'unevaluatedProperties' || error.keyword === 'additionalProperties') {
+    const wrong = String(params['unevaluatedProperty'] ?? params['additionalProperty']);
+    const known = Object.keys((error.parentSchema?.['properties'] as object | undefined) ?? {});
+    const near = known.find((name) => name.toLowerCase() === wrong.toLowerCase());
+    return near === undefined ? 'remove it, or look for a typing error' : `write "${near}"`;
+  }
+  return error.keyword === 'required' ? `add "${String(params['missingProperty'])}"` : undefined;
+}
