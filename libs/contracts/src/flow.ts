@@ -192,6 +192,8 @@ export interface RunContext {
   dryRun?: boolean;
   /** Instance path of the step of the parent that runs this flow; prefix of every step key of a child. */
   parentPath?: string;
+  /** Of a child: the flows around it, outermost first. */
+  within?: string[];
 }
 
 /** The one argument of the interpreter workflow. */
@@ -221,7 +223,10 @@ export interface AtomContext {
 
 /** The part of the context that the halt gate reads; only our own workers look at it. */
 export interface GateContext {
+  /** The flow that the step stands in. */
   flow: string;
+  /** Of a sub-flow: the flows around it, outermost first; a halt on any of them stops the step too. */
+  within?: string[];
   rule?: string;
   tier: Tier;
   atom: string;

@@ -571,7 +571,7 @@ describe('sub-flows and locks', () => {
       { path: 'host/c', status: 'cancelled' },
     ]);
     expect(h.recorded[0]!.argument).toMatchObject({
-      gate: { targets: ['host/a'] },
+      gate: { flow: 'test/child', within: [TEMPORAL_NAMES.perTargetFlow], targets: ['host/a'] },
       context: { step: 'each[host%2Fa]/run/fix' },
     });
   });

@@ -16,13 +16,15 @@ export const SNAPSHOT_AGE_MAX_MS = 1_500;
 export function inScope(scope: HaltScope, gate: GateContext): boolean {
   const { rules, flows, atoms, paths, tiers, domain } = scope;
   const { rule } = gate;
+  // A sub-flow's step belongs to every flow around it.
+  const around = [gate.flow, ...(gate.within ?? [])];
   return (
     (rules === undefined || (rule !== undefined && rules.some((p) => matchesPattern(p, rule)))) &&
-    (flows === undefined || flows.some((p) => matchesPattern(p, gate.flow))) &&
+    (flows === undefined || flows.some((p) => around.some((flow) => matchesPattern(p, flow)))) &&
     (atoms === undefined || atoms.some((p) => matchesPattern(p, gate.atom))) &&
     (paths === undefined || paths.some((p) => gate.targets.some((target) => coversPath(p, target)))) &&
     (tiers === undefined || tiers.includes(gate.tier)) &&
-    (domain === undefined || matchesPattern(domain, gate.flow.split('/', 1)[0]!))
+    (domain === undefined || around.some((flow) => matchesPattern(domain, flow.split('/', 1)[0]!)))
   );
 }
 

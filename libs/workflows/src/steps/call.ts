@@ -223,6 +223,7 @@ function gateOf(engine: Engine, { atom, input, frame }: Invocation): GateContext
   const { context } = engine.facts;
   return {
     flow: context.flow,
+    ...(context.within === undefined ? {} : { within: context.within }),
     ...(context.rule === undefined ? {} : { rule: context.rule }),
     tier: context.tier,
     atom: atom.name,

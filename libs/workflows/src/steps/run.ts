@@ -26,6 +26,9 @@ export async function runStep(engine: Engine, step: RunStep, frame: Frame, handl
   const input: RunInput = {
     context: {
       ...engine.facts.context,
+      flow: name,
+      version,
+      within: [...(engine.facts.context.within ?? []), engine.facts.context.flow],
       targets: frame.targets,
       ...(frame.fence === undefined ? {} : { fence: frame.fence }),
       parentPath: path,
