@@ -19,6 +19,22 @@ import { Signals } from './signals.service.js';
 import { HoldService } from './start/hold.service.js';
 import { StarterService } from './start/starter.service.js';
 import { WorkflowClient } from './start/workflow-client.service.js';
+import { AdmissionsController } from './admissions/admissions.controller.js';
+import { AdmissionsService } from './admissions/admissions.service.js';
+import { CatalogRunsController } from './catalog-runs/catalog-runs.controller.js';
+import { CatalogRunsService } from './catalog-runs/catalog-runs.service.js';
+import { RunWaiter } from './catalog-runs/run-waiter.service.js';
+import { HaltService } from './halts/halt.service.js';
+import { HaltsController, InternalHaltsController } from './halts/halts.controller.js';
+import { HoldsService } from './halts/holds.service.js';
+import { LockController } from './lock/lock.controller.js';
+import { LockService } from './lock/lock.service.js';
+import { OperateService } from './runs/operate.service.js';
+import { ReconcileService } from './runs/reconcile.service.js';
+import { RunReader } from './runs/run-reader.service.js';
+import { RunsController } from './runs/runs.controller.js';
+import { StatusController } from './status/status.controller.js';
+import { StatusService } from './status/status.service.js';
 
 const SCHEMA = 'control';
 
@@ -30,7 +46,18 @@ export class ControlModule {
   static register(config: ControlConfig): DynamicModule {
     return {
       module: ControlModule,
-      controllers: [StartsConsumer, PolicyController, InternalRunsController],
+      controllers: [
+        StartsConsumer,
+        PolicyController,
+        InternalRunsController,
+        LockController,
+        RunsController,
+        CatalogRunsController,
+        AdmissionsController,
+        HaltsController,
+        InternalHaltsController,
+        StatusController,
+      ],
       providers: [
         { provide: CONTROL_CONFIG, useValue: config },
         { provide: DocumentStore, inject: [Database], useFactory: (db: Database) => new DocumentStore(db, SCHEMA) },
@@ -48,6 +75,16 @@ export class ControlModule {
         StarterService,
         CloseRunService,
         InternalRunsService,
+        LockService,
+        RunReader,
+        OperateService,
+        ReconcileService,
+        HaltService,
+        HoldsService,
+        RunWaiter,
+        CatalogRunsService,
+        AdmissionsService,
+        StatusService,
       ],
     };
   }

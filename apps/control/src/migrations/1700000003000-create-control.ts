@@ -37,7 +37,7 @@ CREATE TABLE control.admission (
   coalesce_key text, into_id uuid, ticket bigint NOT NULL, rank_at timestamptz NOT NULL,
   next_try_at timestamptz NOT NULL DEFAULT '-infinity', valid_until timestamptz NOT NULL,
   fence bigint, consulted jsonb NOT NULL DEFAULT '[]', reason text, workflow_id text, temporal_run_id text,
-  created_at timestamptz NOT NULL DEFAULT clock_timestamp(), started_at timestamptz, ended_at timestamptz,
+  created_at timestamptz NOT NULL DEFAULT date_trunc('milliseconds', clock_timestamp()), started_at timestamptz, ended_at timestamptz,
   claimed_until timestamptz, start_attempts int NOT NULL DEFAULT 0, checked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   status text, output jsonb, problem jsonb, steps jsonb, outcome jsonb, withdrawn text[] NOT NULL DEFAULT '{}',
   dry_run boolean NOT NULL DEFAULT false, cancel_reason text, lock_ttl interval, history jsonb NOT NULL DEFAULT '[]',

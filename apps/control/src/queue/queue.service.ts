@@ -218,8 +218,16 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
     now: Date,
   ): Promise<void> {
     const plan = turn.plan;
-    // It waited for locks before it was resolved, or somebody was quicker: nothing new to tell unless it was just resolved.
-    if (r.state === 'queued' && plan === undefined) return;
+    // Somebody was quicker. It stands in the queue (again, when a halt had taken it out); there is nothing new to tell.
+    if (r.state === 'queued' && plan === undefined) {
+      return this.repository.insertWaiters(tx, {
+        ticket: row.ticket,
+        rankAt: row.rank_at,
+        owner: ownerOf(row.flow, row.initiator),
+        runId: row.id,
+        claims: row.claims ?? [],
+      });
+    }
     const entries: TimelineEntry[] = [
       { at: now.toISOString(), kind: 'admission', title: r.reason === undefined ? r.state : `${r.state}: ${r.reason}` },
     ];
@@ -336,9 +344,23 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
       text: `DELETE FROM control.claim WHERE expires_at <= clock_timestamp()`,
     });
     await this.db.query({
-      name: 'control.forget-waiters',
+      name: 'control.forget-requests',
       text: `WITH gone AS (DELETE FROM control.lock_request WHERE alive_until <= clock_timestamp() OR wait_until <= clock_timestamp() RETURNING tenant, ticket)
       DELETE FROM control.waiter w USING gone g WHERE w.tenant = g.tenant AND w.ticket = g.ticket`,
+    });
+    await this.db.query({
+      name: 'control.forget-waiters',
+      text: 'DELETE FROM control.waiter WHERE alive_until <= clock_timestamp()',
+    });
+    await this.db.query({
+      name: 'control.forget-answers',
+      text: `DELETE FROM control.idempotency WHERE (tenant, run_id) IN (SELECT tenant, run_id FROM control.idempotency WHERE at < clock_timestamp() - interval '7 days' LIMIT 1000)`,
+    });
+    // A lock for work outside whose lease ran out has ended.
+    await this.db.query({
+      name: 'control.end-leases',
+      text: `UPDATE control.admission a SET state = 'closed', status = 'failed', reason = 'its lease ran out', ended_at = clock_timestamp()
+        WHERE tenant = 'default' AND state = 'admitted' AND kind = 'lock' AND NOT EXISTS (SELECT 1 FROM control.claim c WHERE c.tenant = a.tenant AND c.run_id = a.id)`,
     });
   }
 }

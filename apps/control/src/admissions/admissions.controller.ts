@@ -1,0 +1,85 @@
+import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query, Res } from '@nestjs/common';
+import { ApiBearerAuth, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { type AdmissionView, type Json, type Page, type Tier, TIERS } from '@opsloop/contracts';
+import { CurrentPrincipal, PageQuery, parseBody, parseQuery } from '@opsloop/platform';
+import type { Principal } from '@opsloop/platform';
+import { z } from 'zod';
+import { ClaimBody } from '../lock/lock.controller.js';
+import { LOCK_CLAIMS_MAX } from '../lock/lock.pure.js';
+import { boundedMs, TTL_MAX_MS, TTL_MIN_MS } from '../lock/lock.service.js';
+import { type AdmissionDetail, AdmissionsService } from './admissions.service.js';
+
+const tier = z.enum(TIERS as [Tier, ...Tier[]]).default('P3');
+const LockBody = z.strictObject({
+  start: z.literal(false, {
+    error: 'must be false here; start flows and atoms with POST /v1/catalog/{domain}/{name}/runs',
+  }),
+  claims: z.array(ClaimBody).min(1).max(LOCK_CLAIMS_MAX),
+  owner: z.string().min(1).max(200),
+  /** Work outside takes longer than a person's lock; an hour, so that a crash does not hold it for a day. */
+  ttl: z.string().default('1h'),
+  tier,
+  validFor: z.string().optional(),
+});
+const ForecastBody = z.strictObject({
+  flow: z.string().min(1).max(200),
+  version: z.string().max(100).optional(),
+  input: z.json().default({}),
+  tier,
+  coalesce: z.boolean().default(false),
+});
+const ListQuery = z.strictObject({ ...PageQuery.shape, state: z.string().max(20).optional() });
+
+@ApiTags('admissions')
+@ApiBearerAuth()
+@Controller('v1/admissions')
+export class AdmissionsController {
+  constructor(private readonly admissions: AdmissionsService) {}
+
+  @Post()
+  @ApiOperation({ summary: 'Ask for a lock for work outside (start: false)' })
+  async lock(
+    @Body() body: unknown,
+    @CurrentPrincipal() principal: Principal,
+    @Res({ passthrough: true }) reply: { status(code: number): unknown },
+  ): Promise<AdmissionDetail> {
+    const { claims, owner, ttl, tier: t, validFor } = parseBody(LockBody, body);
+    if (validFor !== undefined) boundedMs(validFor, '/validFor', 1_000, TTL_MAX_MS);
+    const answer = await this.admissions.lock(principal, {
+      claims,
+      owner,
+      ttlMs: boundedMs(ttl, '/ttl', TTL_MIN_MS, TTL_MAX_MS),
+      tier: t,
+      validFor,
+    });
+    reply.status(answer.status);
+    return answer.body;
+  }
+
+  @Post('forecast')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'What admission would say to a start now' })
+  forecast(@Body() body: unknown, @CurrentPrincipal() principal: Principal): Promise<AdmissionView> {
+    const { flow, input, ...rest } = parseBody(ForecastBody, body);
+    return this.admissions.forecast(principal, { name: flow, input: input as Json, ...rest });
+  }
+
+  @Get()
+  @ApiOperation({ summary: 'Admissions, newest first' })
+  list(@Query() query: unknown, @CurrentPrincipal() principal: Principal): Promise<Page<AdmissionDetail>> {
+    return this.admissions.list(principal.tenant, parseQuery(ListQuery, query));
+  }
+
+  @Get(':id')
+  @ApiOperation({ summary: 'An admission, its place in the queue and who is in its way' })
+  get(@Param('id') id: string, @CurrentPrincipal() principal: Principal): Promise<AdmissionDetail> {
+    return this.admissions.get(principal.tenant, id);
+  }
+
+  @Delete(':id')
+  @HttpCode(204)
+  @ApiOperation({ summary: 'Cancel while it waits; give a lock for work outside back' })
+  remove(@Param('id') id: string, @CurrentPrincipal() principal: Principal): Promise<void> {
+    return this.admissions.remove(principal, id);
+  }
+}

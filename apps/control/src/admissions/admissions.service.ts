@@ -1,0 +1,196 @@
+import { Injectable } from '@nestjs/common';
+import {
+  type AdmissionView,
+  type Claim,
+  type Json,
+  OpsError,
+  type Page,
+  type StartRequest,
+  type Tier,
+} from '@opsloop/contracts';
+import { newId } from '@opsloop/contracts/ids';
+import { Clock, encodeCursor, type Principal } from '@opsloop/platform';
+import { Database } from '@opsloop/postgres';
+import { type AdmissionRow, WAITING_STATES } from '../admit/admission.repository.js';
+import { AdmitService } from '../admit/admit.service.js';
+import { checkedInput, refOf } from '../catalog-runs/catalog-runs.service.js';
+import { OfferingService } from '../admit/offering.service.js';
+import { claimErrors } from '../lock/lock.pure.js';
+import { EndWaitingService } from '../queue/end-waiting.service.js';
+import { CloseRunService } from '../runs/close-run.service.js';
+import { cursorOf, RunReader } from '../runs/run-reader.service.js';
+import { admissionViewOf } from '../runs/run-view.pure.js';
+
+export interface LockAdmissionRequest {
+  claims: Claim[];
+  owner: string;
+  ttlMs: number;
+  tier: Tier;
+  validFor?: string | undefined;
+}
+
+export interface AdmissionDetail extends AdmissionView {
+  id: string;
+  state: string;
+  kind: 'run' | 'lock';
+  flow: string;
+  targets: string[];
+  claims: Claim[];
+  tier: Tier;
+  fence?: string;
+  createdAt: string;
+  validUntil: string;
+}
+
+/** Thrown to leave a forecast's transaction without a trace. */
+class Forecast extends Error {
+  constructor(readonly view: AdmissionView) {
+    super('forecast');
+  }
+}
+
+/** Admissions themselves: locks for work outside, the queue, and what would happen to a start. */
+@Injectable()
+export class AdmissionsService {
+  constructor(
+    private readonly db: Database,
+    private readonly admission: AdmitService,
+    private readonly offerings: OfferingService,
+    private readonly ends: EndWaitingService,
+    private readonly closing: CloseRunService,
+    private readonly reader: RunReader,
+    private readonly clock: Clock,
+  ) {}
+
+  /** A lock for work that opsloop does not start: queued, halted and shown like any other, held until it is deleted or its ttl ends. */
+  async lock(principal: Principal, r: LockAdmissionRequest): Promise<{ status: number; body: AdmissionDetail }> {
+    const errors = claimErrors(r.claims);
+    if (errors.length > 0)
+      throw new OpsError('validation', `The claims: ${errors[0]!.pointer} ${errors[0]!.message}`, { errors });
+    const request: StartRequest = {
+      ...this.request(principal, `outside/${slug(r.owner)}`, {}, r.tier),
+      targets: r.claims.filter((c) => c.mode === 'exclusive').map((c) => c.path),
+      ...(r.validFor === undefined ? {} : { validFor: r.validFor }),
+    };
+    const prepared = await this.admission.prepare({ request, kind: 'lock', claims: r.claims, ttlMs: r.ttlMs });
+    const [result] = await this.db.inTransaction(principal.tenant, (tx) => this.admission.admit(tx, [prepared]));
+    return { status: result!.verdict === 'admitted' ? 201 : 202, body: await this.get(principal.tenant, request.id) };
+  }
+
+  /** What admission would say now, without doing it. */
+  async forecast(
+    principal: Principal,
+    r: { name: string; version?: string | undefined; input: Json; tier: Tier; coalesce: boolean },
+  ): Promise<AdmissionView> {
+    const ref = refOf(r.name, r.version);
+    const offering = await this.offerings.resolve(ref);
+    const request = {
+      ...this.request(principal, ref, checkedInput(offering.inputSchema, r.input), r.tier),
+      coalesce: r.coalesce,
+    };
+    const prepared = await this.admission.prepare({ request, kind: 'run' });
+    if (prepared.refused !== undefined) throw new OpsError('validation', prepared.refused);
+    try {
+      await this.db.inTransaction(principal.tenant, async (tx) => {
+        const [result] = await this.admission.admit(tx, [prepared]);
+        const { verdict, consulted, position, blockedBy, reason } = result!;
+        throw new Forecast({
+          verdict,
+          consulted,
+          ...(position === undefined ? {} : { position }),
+          ...(blockedBy === undefined ? {} : { blockedBy }),
+          ...(reason === undefined ? {} : { reason }),
+        });
+      });
+    } catch (error) {
+      if (error instanceof Forecast) return error.view;
+      throw error;
+    }
+    throw new OpsError('internal', 'a forecast gave no verdict');
+  }
+
+  async list(
+    tenant: string,
+    f: { limit: number; cursor?: string | undefined; state?: string | undefined },
+  ): Promise<Page<AdmissionDetail>> {
+    const after = f.cursor === undefined ? undefined : cursorOf(f.cursor);
+    const rows = await this.db.query<AdmissionRow>(
+      `SELECT * FROM control.admission WHERE tenant = $1 AND ($2::text IS NULL OR state = $2)
+        AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4::uuid)) ORDER BY created_at DESC, id DESC LIMIT $5`,
+      [tenant, f.state ?? null, after?.at ?? null, after?.id ?? null, f.limit + 1],
+    );
+    const page = rows.slice(0, f.limit);
+    const last = page.at(-1);
+    return {
+      items: page.map((row) => detailOf(row)),
+      ...(rows.length <= f.limit || last === undefined
+        ? {}
+        : { nextCursor: encodeCursor([last.created_at.toISOString(), last.id]) }),
+    };
+  }
+
+  async get(tenant: string, id: string): Promise<AdmissionDetail> {
+    const row = await this.reader.row(tenant, id);
+    return detailOf(row, row.state === 'queued' ? await this.reader.place(row) : {});
+  }
+
+  /** Cancels what waits, and gives a lock for work outside back. A run that has begun is cancelled as a run. */
+  async remove(principal: Principal, id: string): Promise<void> {
+    const row = await this.reader.row(principal.tenant, id);
+    if (row.kind === 'lock' && row.state === 'admitted') {
+      await this.closing.close(principal.tenant, id, { status: 'succeeded', clean: true, by: principal.name });
+      return;
+    }
+    if (WAITING_STATES.includes(row.state)) {
+      const ended = await this.db.inTransaction(principal.tenant, (tx) =>
+        this.ends.end(tx, id, 'cancelled', `cancelled by ${principal.name}`, principal.name),
+      );
+      return ended === undefined ? this.remove(principal, id) : undefined;
+    }
+    if (row.state === 'admitted' || row.state === 'started')
+      throw new OpsError('conflict', `${id} has begun; cancel it with POST /v1/runs/${id}/cancel`);
+  }
+
+  private request(principal: Principal, ref: string, input: Json, tier: Tier): StartRequest {
+    const id = newId();
+    return {
+      id,
+      tenant: principal.tenant,
+      ref,
+      input,
+      targets: [],
+      tier,
+      initiator: { kind: principal.kind, name: principal.name },
+      coalesce: false,
+      correlationId: id,
+      hops: 0,
+      at: this.clock.now().toISOString(),
+    };
+  }
+}
+
+const slug = (text: string): string =>
+  text
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-|-$/g, '')
+    .slice(0, 60) || 'work';
+
+function detailOf(
+  row: AdmissionRow,
+  extras: { position?: number; blockedBy?: AdmissionView['blockedBy'] } = {},
+): AdmissionDetail {
+  return {
+    id: row.id,
+    state: row.state,
+    kind: row.kind,
+    flow: row.flow,
+    targets: row.targets,
+    claims: row.claims ?? [],
+    tier: row.tier,
+    ...admissionViewOf(row, extras),
+    ...(row.fence === null ? {} : { fence: row.fence }),
+    createdAt: row.created_at.toISOString(),
+    validUntil: row.valid_until.toISOString(),
+  };
+}

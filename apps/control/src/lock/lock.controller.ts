@@ -1,0 +1,112 @@
+import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query, Res } from '@nestjs/common';
+import { ApiBearerAuth, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { OpsError } from '@opsloop/contracts';
+import { CurrentPrincipal, parseBody, parseQuery } from '@opsloop/platform';
+import type { Principal } from '@opsloop/platform';
+import { z } from 'zod';
+import { LOCK_CLAIMS_MAX } from './lock.pure.js';
+import {
+  boundedMs,
+  LockService,
+  type LockView,
+  TTL_DEFAULT,
+  TTL_MAX_MS,
+  TTL_MIN_MS,
+  WAIT_MAX_MS,
+} from './lock.service.js';
+
+export const ClaimBody = z.strictObject({ path: z.string(), mode: z.enum(['shared', 'exclusive']) });
+const LockBody = z.strictObject({
+  claims: z.array(ClaimBody).min(1).max(LOCK_CLAIMS_MAX),
+  owner: z.string().min(1).max(200),
+  ttl: z.string().default(TTL_DEFAULT),
+  wait: z.string().default('0s'),
+});
+const RenewBody = z.strictObject({ ttl: z.string().default(TTL_DEFAULT) });
+const AssertBody = z.strictObject({ paths: z.array(z.string()).min(1).max(LOCK_CLAIMS_MAX) });
+/** An operator's reason: enough for a sentence and a ticket number. */
+export const ReasonBody = z.strictObject({ reason: z.string().min(1).max(500) });
+const LocksQuery = z.strictObject({ path: z.string().min(1).max(512).optional() });
+
+@ApiTags('locks')
+@ApiBearerAuth()
+@Controller('v1/locks')
+export class LockController {
+  constructor(private readonly locks: LockService) {}
+
+  @Post()
+  @ApiOperation({ summary: 'Take a lock; with wait the answer 202 is a ticket, repeated as its heartbeat' })
+  async acquire(
+    @Body() body: unknown,
+    @CurrentPrincipal() principal: Principal,
+    @Res({ passthrough: true }) reply: { status(code: number): unknown },
+  ): Promise<unknown> {
+    const { claims, owner, ttl, wait } = parseBody(LockBody, body);
+    const answer = await this.locks.acquire(principal, {
+      claims,
+      owner,
+      ttlMs: boundedMs(ttl, '/ttl', TTL_MIN_MS, TTL_MAX_MS),
+      waitMs: boundedMs(wait, '/wait', 0, WAIT_MAX_MS),
+    });
+    reply.status(answer.status);
+    return answer.body;
+  }
+
+  @Get()
+  @ApiOperation({ summary: 'Locks on a path, above it and below it' })
+  list(@Query() query: unknown, @CurrentPrincipal() principal: Principal): Promise<{ items: LockView[] }> {
+    return this.locks.list(principal.tenant, parseQuery(LocksQuery, query).path);
+  }
+
+  @Post(':fence/renew')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Extend a lock that is still held' })
+  renew(
+    @Param('fence') fence: string,
+    @Body() body: unknown,
+    @CurrentPrincipal() principal: Principal,
+  ): Promise<{ fence: string; expiresAt: string }> {
+    return this.locks.renew(
+      principal.tenant,
+      fenceOf(fence),
+      boundedMs(parseBody(RenewBody, body ?? {}).ttl, '/ttl', TTL_MIN_MS, TTL_MAX_MS),
+    );
+  }
+
+  @Post(':fence/assert')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Is this fence current on these paths?' })
+  assert(
+    @Param('fence') fence: string,
+    @Body() body: unknown,
+    @CurrentPrincipal() principal: Principal,
+  ): Promise<{ fence: string; current: true }> {
+    return this.locks.assert(principal.tenant, fenceOf(fence), parseBody(AssertBody, body).paths);
+  }
+
+  @Post(':fence/break')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Free a lock by force, with a reason' })
+  break(
+    @Param('fence') fence: string,
+    @Body() body: unknown,
+    @CurrentPrincipal() principal: Principal,
+  ): Promise<{ fence: string; paths: string[] }> {
+    return this.locks.break(principal, fenceOf(fence), parseBody(ReasonBody, body).reason);
+  }
+
+  @Delete(':fence')
+  @HttpCode(204)
+  @ApiOperation({ summary: 'Give a lock back; 204 also when it is gone' })
+  release(@Param('fence') fence: string, @CurrentPrincipal() principal: Principal): Promise<void> {
+    return this.locks.release(principal.tenant, fenceOf(fence));
+  }
+}
+
+/** Fences are decimal strings below 2^63; anything else was never given out. */
+export function fenceOf(text: string): string {
+  if (/^\d{1,18}$/.test(text)) return text;
+  throw new OpsError('validation', 'A fence is a decimal number', {
+    errors: [{ pointer: '/fence', message: 'is not a decimal number' }],
+  });
+}

@@ -1,0 +1,171 @@
+import { Injectable } from '@nestjs/common';
+import {
+  type BlockedBy,
+  OpsError,
+  type Page,
+  type RunStatus,
+  type RunView,
+  type StepRecord,
+  type Tier,
+  type TimelineEntry,
+} from '@opsloop/contracts';
+import { decodeCursor, encodeCursor, InternalClient } from '@opsloop/platform';
+import { Database } from '@opsloop/postgres';
+import type { AdmissionRow } from '../admit/admission.repository.js';
+import { WorkflowClient } from '../start/workflow-client.service.js';
+import { requireRunId } from './internal-runs.service.js';
+import { mergeTimeline, runViewOf, stepEntries, statesOfStatus, type ViewExtras } from './run-view.pure.js';
+
+export interface RunFilter {
+  limit: number;
+  cursor?: string | undefined;
+  status?: RunStatus | undefined;
+  flow?: string | undefined;
+  rule?: string | undefined;
+  tier?: Tier | undefined;
+  under?: string | undefined;
+  since?: string | undefined;
+}
+
+/** The story of decision is the front part; without it the rest is still worth showing. */
+const STORY_TIMEOUT_MS = 3_000;
+
+/** Reads runs: rows of our own, completed by the workflow while it runs. */
+@Injectable()
+export class RunReader {
+  constructor(
+    private readonly db: Database,
+    private readonly workflows: WorkflowClient,
+    private readonly internal: InternalClient,
+  ) {}
+
+  async row(tenant: string, id: string): Promise<AdmissionRow> {
+    requireRunId(id);
+    const [row] = await this.db.query<AdmissionRow>({
+      name: 'control.run',
+      text: 'SELECT * FROM control.admission WHERE tenant = $1 AND id = $2',
+      values: [tenant, id],
+    });
+    if (row === undefined) throw new OpsError('not-found', `There is no run ${id}`);
+    return row;
+  }
+
+  async get(tenant: string, id: string): Promise<RunView> {
+    return this.view(await this.row(tenant, id));
+  }
+
+  async view(row: AdmissionRow): Promise<RunView> {
+    const extras: ViewExtras = {
+      temporalUrl: row.workflow_id === null ? undefined : this.workflows.url(row.workflow_id),
+    };
+    if (row.state === 'queued') Object.assign(extras, await this.place(row));
+    if (row.state === 'started') Object.assign(extras, await this.liveSteps(row));
+    return runViewOf(row, extras);
+  }
+
+  async list(tenant: string, f: RunFilter): Promise<Page<RunView>> {
+    const wanted = f.status === undefined ? undefined : statesOfStatus(f.status);
+    const after = f.cursor === undefined ? undefined : cursorOf(f.cursor);
+    const rows = await this.db.query<AdmissionRow>(
+      `SELECT * FROM control.admission WHERE tenant = $1 AND kind = 'run'
+        AND ($2::text[] IS NULL OR state = ANY($2) OR (state = 'closed' AND status = ANY($3)))
+        AND ($4::text IS NULL OR flow = $4) AND ($5::text IS NULL OR rule = $5) AND ($6::text IS NULL OR tier = $6)
+        AND ($7::text IS NULL OR EXISTS (SELECT 1 FROM unnest(targets) t WHERE t = $7 OR starts_with(t, $7 || '/')))
+        AND ($8::timestamptz IS NULL OR created_at >= $8)
+        AND ($9::timestamptz IS NULL OR (created_at, id) < ($9, $10::uuid))
+        ORDER BY created_at DESC, id DESC LIMIT $11`,
+      [
+        tenant,
+        wanted?.states ?? null,
+        wanted?.ends ?? null,
+        f.flow ?? null,
+        f.rule ?? null,
+        f.tier ?? null,
+        f.under ?? null,
+        f.since ?? null,
+        after?.at ?? null,
+        after?.id ?? null,
+        f.limit + 1,
+      ],
+    );
+    const page = rows.slice(0, f.limit);
+    const last = page.at(-1);
+    return {
+      // Steps, input and output of each run would make pages of megabytes; they stand in the run itself.
+      items: page.map((row) => {
+        const {
+          steps: _steps,
+          input: _input,
+          output: _output,
+          ...rest
+        } = runViewOf(row, { temporalUrl: row.workflow_id === null ? undefined : this.workflows.url(row.workflow_id) });
+        return rest;
+      }),
+      ...(rows.length <= f.limit || last === undefined
+        ? {}
+        : { nextCursor: encodeCursor([last.created_at.toISOString(), last.id]) }),
+    };
+  }
+
+  async timeline(tenant: string, id: string): Promise<{ items: TimelineEntry[]; stale?: true }> {
+    const row = await this.row(tenant, id);
+    const until = row.ended_at?.toISOString();
+    const [story, live] = await Promise.all([
+      this.internal
+        .call(
+          'POST /internal/decision/story',
+          {
+            ...(row.decision_id === null ? {} : { decisionId: row.decision_id }),
+            targets: row.targets,
+            since: row.created_at.toISOString(),
+            ...(until === undefined ? {} : { until }),
+          },
+          {},
+          { timeoutMs: STORY_TIMEOUT_MS },
+        )
+        .catch(() => undefined),
+      row.state === 'started' ? this.liveSteps(row) : Promise.resolve<ViewExtras>({}),
+    ]);
+    const steps = live.steps ?? row.steps ?? [];
+    const items = mergeTimeline(story?.entries ?? [], row.history, stepEntries(steps));
+    return { items, ...(story === undefined || live.stale === true ? { stale: true as const } : {}) };
+  }
+
+  /** Where a queued run stands and who is in its way, as of now. */
+  async place(row: AdmissionRow): Promise<{ position: number; blockedBy: BlockedBy[] }> {
+    const claims = row.claims ?? [];
+    const [found] = await this.db.query<{ holders: BlockedBy[]; ahead: BlockedBy[] }>(
+      'SELECT control.holders($1, $2, $3, NULL) AS holders, control.ahead($1, $2, $3, $4, $5) AS ahead',
+      [row.tenant, claims.map((c) => c.path), claims.map((c) => c.mode === 'exclusive'), row.rank_at, row.ticket],
+    );
+    const { holders, ahead } = found!;
+    return { position: ahead.length + 1, blockedBy: [...holders, ...ahead].slice(0, 10) };
+  }
+
+  /** From the workflow within 2 s, and kept; else the last known ones, marked stale. */
+  async liveSteps(row: AdmissionRow): Promise<{ steps?: StepRecord[]; stale?: boolean }> {
+    try {
+      const steps = await this.workflows.steps(row.workflow_id!);
+      return { steps };
+    } catch {
+      return { ...(row.steps === null ? {} : { steps: row.steps }), stale: true };
+    }
+  }
+}
+
+/** Rows keep whole milliseconds, as dates in JavaScript do, so a cursor names its row exactly. */
+export function cursorOf(text: string): { at: string; id: string } {
+  const value = decodeCursor(text);
+  if (
+    Array.isArray(value) &&
+    typeof value[0] === 'string' &&
+    typeof value[1] === 'string' &&
+    !Number.isNaN(Date.parse(value[0]))
+  ) {
+    requireRunId(value[1]);
+    return { at: value[0], id: value[1] };
+  }
+  throw new OpsError('validation', 'The cursor is not one of this list', {
+    errors: [{ pointer: '/cursor', message: 'is not a cursor of this list' }],
+  });
+}

@@ -1,0 +1,70 @@
+import { Body, Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
+import { ApiBearerAuth, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { type Page, type RunView, TIERS, type TimelineEntry } from '@opsloop/contracts';
+import { CurrentPrincipal, PageQuery, parseBody, parseQuery } from '@opsloop/platform';
+import type { Principal } from '@opsloop/platform';
+import { z } from 'zod';
+import { ReasonBody } from '../lock/lock.controller.js';
+import { type ActAnswer, OperateService } from './operate.service.js';
+import { RunReader } from './run-reader.service.js';
+
+const RunsQuery = z.strictObject({
+  ...PageQuery.shape,
+  status: z
+    .enum(['queued', 'running', 'paused', 'waiting', 'succeeded', 'failed', 'cancelled', 'terminated'])
+    .optional(),
+  flow: z.string().max(200).optional(),
+  rule: z.string().max(200).optional(),
+  tier: z.enum(TIERS as [string, ...string[]]).optional(),
+  under: z.string().max(512).optional(),
+  since: z.iso.datetime({ offset: true }).optional(),
+});
+
+@ApiTags('runs')
+@ApiBearerAuth()
+@Controller('v1/runs')
+export class RunsController {
+  constructor(
+    private readonly reader: RunReader,
+    private readonly operate: OperateService,
+  ) {}
+
+  @Get()
+  @ApiOperation({ summary: 'Runs, newest first' })
+  list(@Query() query: unknown, @CurrentPrincipal() principal: Principal): Promise<Page<RunView>> {
+    return this.reader.list(principal.tenant, parseQuery(RunsQuery, query) as never);
+  }
+
+  @Get(':id')
+  @ApiOperation({ summary: 'A run with its steps' })
+  get(@Param('id') id: string, @CurrentPrincipal() principal: Principal): Promise<RunView> {
+    return this.reader.get(principal.tenant, id);
+  }
+
+  @Get(':id/timeline')
+  @ApiOperation({ summary: 'Its story, from the first event to the last change of state' })
+  timeline(
+    @Param('id') id: string,
+    @CurrentPrincipal() principal: Principal,
+  ): Promise<{ items: TimelineEntry[]; stale?: true }> {
+    return this.reader.timeline(principal.tenant, id);
+  }
+
+  @Post(':id/cancel')
+  @HttpCode(202)
+  @ApiOperation({ summary: 'Cancel: compensation and finally run' })
+  cancel(@Param('id') id: string, @Body() body: unknown, @CurrentPrincipal() principal: Principal): Promise<ActAnswer> {
+    return this.operate.cancel(principal, id, parseBody(ReasonBody, body).reason);
+  }
+
+  @Post(':id/terminate')
+  @HttpCode(200)
+  @ApiOperation({ summary: 'Terminate: nothing of it runs any more; says what stays undone' })
+  terminate(
+    @Param('id') id: string,
+    @Body() body: unknown,
+    @CurrentPrincipal() principal: Principal,
+  ): Promise<ActAnswer> {
+    return this.operate.terminate(principal, id, parseBody(ReasonBody, body).reason);
+  }
+}

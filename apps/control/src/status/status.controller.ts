@@ -1,0 +1,18 @@
+import { Controller, Get } from '@nestjs/common';
+import { ApiBearerAuth, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { CurrentPrincipal } from '@opsloop/platform';
+import type { Principal } from '@opsloop/platform';
+import { StatusService, type StatusView } from './status.service.js';
+
+@ApiTags('status')
+@ApiBearerAuth()
+@Controller('v1/status')
+export class StatusController {
+  constructor(private readonly statuses: StatusService) {}
+
+  @Get()
+  @ApiOperation({ summary: 'How things stand, worst first' })
+  status(@CurrentPrincipal() principal: Principal): Promise<StatusView> {
+    return this.statuses.status(principal.tenant);
+  }
+}
