@@ -31,7 +31,8 @@ export function stackModule({ platform, temporal, databaseUrl, env }: StackConfi
       PlatformModule.forRoot(platform),
       PostgresModule.forRoot({ url: databaseUrl, poolMax: POOL_MAX, migrations }),
       TemporalModule.forRoot(temporal),
-      BusModule.forRoot(),
+      // One process: a poke after commit wakes every consumer, so nobody has to be notified through the database.
+      BusModule.forRoot({ acrossProcesses: false }),
       EventIngestModule.register(eventIngestConfigFromEnv(env)),
       DecisionModule.register(decisionConfigFromEnv(env)),
       ControlModule.register(controlConfigFromEnv(env)),

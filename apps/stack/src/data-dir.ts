@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { accessSync, chmodSync, constants, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { isAlive, markOf, type ProcessMark } from './processes.js';
+import { isAlive, markOf, type ProcessMark } from '@opsloop/embedded';
 
 /** What runs, with marks that survive pid reuse; read by the next start. */
 export interface StackFile {

@@ -4,7 +4,7 @@
  */
 import 'reflect-metadata';
 import { isPortBusy, startEmbeddedPostgres, stopProcess, type ProcessMark } from '@opsloop/embedded';
-import { BusStrategy } from '@opsloop/bus';
+import { connectBus } from '@opsloop/bus';
 import { createHttpApp, type PlatformConfig } from '@opsloop/platform';
 import { defaultCacheDir, findTemporalBinary, startEmbeddedTemporal, temporalConfigFromEnv, type TemporalConfig } from '@opsloop/temporal';
 import { stackModule } from './compose.js';
@@ -76,10 +76,9 @@ async function startParts(options: UpOptions, dir: DataDir, hooks: UpHooks, part
     shutdownHooks: false,
   });
   parts.push({ name: 'apps', stop: () => app.close() });
-  app.connectMicroservice({ strategy: app.get(BusStrategy) }, { inheritAppConfig: true });
   await app.listen(options.port, HOST);
   // Only now: handlers call other apps over HTTP.
-  await app.startAllMicroservices();
+  await connectBus(app);
   return {
     url,
     dataDir: dir.path,
