@@ -72,9 +72,10 @@ BEGIN
     'holds', (SELECT jsonb_agg(DISTINCT jsonb_build_object('path', h.path, 'run_id', h.run_id)) FROM decision.hold h WHERE h.tenant = p_tenant
         AND (h.path = ANY (p_paths) OR h.path = ANY (p_prefixes) OR EXISTS (SELECT 1 FROM unnest(p_paths) p WHERE h.path >= p || '/' AND h.path < p || '0'))),
     -- Episodes elsewhere that still need a start which one of these may want to withdraw.
-    'siblings', (SELECT jsonb_agg(DISTINCT s.start_id) FROM decision.episode s WHERE s.tenant = p_tenant AND s.live AND s.state = 'pending' AND s.resource <> ALL (p_paths)
-        AND s.doc->'episode'->'withdrawing' IS NULL
-        AND s.start_id IN (SELECT e.start_id FROM decision.episode e WHERE e.tenant = p_tenant AND e.resource = ANY (p_paths) AND e.live AND e.state = 'pending')),
+    'siblings', (SELECT jsonb_agg(q.start_id) FROM (SELECT DISTINCT e.start_id FROM decision.episode e
+        WHERE e.tenant = p_tenant AND e.resource = ANY (p_paths) AND e.live AND e.state = 'pending' AND e.start_id IS NOT NULL) q
+      WHERE EXISTS (SELECT 1 FROM decision.episode s WHERE s.tenant = p_tenant AND s.start_id = q.start_id AND s.live AND s.state = 'pending'
+        AND s.doc->'episode'->'withdrawing' IS NULL AND s.resource <> ALL (p_paths))),
     'halts', (SELECT jsonb_agg(body) FROM decision.halt WHERE tenant = p_tenant)
   ) INTO r;
   RETURN r;

@@ -4,7 +4,7 @@ import type { Page, PutAnswer, ResourceView } from '@opsloop/contracts';
 import { OpsError } from '@opsloop/contracts';
 import { CurrentPrincipal, PageQuery, parseQuery } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
-import type { FastifyReply } from 'fastify';
+import type { Reply } from '../reply.js';
 import { z } from 'zod';
 import { PathText, ResourcesService } from './resources.service.js';
 
@@ -44,7 +44,7 @@ export class ResourcesController {
     @CurrentPrincipal() principal: Principal,
     @Param() params: Record<string, unknown>,
     @Body() body: unknown,
-    @Res({ passthrough: true }) reply: FastifyReply,
+    @Res({ passthrough: true }) reply: Reply,
   ): Promise<PutAnswer> {
     const answer = await this.resources.put(principal, pathOf(params), body);
     void reply.status(answer.change === 'created' ? 201 : 200);

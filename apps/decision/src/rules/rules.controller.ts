@@ -3,7 +3,7 @@ import { ApiTags } from '@nestjs/swagger';
 import type { DocumentView, Page, PutAnswer } from '@opsloop/contracts';
 import { CurrentPrincipal, PageQuery, parseBody, parseQuery } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
-import type { FastifyReply } from 'fastify';
+import type { Reply } from '../reply.js';
 import { z } from 'zod';
 import { RulesService } from './rules.service.js';
 import { RuleTestService } from './rule-test.service.js';
@@ -41,7 +41,7 @@ export class RulesController {
     @Param('domain') domain: string,
     @Param('name') name: string,
     @Body() body: unknown,
-    @Res({ passthrough: true }) reply: FastifyReply,
+    @Res({ passthrough: true }) reply: Reply,
   ): Promise<PutAnswer> {
     const answer = await this.rules.put(principal, `${domain}/${name}`, body);
     // A new version is a new thing, also of a known name.
