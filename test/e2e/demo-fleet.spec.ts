@@ -3,6 +3,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { AtomDocument, DocumentKind, FlowDocument, OpsDocument, RuleDocument } from '@opsloop/contracts';
+import { bundledAtoms, compileFlow, computeTargets, parseRef, type Resolve, validateDocument } from '@opsloop/dsl';
 import { eventually } from '@opsloop/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ask, countJournal, type Fleet, fleetPlan, resourcesOf, startFleet } from '../../examples/demo-fleet/fleet.mjs';
@@ -160,6 +162,28 @@ describe('the plan of the fleet', () => {
       path: 'host/dc1/rack1/web-01',
       labels: { rack: 'rack1', role: 'web', addr: '127.0.0.1:1', service: 'pay' },
     });
+  });
+
+  it('has documents without findings, whose every reference resolves', () => {
+    const folder = fileURLToPath(new URL('../../examples/demo-fleet/opsloop/', import.meta.url));
+    const documents = readdirSync(folder).map(
+      (file) =>
+        JSON.parse(readFileSync(join(folder, file), 'utf8')) as OpsDocument & { kind: DocumentKind; name: string },
+    );
+    for (const d of documents)
+      expect({ name: d.name, findings: validateDocument(d.kind, d).findings }).toEqual({ name: d.name, findings: [] });
+    const offerings = [...documents, ...bundledAtoms] as (FlowDocument | AtomDocument)[];
+    const resolve: Resolve = (ref, kind) => offerings.find((d) => d.kind === kind && d.name === parseRef(ref).name);
+    for (const flow of documents.filter((d) => d.kind === 'flow')) {
+      expect(compileFlow(flow as FlowDocument, resolve).findings).toEqual([]);
+      expect(computeTargets(flow as FlowDocument, { host: 'host/dc1/rack1/web-01', addr: '127.0.0.1:1' }, {})).toEqual([
+        'host/dc1/rack1/web-01',
+      ]);
+    }
+    const rungs = documents.flatMap((d) =>
+      d.kind === 'rule' ? (d as RuleDocument).branches.flatMap((b) => b.ladder) : [],
+    );
+    for (const rung of rungs) expect(resolve(rung.run!, 'flow')).toBeDefined();
   });
 
   it('keeps every document in a file that is named after it', () => {

@@ -384,6 +384,7 @@ describe('validate and plan', () => {
         effect: 'mutate',
         inputErrors: [],
         targets: ['host/a', 'host/b', 'host/c', 'host/d'],
+        locks: ['host/a', 'host/b', 'host/c', 'host/d'].map((path) => ({ path, mode: 'exclusive' })),
         effects: { read: 0, mutate: 1, destroy: 0 },
         steps: [
           {

@@ -8,6 +8,7 @@ import type {
   CompiledOffering,
   Effect,
   FieldError,
+  FlowDocument,
   ForEachSpec,
   Json,
   JsonObject,
@@ -145,6 +146,12 @@ function countEffects(steps: readonly PlanStep[], into: Record<Effect, number>):
   return into;
 }
 
+/** What is granted before the start: an exclusive lock on each target unless they are taken item by item, and the further locks. */
+function claimsOf(document: FlowDocument, input: Json, config: Record<string, JsonObject>): Claim[] {
+  const targets = (document.lockTargets ?? 'all') === 'all' ? computeTargets(document, input, config) : [];
+  return [...targets.map((path): Claim => ({ path, mode: 'exclusive' })), ...computeLocks(document, input, config)];
+}
+
 /** A pure function: the same offering, input and configs give the same bytes. */
 export function planOf(offering: CompiledOffering, input: Json, config: Record<string, JsonObject>): RunPlan {
   const { document, compiled } = offering;
@@ -164,7 +171,7 @@ export function planOf(offering: CompiledOffering, input: Json, config: Record<s
     effect: offering.effect,
     inputErrors: checked.errors,
     targets: usable ? known(() => computeTargets(document, checked.value, config)) : 'known at run time',
-    locks: usable ? known(() => computeLocks(document, checked.value, config)) : 'known at run time',
+    locks: usable ? known(() => claimsOf(document, checked.value, config)) : 'known at run time',
     effects: countEffects(steps, { read: 0, mutate: 0, destroy: 0 }),
     steps,
   };
