@@ -313,9 +313,8 @@ describe('runs', () => {
     routes['GET /v1/runs'] = { body: { items: [run({})] } };
     const { out } = await opsloop(['runs', 'ls', '--status', 'running', '--under', 'host/a']);
     expect(out).toMatch(/^ID +FLOW +STATUS/);
-    // eslint-disable-next-line no-control-regex -- exactly these must not be there
     expect(out).not.toMatch(/\u001b/);
-    expect(calls()).toEqual(['GET /v1/runs?status=running&under=host%2Fa&limit=20']);
+    expect(calls()).toEqual(['GET /v1/runs?limit=20&status=running&under=host%2Fa']);
   });
 });
 

@@ -1,5 +1,5 @@
 import type { Json } from '@opsloop/contracts';
-import { printLogic } from '@opsloop/rules';
+import { printLogic, validateLogic } from '@opsloop/rules';
 
 /** Slots that hold a condition, whatever the kind of document. */
 const SLOTS: ReadonlySet<string> = new Set(['if', 'when', 'until', 'while', 'goal', 'expect', 'filter', 'state']);
@@ -20,9 +20,6 @@ export function withConditionsAsText(value: Json): Json {
 function asText(value: Json): string | undefined {
   if (value === null || typeof value !== 'object' || Array.isArray(value) || Object.keys(value).length !== 1)
     return undefined;
-  try {
-    return printLogic(value);
-  } catch {
-    return undefined;
-  }
+  // `goal: { state: … }` of a rule has one member as well, but `state` is no operator.
+  return validateLogic(value).some(({ severity }) => severity === 'error') ? undefined : printLogic(value);
 }

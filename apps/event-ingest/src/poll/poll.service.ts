@@ -104,7 +104,7 @@ export class PollService implements OnApplicationBootstrap, BeforeApplicationShu
   }
 
   private async look(round: Round, resource: ResourceView): Promise<void> {
-    const { source, atom, config, tenant } = round;
+    const { source, config, tenant } = round;
     const scope: PollScope = { resource, config };
     const last = round.last.get(resource.path);
     const observedAt = this.clock.now();

@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import type { SourceAuth } from '@opsloop/contracts';
 import { describe, expect, it } from 'vitest';
-import { authenticates } from './authenticate.pure.js';
+import { authenticates } from './authenticate.js';
 
 const rawBody = Buffer.from('{"a": 1}');
 const hmac = (algorithm: string, encoding: 'hex' | 'base64', secret = 's3', body: Buffer | string = rawBody) =>

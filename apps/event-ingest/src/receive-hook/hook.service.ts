@@ -10,7 +10,7 @@ import { parseCloudEvents } from '../accept/cloud-event.pure.js';
 import type { HttpMessage } from '../accept/cloud-event.pure.js';
 import { acceptItem } from '../accept/message.pure.js';
 import { SourceService } from '../manage-sources/source.service.js';
-import { authenticates } from './authenticate.pure.js';
+import { authenticates } from './authenticate.js';
 import { mapAlertmanager, mapGeneric } from './map-delivery.pure.js';
 import type { MappedEvent } from './map-delivery.pure.js';
 

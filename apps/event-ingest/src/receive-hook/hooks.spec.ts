@@ -113,7 +113,7 @@ describe('Alertmanager', () => {
 
   it('refuses deliveries without its own token, also with ours', async () => {
     for (const headers of [
-      {},
+      { authorization: '' },
       { authorization: 'Bearer wrong' },
       { authorization: 'Bearer ops_spec_admin-key-of-this-spec' },
     ]) {
