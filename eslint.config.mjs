@@ -24,17 +24,62 @@ export default tseslint.config(
           banTransitiveDependencies: true,
           depConstraints: [
             { sourceTag: 'type:contracts', onlyDependOnLibsWithTags: [] },
-            { sourceTag: 'type:pure', onlyDependOnLibsWithTags: ['type:contracts', 'type:pure'], bannedExternalImports: ['@nestjs/*', '@temporalio/*', 'typeorm', 'pg'] },
-            { sourceTag: 'type:workflow', onlyDependOnLibsWithTags: ['type:contracts', 'type:pure'], bannedExternalImports: ['@nestjs/*', 'typeorm', 'pg', '@temporalio/client', '@temporalio/worker'] },
+            {
+              sourceTag: 'type:pure',
+              onlyDependOnLibsWithTags: ['type:contracts', 'type:pure'],
+              bannedExternalImports: ['@nestjs/*', '@temporalio/*', 'typeorm', 'pg'],
+            },
+            {
+              sourceTag: 'type:workflow',
+              onlyDependOnLibsWithTags: ['type:contracts', 'type:pure'],
+              bannedExternalImports: ['@nestjs/*', 'typeorm', 'pg', '@temporalio/client', '@temporalio/worker'],
+            },
             { sourceTag: 'type:embedded', onlyDependOnLibsWithTags: ['type:contracts'] },
             { sourceTag: 'type:platform', onlyDependOnLibsWithTags: ['type:contracts'] },
-            { sourceTag: 'type:adapter', onlyDependOnLibsWithTags: ['type:contracts', 'type:pure', 'type:platform', 'type:adapter', 'type:workflow', 'type:embedded', 'type:testing'] },
+            {
+              sourceTag: 'type:adapter',
+              onlyDependOnLibsWithTags: [
+                'type:contracts',
+                'type:pure',
+                'type:platform',
+                'type:adapter',
+                'type:workflow',
+                'type:embedded',
+                'type:testing',
+              ],
+            },
             { sourceTag: 'type:atoms', onlyDependOnLibsWithTags: ['type:contracts', 'type:pure', 'type:testing'] },
             { sourceTag: 'type:client', onlyDependOnLibsWithTags: ['type:contracts'] },
             { sourceTag: 'type:testing', onlyDependOnLibsWithTags: ['type:contracts', 'type:embedded'] },
-            { sourceTag: 'type:app', onlyDependOnLibsWithTags: ['type:contracts', 'type:pure', 'type:workflow', 'type:platform', 'type:adapter', 'type:atoms', 'type:client', 'type:testing'] },
-            { sourceTag: 'type:cli', onlyDependOnLibsWithTags: ['type:contracts', 'type:pure', 'type:client', 'type:testing'] },
-            { sourceTag: 'type:stack', onlyDependOnLibsWithTags: ['type:contracts', 'type:embedded', 'type:platform', 'type:adapter', 'type:app', 'type:client', 'type:testing'] },
+            {
+              sourceTag: 'type:app',
+              onlyDependOnLibsWithTags: [
+                'type:contracts',
+                'type:pure',
+                'type:workflow',
+                'type:platform',
+                'type:adapter',
+                'type:atoms',
+                'type:client',
+                'type:testing',
+              ],
+            },
+            {
+              sourceTag: 'type:cli',
+              onlyDependOnLibsWithTags: ['type:contracts', 'type:pure', 'type:client', 'type:testing'],
+            },
+            {
+              sourceTag: 'type:stack',
+              onlyDependOnLibsWithTags: [
+                'type:contracts',
+                'type:embedded',
+                'type:platform',
+                'type:adapter',
+                'type:app',
+                'type:client',
+                'type:testing',
+              ],
+            },
           ],
         },
       ],
@@ -45,7 +90,11 @@ export default tseslint.config(
     settings: {
       // Our own imports end in .js and mean .ts; other packages are followed to their sources.
       'import-x/resolver-next': [
-        createNodeResolver({ extensions: ['.ts', '.js'], extensionAlias: { '.js': ['.ts', '.js'] }, conditionNames: ['@opsloop/source', 'import', 'require', 'node', 'default'] }),
+        createNodeResolver({
+          extensions: ['.ts', '.js'],
+          extensionAlias: { '.js': ['.ts', '.js'] },
+          conditionNames: ['@opsloop/source', 'import', 'require', 'node', 'default'],
+        }),
       ],
     },
   },
@@ -61,10 +110,22 @@ export default tseslint.config(
     // Node built-ins are no "external packages" for Nx, hence the core rule.
     files: ['libs/{contracts,rules,dsl,workflows}/src/**/*.ts'],
     ignores: SPECS,
-    rules: { 'no-restricted-imports': ['error', { paths: [TESTING], patterns: [{ group: NODE, message: PURE_MESSAGE }] }] },
+    rules: {
+      'no-restricted-imports': ['error', { paths: [TESTING], patterns: [{ group: NODE, message: PURE_MESSAGE }] }],
+    },
   },
   {
     files: ['apps/*/src/**/*.pure.ts'],
-    rules: { 'no-restricted-imports': ['error', { paths: [TESTING], patterns: [{ group: [...NODE, '@nestjs/*', 'typeorm', 'pg', '@temporalio/*', 'kafkajs'], message: PURE_MESSAGE }] }] },
+    rules: {
+      'no-restricted-imports': [
+        'error',
+        {
+          paths: [TESTING],
+          patterns: [
+            { group: [...NODE, '@nestjs/*', 'typeorm', 'pg', '@temporalio/*', 'kafkajs'], message: PURE_MESSAGE },
+          ],
+        },
+      ],
+    },
   },
 );
