@@ -331,3 +331,77 @@ describe('resources', () => {
     });
   });
 });
+
+describe('a rule with every stage', () => {
+  const full = {
+    ...RULE,
+    name: 'fleet/full',
+    title: 'A service on a host is down',
+    when: "resource.labels.stage != 'burn-in'",
+    dedupe: { by: '${event.subject}', within: '5m' },
+    tier: [{ when: { in: [{ var: 'resource.labels.service' }, ['pay', 'login']] }, tier: 'P0' }, { tier: 'P2' }],
+    targets: { from: 'event' },
+    batch: { by: '${resource.labels.rack}', canary: 1, size: '20%', max: 10, pause: '10s' },
+    goal: {
+      state: "resource.state.state == 'up'",
+      observe: { call: 'probe.http@1', with: { url: 'http://${resource.labels.addr}/healthz' } },
+      stableFor: '10s',
+    },
+    branches: [
+      {
+        id: 'database',
+        when: "resource.labels.role == 'db'",
+        ladder: [{ id: 'failover', run: 'db/failover@1', with: {}, within: '5m' }],
+      },
+      {
+        id: 'default',
+        ladder: [
+          {
+            id: 'restart',
+            run: 'fleet/restart-service@1',
+            per: 'target',
+            with: { host: '${resource.path}' },
+            attempts: 2,
+            within: '2m',
+          },
+          {
+            id: 'page',
+            call: 'notify.webhook@1',
+            with: { url: '${config.oncall.url}', body: { hosts: '${targets}' } },
+          },
+        ],
+      },
+    ],
+    budget: [
+      { runs: 3, within: '1h', by: '${resource.path}' },
+      { runs: 20, within: '1d' },
+    ],
+  };
+  const event = { type: 'fleet.service.state', subject: HOST, data: { state: 'down' } };
+  const trial = async (labels: object, rule: object = full): Promise<unknown> =>
+    (await decision.call('POST', '/v1/rules/test', { rule, event, resource: { path: HOST, labels } })).body;
+
+  it('takes its conditions as text and says in text why not', async () => {
+    expect(await trial({ service: 'pay', role: 'web', stage: 'prod' })).toMatchObject({
+      verdict: 'decided',
+      decisions: [{ branch: 'default', tier: 'P0', ref: 'fleet/restart-service@1' }],
+    });
+    expect(await trial({ service: 'x', role: 'db', stage: 'prod' })).toMatchObject({
+      verdict: 'decided',
+      decisions: [{ branch: 'database', tier: 'P2' }],
+    });
+    expect(await trial({ stage: 'burn-in' })).toMatchObject({
+      verdict: 'false',
+      because: { text: "resource.labels.stage != 'burn-in' was 'burn-in'", actual: 'burn-in' },
+    });
+  });
+
+  it('is decided without the catalog, unless a slot needs it', async () => {
+    const needs = { ...full, branches: [{ id: 'b', ladder: [full.branches[1]!.ladder[1]!] }] };
+    expect(await trial({ stage: 'prod' }, needs)).toMatchObject({
+      verdict: 'error',
+      because: { text: expect.stringContaining('oncall') as string },
+      decisions: [],
+    });
+  });
+});

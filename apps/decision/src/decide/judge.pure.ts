@@ -63,7 +63,7 @@ function matching(world: World, { event, rule }: Aim, late: boolean): Answer | u
   }
   if (event.hops >= HOPS_MAX)
     return no('hop-limit', 'on', {
-      text: `event.hops < ${HOPS_MAX}`,
+      text: `event.hops < ${HOPS_MAX} was ${event.hops}`,
       path: 'event.hops',
       expected: HOPS_MAX,
       actual: event.hops,

@@ -27,7 +27,7 @@ function outerMismatch(entry: EventPattern, event: EventMessage): Because | unde
 }
 
 function mismatch(path: string, expected: Json, actual: Json): Because {
-  return { text: `${path} == ${print(expected)}`, path, expected, actual };
+  return { text: `${path} == ${print(expected)} was ${print(actual)}`, path, expected, actual };
 }
 
 function print(value: Json): string {
@@ -52,7 +52,12 @@ function valueMismatch(expected: Json, actual: Json | undefined, path: string): 
   if (Array.isArray(expected)) {
     if (actual !== undefined && expected.some((one) => valueMismatch(one, actual, path) === undefined))
       return undefined;
-    return { text: `${path} in ${JSON.stringify(expected)}`, path, expected, actual: actual ?? null };
+    return {
+      text: `${path} in ${JSON.stringify(expected)} was ${print(actual ?? null)}`,
+      path,
+      expected,
+      actual: actual ?? null,
+    };
   }
   if (expected !== null && typeof expected === 'object') {
     return dataMismatch(expected, actual ?? null, path);

@@ -352,7 +352,7 @@ describe('explain', () => {
         verdict: 'no-match',
         stage: 'on',
         because: {
-          text: "event.type == 'db.state'",
+          text: "event.type == 'db.state' was 'fleet.service.state'",
           path: 'event.type',
           expected: 'db.state',
           actual: 'fleet.service.state',

@@ -89,8 +89,7 @@ function ruleText(rule: RuleLine): string {
 }
 
 function becauseText({ because }: RuleLine): string {
-  if (because === undefined) return 'no reason was kept';
-  return because.actual === undefined ? because.text : `${because.text} was ${show(because.actual)}`;
+  return because?.text ?? 'no reason was kept';
 }
 
 function decisionText(decision: DecisionView): string {

@@ -22,12 +22,10 @@ export class WorldService {
     const now = this.clock.now().getTime();
     const full = { paths: request.paths ?? [], waits: request.waits ?? [], budgets: request.budgets ?? [] };
     let ruleset = await this.rules.live();
-    const configs = await this.configs
-      .get(
-        ruleset.rules.some((rule) => readsConfig(rule.doc)),
-        now,
-      )
-      .catch(() => ({}));
+    const configs = await this.configs.get(
+      ruleset.rules.some((rule) => readsConfig(rule.doc)),
+      now,
+    );
     let world = await this.worlds.load(tx, ruleset, configs, now, full);
     if (world === undefined) {
       ruleset = await this.rules.reload(tx);
