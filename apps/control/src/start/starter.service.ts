@@ -190,7 +190,7 @@ export class StarterService implements OnApplicationBootstrap, OnApplicationShut
   /** What a repeat cannot mend ends the run; everything else is tried again. */
   private async failed(row: AdmissionRow, error: unknown): Promise<void> {
     if (this.workflows.isPermanent(error)) {
-      const detail = `Temporal refused to start it: ${error instanceof Error ? error.message : String(error)}`;
+      const detail = `Temporal refused to start it: ${this.workflows.reasonOf(error)}`;
       await this.closing.close(row.tenant, row.id, {
         status: 'failed',
         problem: problem('validation', detail),

@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { type RunInput, type StepRecord, TEMPORAL_NAMES } from '@opsloop/contracts';
 import { Logger } from '@opsloop/platform';
 import { TemporalConnection } from '@opsloop/temporal';
-import { isGrpcServiceError, WorkflowNotFoundError } from '@temporalio/client';
+import { WorkflowNotFoundError } from '@temporalio/client';
 import {
   defineSearchAttributeKey,
   type SearchAttributePair,
@@ -83,11 +83,13 @@ export class WorkflowClient {
   }
 
   isPermanent(error: unknown): boolean {
-    const cause = error instanceof Error ? (error.cause ?? error) : error;
-    return (
-      isGrpcServiceError(cause) &&
-      ((cause.code as number) === INVALID_ARGUMENT || /larger than max|exceeds limit/i.test(cause.details ?? ''))
-    );
+    const { code, text } = grpcOf(error);
+    return code === INVALID_ARGUMENT || /larger than max|exceeds limit/i.test(text);
+  }
+
+  /** What the server said, for people. */
+  reasonOf(error: unknown): string {
+    return grpcOf(error).text;
   }
 
   async cancel(workflowId: string): Promise<void> {
@@ -180,17 +182,22 @@ function attributesOf({ context }: RunInput): SearchAttributePair[] {
   ];
 }
 
+/** The gRPC status inside an error of the SDK; its own message only says which call failed. */
+function grpcOf(error: unknown): { code?: number; text: string } {
+  for (let e: unknown = error, depth = 0; e instanceof Error && depth < 5; e = e.cause, depth += 1) {
+    const { code, details } = e as { code?: unknown; details?: unknown };
+    if (typeof code === 'number')
+      return { code, text: typeof details === 'string' && details !== '' ? details : e.message };
+  }
+  return { text: error instanceof Error ? error.message : String(error) };
+}
+
+/** `no mapping defined for search attribute OpsTenant` and its relatives. */
 function isMissingAttribute(error: unknown): boolean {
-  const cause = error instanceof Error ? (error.cause ?? error) : error;
-  return (
-    isGrpcServiceError(cause) &&
-    (cause.code as number) === INVALID_ARGUMENT &&
-    /search attribute/i.test(cause.details ?? cause.message)
-  );
+  const { code, text } = grpcOf(error);
+  return code === INVALID_ARGUMENT && /search ?attribute/i.test(text);
 }
 
 function isNotFound(error: unknown): boolean {
-  if (error instanceof WorkflowNotFoundError) return true;
-  const cause = error instanceof Error ? (error.cause ?? error) : error;
-  return isGrpcServiceError(cause) && (cause.code as number) === NOT_FOUND;
+  return error instanceof WorkflowNotFoundError || grpcOf(error).code === NOT_FOUND;
 }

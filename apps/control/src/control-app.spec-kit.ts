@@ -1,0 +1,283 @@
+/** A real control on a real database and a real Temporal, for specs; its peers are a small HTTP server. */
+import 'reflect-metadata';
+import { randomUUID } from 'node:crypto';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { NestFastifyApplication } from '@nestjs/platform-fastify';
+import { BusModule, busMigrations, connectBus } from '@opsloop/bus';
+import {
+  type CompiledOffering,
+  type FlowDocument,
+  type InternalCalls,
+  type RunsMessage,
+  type StartRequest,
+  TEMPORAL_NAMES,
+} from '@opsloop/contracts';
+import { newId } from '@opsloop/contracts/ids';
+import { compileFlow } from '@opsloop/dsl';
+import { createHttpApp, InternalClient, PlatformModule } from '@opsloop/platform';
+import { Database, PostgresModule } from '@opsloop/postgres';
+import { createFlowWorker, TemporalConnection, TemporalModule } from '@opsloop/temporal';
+import {
+  createTestDatabase,
+  eventually,
+  freePort,
+  type HttpTarget,
+  startHttpTarget,
+  testTemporal,
+} from '@opsloop/testing';
+import { type ControlConfig, ControlModule, controlMigrations } from './index.js';
+
+export const ADMIN = 'ops_spec_admin-key-of-this-spec';
+const SERVICE = 'ops_spec_service-key-of-this-spec';
+const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
+
+const INPUT = { type: 'object', required: ['host'], properties: { host: { type: 'string' } } };
+const flow = (name: string, wait: string): FlowDocument => ({
+  dsl: 'opsloop/v1',
+  kind: 'flow',
+  name,
+  version: '1.0.0',
+  input: { schema: INPUT },
+  targets: '${input.host}',
+  do: [
+    { id: 'pause', wait: { for: wait } },
+    { id: 'note', set: { done: '${input.host}' } },
+  ],
+  output: { host: '${input.host}' },
+});
+
+/** `demo/quick` ends at once, `demo/slow` has to be ended. */
+export const FLOWS: Record<string, FlowDocument> = Object.fromEntries(
+  [flow('demo/quick', '10ms'), flow('demo/slow', '10m')].map((f) => [f.name, f]),
+);
+
+type Recheck = InternalCalls['POST /internal/decision/recheck']['answer']['verdict'];
+
+/** What decision and service-catalog would answer. */
+export interface Peers {
+  target: HttpTarget;
+  /** Status 503 while false. */
+  catalogUp: boolean;
+  recheck: (path: string) => Recheck;
+  close(): Promise<void>;
+}
+
+export async function startPeers(): Promise<Peers> {
+  const peers: Peers = {
+    target: undefined as never,
+    catalogUp: true,
+    recheck: () => 'stands',
+    close: () => peers.target.close(),
+  };
+  peers.target = await startHttpTarget(({ path, body }) => {
+    if (path === '/internal/catalog/configs') return { body: { configs: {} } };
+    if (path === '/internal/catalog/compile')
+      return peers.catalogUp
+        ? compileAnswer((body as { ref: string }).ref)
+        : { status: 503, body: { code: 'unavailable', detail: 'down' } };
+    if (path === '/internal/decision/recheck') {
+      const targets = (body as { targets: string[] }).targets.map((p) => ({ path: p, verdict: peers.recheck(p) }));
+      const verdicts = new Set(targets.map((t) => t.verdict));
+      const verdict = verdicts.has('stands') ? 'stands' : verdicts.has('unknown') ? 'unknown' : 'cleared';
+      return { body: { verdict, reason: `spec says ${verdict}`, targets } };
+    }
+    if (path === '/internal/decision/story')
+      return { body: { entries: [{ at: '2026-01-01T00:00:00.000Z', kind: 'event', title: 'it went down' }] } };
+    return { status: 404, body: { code: 'not-found', detail: path } };
+  });
+  return peers;
+}
+
+function compileAnswer(ref: string): { status?: number; body: unknown } {
+  const document = FLOWS[ref.split('@')[0]!];
+  if (document === undefined) return { status: 404, body: { code: 'not-found', detail: `${ref} is not published` } };
+  const { compiled } = compileFlow(document, () => undefined);
+  const offering: CompiledOffering = {
+    kind: 'flow',
+    name: document.name,
+    version: document.version,
+    effect: 'mutate',
+    compiled: compiled!,
+    document,
+    inputSchema: document.input!.schema,
+  };
+  return { body: offering };
+}
+
+export interface Answer {
+  status: number;
+  headers: Headers;
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any -- answers of all routes; specs look at what they expect
+  body: any;
+}
+
+export interface ControlApp {
+  url: string;
+  app: NestFastifyApplication;
+  db: Database;
+  temporal: TemporalConnection;
+  call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
+  /** Puts a start on the bus, as decision does. */
+  send(start: Partial<StartRequest>): Promise<string>;
+  withdraw(id: string): Promise<void>;
+  /** Messages about a run, in order, as `verdict:queued` or `closed:failed`. */
+  story(id: string): Promise<string[]>;
+  state(id: string): Promise<string>;
+  close(): Promise<void>;
+}
+
+export interface Shared {
+  databaseUrl: string;
+  namespace: string;
+  address: string;
+  drop(): Promise<void>;
+}
+
+/** A database and a Temporal namespace that several controls may share. */
+export async function shared(): Promise<Shared> {
+  const [{ url, drop }, { address }] = await Promise.all([createTestDatabase(), testTemporal()]);
+  const namespace = `c-${randomUUID().slice(0, 8)}`;
+  const temporal = await TemporalConnection.connect({ address, namespace: 'default' }, silent);
+  await temporal.connection.workflowService.registerNamespace({
+    namespace,
+    workflowExecutionRetentionPeriod: { seconds: 86_400 as never },
+  });
+  await eventually(() => temporal.connection.workflowService.describeNamespace({ namespace }), { timeoutMs: 20_000 });
+  await temporal.connection.close();
+  return { databaseUrl: url, namespace, address, drop };
+}
+
+class SpecModule {}
+
+export async function startControl(
+  s: Shared,
+  peers: Peers,
+  options: { config?: ControlConfig; address?: string; worker?: boolean } = {},
+): Promise<ControlApp> {
+  const port = await freePort();
+  const url = `http://127.0.0.1:${port}`;
+  const other = peers.target.url;
+  const app = await createHttpApp(
+    {
+      module: SpecModule,
+      imports: [
+        PlatformModule.forRoot({
+          host: '127.0.0.1',
+          port,
+          publicUrl: url,
+          adminKey: ADMIN,
+          serviceToken: SERVICE,
+          urls: { ingest: other, decision: other, control: url, catalog: other },
+          embedded: true,
+          logLevel: 'silent',
+          httpAllow: [],
+          ownPorts: [port],
+          tenant: 'default',
+          version: '0.0.0',
+        }),
+        PostgresModule.forRoot({ url: s.databaseUrl, poolMax: 12, migrations: [busMigrations, controlMigrations] }),
+        TemporalModule.forRoot({ address: options.address ?? s.address, namespace: s.namespace, uiUrl: 'http://ui' }),
+        BusModule.forRoot(),
+        ControlModule.register(options.config ?? {}),
+      ],
+    },
+    { title: 'control', shutdownHooks: false },
+  );
+  await connectBus(app);
+  await app.listen(port, '127.0.0.1');
+  const db = app.get(Database);
+  const temporal = app.get(TemporalConnection);
+  const stopWorker = options.worker === false ? undefined : await startWorker(app, temporal);
+  return {
+    url,
+    app,
+    db,
+    temporal,
+    ...helpers(url, db),
+    close: () => stopWorker?.().then(() => app.close()) ?? app.close(),
+  };
+}
+
+async function startWorker(app: NestFastifyApplication, temporal: TemporalConnection): Promise<() => Promise<void>> {
+  const internal = app.get(InternalClient);
+  const worker = await createFlowWorker({
+    temporal,
+    cacheDir: join(tmpdir(), 'opsloop-control-spec'),
+    log: silent,
+    activities: {
+      [TEMPORAL_NAMES.reportActivity]: async (r: { run: string; outcome: never }) =>
+        void (await internal.call('POST /internal/runs/:id/outcome', r.outcome, { id: r.run })),
+    },
+  });
+  const running = worker.run();
+  return async () => {
+    worker.shutdown();
+    await running;
+  };
+}
+
+function helpers(url: string, db: Database): Pick<ControlApp, 'call' | 'send' | 'withdraw' | 'story' | 'state'> {
+  return {
+    call: async (method, path, body, headers = {}) => {
+      const response = await fetch(url + path, {
+        method,
+        headers: {
+          authorization: `Bearer ${ADMIN}`,
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...headers,
+        },
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      });
+      const text = await response.text();
+      return { status: response.status, headers: response.headers, body: text === '' ? undefined : JSON.parse(text) };
+    },
+    send: async (start) => {
+      const request = startRequest(start);
+      await db.inTransaction('default', async (tx) =>
+        tx.publish('starts', { id: newId(), key: request.id, body: { kind: 'start', start: request } }),
+      );
+      return request.id;
+    },
+    withdraw: (id) =>
+      db.inTransaction('default', async (tx) =>
+        tx.publish('starts', { id: newId(), key: id, body: { kind: 'withdraw', id, reason: 'goal met' } }),
+      ),
+    story: async (id) => {
+      const rows = await db.query<{ body: RunsMessage }>(
+        `SELECT body FROM bus.message WHERE topic = 'runs' AND key = $1 ORDER BY id`,
+        [id],
+      );
+      return rows.map(({ body }) =>
+        body.kind === 'verdict'
+          ? `verdict:${body.verdict}`
+          : body.kind === 'closed'
+            ? `closed:${body.status}`
+            : body.kind,
+      );
+    },
+    state: async (id) =>
+      (await db.query<{ state: string }>('SELECT state FROM control.admission WHERE id = $1', [id]))[0]?.state ??
+      'none',
+  };
+}
+
+export function startRequest(start: Partial<StartRequest>): StartRequest {
+  const host = (start.input as { host?: string } | undefined)?.host ?? `host/${randomUUID()}`;
+  const id = newId();
+  return {
+    id,
+    tenant: 'default',
+    ref: 'demo/quick@1',
+    input: { host },
+    targets: [host],
+    tier: 'P2',
+    initiator: { kind: 'rule', name: 'demo/rule' },
+    cause: { rule: 'demo/rule', ruleVersion: '1.0.0', branch: 'b', rung: 'r', episodes: [] },
+    coalesce: false,
+    correlationId: id,
+    hops: 0,
+    at: new Date().toISOString(),
+    ...start,
+  };
+}
