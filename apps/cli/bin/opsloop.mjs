@@ -2,7 +2,7 @@
 // Runs the CLI from a checkout: on the Node that came with the packages when the host's is older, and built when its
 // sources are newer than what was built. Built-ins only, so that it can say what is missing.
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, statSync, utimesSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -48,8 +48,8 @@ function isStale(folder) {
 }
 
 function build(targets) {
-  const stale = targets.some((target) => [...projectsOf(join(root, target))].some(isStale));
-  if (!stale) return;
+  const stale = [...new Set(targets.flatMap((target) => [...projectsOf(join(root, target))]))].filter(isStale);
+  if (stale.length === 0) return;
   say(`building ${targets.join(' and ')} …`);
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
   const { status } = spawnSync(process.execPath, [tsc, '-b', ...targets], { cwd: root, stdio: ['ignore', 2, 2] });
@@ -57,6 +57,9 @@ function build(targets) {
     say('the build failed; the messages above say where');
     process.exit(1);
   }
+  // A file that was saved without a change is newer than what was built, and tsc sees no reason to build again.
+  const now = new Date();
+  for (const folder of stale) utimesSync(join(folder, 'dist/tsconfig.tsbuildinfo'), now, now);
 }
 
 const bundled = join(root, 'node_modules/.bin/node');

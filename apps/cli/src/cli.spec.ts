@@ -459,11 +459,16 @@ describe('explain, events, halts and locks', () => {
       status: 503,
       body: { ready: false, parts: [{ name: 'temporal', ok: false, detail: 'away' }] },
     };
-    routes['GET /v1/status'] = { body: { runs: { running: 2 } } };
+    routes['GET /v1/status'] = {
+      body: { ok: true, counts: { running: 2 }, items: [{ title: 'one run waits', next: 'opsloop locks ls' }] },
+    };
     expect((await opsloop(['locks', 'ls', 'host/a'])).out).toContain('host/a is free');
     expect((await opsloop(['locks', 'break', '42', '--reason', 'x'])).code).toBe(0);
     const status = await opsloop(['status']);
-    expect(status).toMatchObject({ code: 1, out: expect.stringMatching(/temporal: away[^]*runs +running 2/) });
+    expect(status).toMatchObject({
+      code: 1,
+      out: expect.stringMatching(/temporal: away[^]*running 2\n- one run waits {3}\(opsloop locks ls\)/),
+    });
     expect(calls().slice(0, 2)).toEqual(['GET /v1/locks?path=host%2Fa', 'POST /v1/locks/42/break']);
   });
 

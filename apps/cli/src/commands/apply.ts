@@ -1,7 +1,7 @@
 import { ApiProblem } from '@opsloop/api-client';
 import type { OpsloopClient } from '@opsloop/api-client';
 import { digestOf } from '@opsloop/contracts';
-import type { DocumentKind, DocumentView } from '@opsloop/contracts';
+import type { DocumentKind, DocumentView, JsonObject, ResourceView } from '@opsloop/contracts';
 import { normaliseDocument } from '@opsloop/dsl';
 import type { Command } from 'commander';
 import { contextOf } from '../context.js';
@@ -122,6 +122,13 @@ async function compare(
   const known = { kind, name, ...(version === undefined ? {} : { version }), place };
   try {
     const path = version === undefined || kind === 'atom' ? undefined : version;
+    if (kind === 'resource')
+      return {
+        ...known,
+        change: sameResource(document, await client.getDocument<ResourceView>(kind, name))
+          ? 'unchanged'
+          : 'would change',
+      };
     const stored = await client.getDocument<DocumentView>(kind, name, path);
     const digests = [digestOf(document), digestOf(normaliseDocument(document))];
     const same =
@@ -133,6 +140,22 @@ async function compare(
     if (error instanceof ApiProblem && error.code === 'not-found') return { ...known, change: 'would create' };
     throw error;
   }
+}
+
+/** Compares what the document says; what it leaves out stays as it is. */
+function sameResource(document: JsonObject, view: ResourceView): boolean {
+  const { labels = {}, memberOf = [], dependsOn = [], owner = null, state = {} } = document;
+  const seen = Object.fromEntries(Object.keys(state as JsonObject).map((key) => [key, view.state[key] ?? null]));
+  return (
+    digestOf({ labels, memberOf, dependsOn, owner, state }) ===
+    digestOf({
+      labels: view.labels,
+      memberOf: view.memberOf,
+      dependsOn: view.dependsOn,
+      owner: view.owner ?? null,
+      state: seen,
+    })
+  );
 }
 
 function stopped(error: unknown, document: LoadedDocument, applied: readonly Applied[]): CliError {

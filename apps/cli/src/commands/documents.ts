@@ -5,6 +5,7 @@ import { stringify } from 'yaml';
 import { contextOf } from '../context.js';
 import type { Context } from '../context.js';
 import { withConditionsAsText } from '../documents/conditions.pure.js';
+import { inReadingOrder } from '../documents/reading-order.pure.js';
 import { CliError, EXIT } from '../errors.js';
 import { shortTime } from '../output.js';
 import type { Streams } from '../output.js';
@@ -86,7 +87,9 @@ async function get(
   const client = context.client();
   if (name !== undefined) {
     const found = await client.getDocument<DocumentView | ResourceView>(kind, name, version);
-    out.result(found, () => out.line(stringify('body' in found ? found.body : found).trimEnd()));
+    out.result(found, () =>
+      out.line(stringify(inReadingOrder('body' in found ? found.body : (found as unknown as Json))).trimEnd()),
+    );
     if (!out.json) out.next(`opsloop describe ${kind} ${name}`);
     return;
   }
@@ -108,7 +111,7 @@ async function get(
           one.version,
           out.status(String(one.meta?.['mode'] ?? one.status)),
           one.createdBy,
-          shortTime(one.createdAt),
+          one.createdBy === 'opsloop' ? 'built in' : shortTime(one.createdAt),
         ]),
       );
     }
@@ -142,7 +145,7 @@ async function describe(context: Context, kind: DocumentKind, name: string): Pro
     if (versions.length > 1)
       out.line(`versions: ${versions.map((one) => `${one.version ?? ''} ${one.status}`).join(', ')}`);
     out.line();
-    out.line(stringify(withConditionsAsText(found.body)).trimEnd());
+    out.line(stringify(inReadingOrder(withConditionsAsText(found.body))).trimEnd());
     out.next(...nextFor(kind, found));
   });
 }

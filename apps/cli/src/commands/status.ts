@@ -42,18 +42,29 @@ async function once(context: Context, watch: boolean): Promise<void> {
     throw new CliError('a part of the stack is not ready', EXIT.failed, [], { ...state, ...readiness }, true);
 }
 
-/** One line per member: counts of an object side by side, lists by their length. */
+/** Counts side by side, then what stands in the way, each with the command that helps. */
 export function statusLines(state: JsonObject): string[] {
-  return Object.entries(state).map(([name, value]) => `${name.padEnd(12)} ${valueText(value)}`);
+  return Object.entries(state).flatMap(([name, value]) => {
+    if (Array.isArray(value)) return value.map((item) => `- ${itemText(item)}`);
+    return value !== null && typeof value === 'object'
+      ? [countsText(value)]
+      : name === 'ok'
+        ? []
+        : [`${name} ${String(value)}`];
+  });
 }
 
-function valueText(value: Json): string {
-  if (Array.isArray(value)) return String(value.length);
-  if (value !== null && typeof value === 'object') {
-    const parts = Object.entries(value).map(
-      ([key, one]) => `${key} ${one !== null && typeof one === 'object' ? JSON.stringify(one) : String(one)}`,
-    );
-    return parts.length === 0 ? '-' : parts.join('   ');
-  }
-  return String(value);
+function countsText(counts: JsonObject): string {
+  return Object.entries(counts)
+    .map(
+      ([name, count]) =>
+        `${name.replace('1h', ' in 1h')} ${typeof count === 'object' ? JSON.stringify(count) : String(count)}`,
+    )
+    .join('   ');
+}
+
+function itemText(item: Json): string {
+  if (item === null || typeof item !== 'object' || Array.isArray(item)) return JSON.stringify(item);
+  const { title, next, ...others } = item;
+  return `${typeof title === 'string' ? title : JSON.stringify(others)}${typeof next === 'string' ? `   (${next})` : ''}`;
 }

@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { CliError } from '../errors.js';
 import { withConditionsAsText } from './conditions.pure.js';
 import { inDependencyOrder } from './order.pure.js';
+import { inReadingOrder } from './reading-order.pure.js';
 import { parseText, readDocuments } from './read-documents.js';
 
 let dir: string;
@@ -137,5 +138,24 @@ describe('conditions', () => {
       goal: { state: 'resource.state.n > 3' },
       on: [{ data: { '==': [1, 2] } }],
     });
+  });
+});
+
+describe('reading order', () => {
+  it('puts names before contents, also inside, and loses nothing', () => {
+    const shuffled = {
+      zebra: 1,
+      do: [{ with: {}, id: 'a', call: 'x' }],
+      version: '1',
+      name: 'n',
+      apple: 2,
+      kind: 'flow',
+      dsl: 'd',
+    };
+    const ordered = inReadingOrder(shuffled);
+    expect(JSON.stringify(ordered)).toBe(
+      '{"dsl":"d","kind":"flow","name":"n","version":"1","do":[{"id":"a","call":"x","with":{}}],"apple":2,"zebra":1}',
+    );
+    expect(ordered).toEqual(shuffled);
   });
 });

@@ -323,6 +323,33 @@ describe('POST /v1/events: bad input', () => {
   });
 });
 
+describe('POST /v1/events: overload', () => {
+  it('refuses with 503 and Retry-After when too many wait, and stores all that it took', async () => {
+    const blocker = await ingest.database.pool.connect();
+    try {
+      await blocker.query('BEGIN; LOCK TABLE ingest.event IN ACCESS EXCLUSIVE MODE');
+      // One group is on its way; behind it 2,048 events may wait.
+      const batch = (n: number) =>
+        send(
+          Array.from({ length: 100 }, (_, i) => event({ id: `${n}-${i}` })),
+          BATCH,
+        );
+      const answers = Array.from({ length: 24 }, (_, n) => batch(n));
+      const refused = await Promise.race(answers);
+      expect(refused).toMatchObject({ status: 503, body: { code: 'overload' } });
+      expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0);
+      await blocker.query('ROLLBACK');
+      const ended = await Promise.all(answers);
+      const taken = ended.filter((answer) => answer.status === 202).length;
+      expect(ended.filter((answer) => answer.status === 503)).toHaveLength(24 - taken);
+      expect(taken).toBeGreaterThanOrEqual(20);
+      expect(await stored()).toBe(taken * 100);
+    } finally {
+      blocker.release();
+    }
+  });
+});
+
 describe('reading events', () => {
   it('lists newest first in pages, with filters', async () => {
     for (const n of [1, 2, 3, 4, 5])

@@ -66,12 +66,22 @@ export function acceptItem(event: CloudEvent, context: MessageContext): AcceptIt
   };
   return {
     message,
-    // Without the content type: the same event in another content mode is the same event.
-    digest: digestOf({ ...event, id: undefined, source: undefined, datacontenttype: undefined }),
+    digest: contentDigest(event),
     bytes: Buffer.byteLength(JSON.stringify(message)),
     ...(subject.unmapped === undefined ? {} : { unmapped: subject.unmapped }),
     onRepeat: context.onRepeat,
   };
+}
+
+/**
+ * Tells a repeat from a conflict under one (source, id). Without the content type: the same event in another content mode
+ * is the same event.
+ */
+export function contentDigest(
+  event: Pick<CloudEvent, 'type' | 'subject' | 'time' | 'dataschema' | 'data' | 'extensions'>,
+): string {
+  const { type, subject, time, dataschema, data, extensions } = event;
+  return digestOf({ type, subject, time, dataschema, data, extensions });
 }
 
 /** The sender's time, unless it is absent or too far ahead: then the receive time. */

@@ -5,7 +5,7 @@ import { renderTemplate, toScopeValue } from '@opsloop/rules';
 import type { Scope } from '@opsloop/rules';
 import { v5 } from 'uuid';
 import type { AcceptItem } from '../accept/message.pure.js';
-import { stateOf } from '../accept/message.pure.js';
+import { stateOf, contentDigest } from '../accept/message.pure.js';
 
 /** Namespace of the ids of polled events: uuid5(DNS, "poll.opsloop.dev"). Fixed for ever. */
 const NAMESPACE = v5('poll.opsloop.dev', v5.DNS);
@@ -44,8 +44,8 @@ export function changeEvent(
   const { type, data: template } = source.event!;
   const data =
     template === undefined ? seen.result : renderTemplate(template, scopeOf({ ...scope, result: seen.result }));
-  const digest = digestOf({ type, data });
-  if (last?.digest === digest) return undefined;
+  const value = digestOf({ type, data });
+  if (last?.digest === value) return undefined;
   const subject = scope.resource.path;
   const sequence = (last?.sequence ?? 0) + 1;
   const observedAt = seen.observedAt.toISOString();
@@ -66,10 +66,11 @@ export function changeEvent(
   };
   return {
     message,
-    digest,
+    // As if it had come over HTTP, so that somebody who forwards it delivers a repeat and no conflict.
+    digest: contentDigest({ type, subject: message.subject, time: observedAt, data, extensions: {} }),
     bytes: Buffer.byteLength(JSON.stringify(message)),
     onRepeat: 'duplicate',
-    remember: { source: source.name, resource: subject, sequence, digest, observedAt },
+    remember: { source: source.name, resource: subject, sequence, digest: value, observedAt },
   };
 }
 
