@@ -16,7 +16,7 @@ import {
 import { newId } from '@opsloop/contracts/ids';
 import { compileFlow } from '@opsloop/dsl';
 import { createHttpApp, InternalClient, PlatformModule } from '@opsloop/platform';
-import { Database, PostgresModule } from '@opsloop/postgres';
+import { connectDatabase, Database, PostgresModule } from '@opsloop/postgres';
 import { createFlowWorker, TemporalConnection, TemporalModule } from '@opsloop/temporal';
 import {
   createTestDatabase,
@@ -280,4 +280,13 @@ export function startRequest(start: Partial<StartRequest>): StartRequest {
     at: new Date().toISOString(),
     ...start,
   };
+}
+
+/** Only the database: puts starts on the bus and looks, without taking part. */
+export async function quiet(databaseUrl: string): Promise<Pick<ControlApp, 'send' | 'state' | 'story' | 'close'>> {
+  const db = await connectDatabase(
+    { url: databaseUrl, poolMax: 2, migrations: [busMigrations, controlMigrations] },
+    silent,
+  );
+  return { ...helpers('', db), close: () => db.dataSource.destroy() };
 }

@@ -288,7 +288,8 @@ describe('the catalog route', () => {
     const waited = await start('demo/quick', { input: { host: host() }, wait: '20s' });
     expect([waited.status, waited.body.status]).toEqual([200, 'succeeded']);
     const slowly = await start('demo/slow', { input: { host: host() }, wait: '50ms' });
-    expect([slowly.status, slowly.body.status]).toEqual([202, 'running']);
+    expect(slowly.status).toBe(202);
+    expect(['running', 'waiting']).toContain(slowly.body.status);
     await clear(slowly.body.id);
   });
 
