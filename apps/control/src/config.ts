@@ -1,12 +1,8 @@
-/** Configuration of control; the only place of this app that reads the environment. */
-export interface ControlConfig {
-  /** `name:n` kills the process at the n-th pass of a failpoint; only tests of crashes set it. */
-  failpoint?: string;
-}
+/** Control needs nothing of its own from the environment; what all apps share is in the platform's configuration. */
+export type ControlConfig = Record<string, never>;
 
-export function controlConfigFromEnv(env: Record<string, string | undefined>): ControlConfig {
-  const failpoint = env['OPSLOOP_FAILPOINT'];
-  return failpoint === undefined || failpoint === '' ? {} : { failpoint };
+export function controlConfigFromEnv(_env: Record<string, string | undefined>): ControlConfig {
+  return {};
 }
 
 /** Injection token of {@link ControlConfig}. */

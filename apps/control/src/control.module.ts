@@ -6,7 +6,6 @@ import { OfferingService } from './admit/offering.service.js';
 import { StartsConsumer } from './admit/starts.consumer.js';
 import { StartsService } from './admit/starts.service.js';
 import { CONTROL_CONFIG, type ControlConfig } from './config.js';
-import { Failpoint } from './failpoint.service.js';
 import { CreateControl1700000003000 } from './migrations/1700000003000-create-control.js';
 import { PolicyController } from './policies/policy.controller.js';
 import { PolicyService } from './policies/policy.service.js';
@@ -62,7 +61,6 @@ export class ControlModule {
         { provide: CONTROL_CONFIG, useValue: config },
         { provide: DocumentStore, inject: [Database], useFactory: (db: Database) => new DocumentStore(db, SCHEMA) },
         Signals,
-        Failpoint,
         AdmissionRepository,
         OfferingService,
         PolicyService,

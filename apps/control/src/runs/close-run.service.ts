@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import type { Json, Problem, RunEnd, RunOutcome, StepRecord, TimelineEntry } from '@opsloop/contracts';
-import { Clock } from '@opsloop/platform';
+import { Clock, Failpoint } from '@opsloop/platform';
 import { Database, type Tx } from '@opsloop/postgres';
 import { type AdmissionRow, publishRuns, runsBase } from '../admit/admission.repository.js';
 import { Signals } from '../signals.service.js';
@@ -33,6 +33,7 @@ export class CloseRunService {
     private readonly db: Database,
     private readonly signals: Signals,
     private readonly clock: Clock,
+    private readonly failpoint: Failpoint,
   ) {}
 
   async close(tenant: string, id: string, ending: RunEnding): Promise<boolean> {
@@ -72,7 +73,9 @@ export class CloseRunService {
         '0',
       );
     }
+    this.failpoint.pass('close.before-commit');
     tx.afterCommit(() => {
+      this.failpoint.pass('close.after-commit');
       this.signals.emit('ended', id);
       this.signals.emit('released');
     });

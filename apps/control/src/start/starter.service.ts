@@ -8,11 +8,10 @@ import {
   type TimelineEntry,
   workflowIdOf,
 } from '@opsloop/contracts';
-import { Clock, Logger } from '@opsloop/platform';
+import { Clock, Failpoint, Logger } from '@opsloop/platform';
 import { Database, type DueLoop, startDueLoop } from '@opsloop/postgres';
 import { AdmissionRepository, type AdmissionRow } from '../admit/admission.repository.js';
 import { OfferingService } from '../admit/offering.service.js';
-import { Failpoint } from '../failpoint.service.js';
 import { haltsOn, subjectOf } from '../halts/halt-scope.pure.js';
 import { CloseRunService, publishStarted } from '../runs/close-run.service.js';
 import { Signals } from '../signals.service.js';
