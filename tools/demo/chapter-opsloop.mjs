@@ -41,6 +41,7 @@ async function killWithOpsloop({ screen, api, fleet }, documents) {
     await api.put(`/v1/rules/${rule.name}`, rule);
     screen.say(`rule ${cyan(rule.name)} (${rule.owner}) is live`);
   }
+  await until('all 12 hosts observed up again', async () => (await api.list('/v1/resources?kind=host')).every((h) => h.state.state === 'up'));
   await ask(fleet.agent, `/machines/${LIAR}/lie`, { method: 'POST' });
   const killedAt = Date.now();
   for (const host of VICTIMS) await ask(fleet.agent, `/machines/${host}/kill`, { method: 'POST' });

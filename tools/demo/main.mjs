@@ -30,8 +30,9 @@ export async function playDemo(args) {
   };
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
+  let stage;
   try {
-    const stage = await setStage(screen, scratch, stops);
+    stage = await setStage(screen, scratch, stops);
     const facts = await play(stage, screen);
     const verdict = judge(facts);
     screen.end();
@@ -47,6 +48,7 @@ export async function playDemo(args) {
     if (interrupted) return;
     screen.end();
     process.stderr.write(`\n${red('The demo failed:')} ${error.stack ?? error.message}\n`);
+    if (stage !== undefined) await tellState(stage.api).catch(() => undefined);
     await stopAll();
     process.exit(1);
   }
@@ -120,6 +122,14 @@ async function farewell({ api, stack }, facts) {
     `\n  API pages        ${cyan(`${stack.url}/docs`)}\n  Temporal Web UI  ${cyan(stack.temporalUrl ?? 'off')}\n  data             ${stack.dataDir}\n` +
       `  command line     OPSLOOP_URL=${stack.url} OPSLOOP_TOKEN=$(cat ${stack.dataDir}/admin.key) npx opsloop status\n`,
   );
+}
+
+/** What a person would look at first when the story does not go on. */
+async function tellState(api) {
+  for (const path of ['/v1/decisions', '/v1/runs', '/v1/episodes']) {
+    process.stderr.write(`\n${path}\n`);
+    for (const item of await api.list(path)) process.stderr.write(`  ${JSON.stringify(item).slice(0, 600)}\n`);
+  }
 }
 
 async function somePid({ fleet }) {

@@ -110,7 +110,7 @@ const seen = (state: string, ago = 1_000): Partial<Resource> => {
   const at = new Date(NOW - ago).toISOString();
   return { path: HOST, kind: 'host', state: { state }, stateAt: { state: at }, seenAt: { state: at }, observedAt: at };
 };
-const hold = { holds: [{ path: 'host/dc1', runId: 'r-1' }] };
+const hold = { holds: [{ path: 'host/dc1', runId: 'r-1', since: '2026-01-01T00:00:00.000Z' }] };
 const halt = (more: object): Partial<Loaded> => ({
   halts: [{ id: 'h', scope: {}, running: 'pause', reason: 'why', by: 'ann', since: '', ...more }],
 });
@@ -150,6 +150,12 @@ const CASES: [string, Given, RuleVerdict, string][] = [
   ],
   ['episode open', { loaded: { episodes: [episodeFrom({})] } }, 'episode-open', 'episode'],
   ['our own run works above it', { loaded: hold }, 'own-effect', 'episode'],
+  [
+    'it was seen before that run began',
+    { loaded: { holds: [{ ...hold.holds[0]!, since: '2026-01-01T23:00:00.000Z' }] } },
+    'decided',
+    'decide',
+  ],
   [
     'rests after exhaustion',
     { ...withGoal, loaded: { blocked: [episodeFrom(withGoal, { state: 'exhausted', blockedUntil: NOW + 1 })] } },
@@ -370,6 +376,16 @@ describe('a goal without an event', () => {
     ['was never observed', withGoal, 0],
     ['is none', { resources: [seen('down')] }, 0],
     ['is about another state', { ...withGoal, resources: [seen('booting')] }, 0],
+    [
+      'waits in the window of a group',
+      { rule: { ...withGoal.rule, group: { by: 'all', within: '10s' } }, resources: [seen('down')] },
+      0,
+    ],
+    [
+      'waited longer than the window',
+      { rule: { ...withGoal.rule, group: { by: 'all', within: '10s' } }, resources: [seen('down', 12_500)] },
+      1,
+    ],
     ['is under work', { ...withGoal, resources: [seen('down')], loaded: hold }, 0],
     ['is of a rule in shadow', { ...withGoal, mode: 'shadow', resources: [seen('down')] }, 0],
     [

@@ -179,7 +179,7 @@ function act(
   const { rule, event } = aim;
   if (aim.error !== undefined) return no('error', aim.error.stage, { text: aim.error.text });
   if (targets.length === 0) return no('no-match', 'targets', { text: 'there is no target' });
-  const free = openStage(world, rule, targets);
+  const free = openStage(world, rule, targets, event.receivedAt);
   if (free.targets.length === 0) return free.answer!;
   if (from === 'event' || from === 'for') {
     const held = dedupe(world, aim) ?? group(world, aim, free.targets);
@@ -193,23 +193,25 @@ export function openStage(
   world: World,
   rule: LiveRule,
   targets: readonly string[],
+  /** ISO: when what caused this was seen; a run that took its lock later did not cause it. */
+  seenAt: string,
 ): { targets: string[]; answer?: Answer } {
   const left: string[] = [];
   let answer: Answer | undefined;
   for (const path of targets) {
-    const reason = notOpen(world, rule, path);
+    const reason = notOpen(world, rule, path, seenAt);
     if (reason === undefined) left.push(path);
     else answer ??= reason;
   }
   return { targets: left, ...(answer === undefined ? {} : { answer }) };
 }
 
-function notOpen(world: World, rule: LiveRule, path: string): Answer | undefined {
+function notOpen(world: World, rule: LiveRule, path: string, seenAt: string): Answer | undefined {
   const open = world.openEpisode(rule.name, path);
   if (open !== undefined)
     return no('episode-open', 'episode', { text: `episode ${open.episode.id} of ${path} is ${open.episode.state}` });
   const hold = world.holdOn(path);
-  if (hold !== undefined)
+  if (hold !== undefined && Date.parse(hold.since) <= Date.parse(seenAt))
     return no('own-effect', 'episode', { text: `run ${hold.runId} holds ${hold.path} exclusively` });
   if (world.goalOfRule(rule, path) === 'true')
     return no('goal-met', 'goal', { text: `the goal of ${path} is already met` });

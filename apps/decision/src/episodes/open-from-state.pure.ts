@@ -1,4 +1,5 @@
 /** Opens an episode from the last known state alone: the net under lost events, and the check after a run let go. */
+import { durationMs, type RuleDocument } from '@opsloop/contracts';
 import { messageId } from '@opsloop/contracts/ids';
 import { decideFor, openStage } from '../decide/judge.pure.js';
 import { looksAfter, stateMatchesOn } from '../decide/match.pure.js';
@@ -12,10 +13,24 @@ export function caresFor(rule: LiveRule, path: string): boolean {
   return rule.mode === 'active' && rule.doc.goal !== undefined && looksAfter(rule, path);
 }
 
+/** How late an event may be decided after its window has closed: polls and bus together take well below a second. */
+const EVENT_LAG_MS = 2_000;
+
+/** A fresh change belongs to the event that reports it while that event may still wait in a window of the rule. */
+function waitsInWindow(doc: RuleDocument, resource: Resource, now: number): boolean {
+  if (doc.for === undefined && doc.group === undefined) return false;
+  const windowMs = durationMs(doc.for ?? '0s') + durationMs(doc.group?.within ?? '0s');
+  return now - lastChange(resource) < windowMs + EVENT_LAG_MS;
+}
+
+function lastChange(resource: Resource): number {
+  return Math.max(...Object.values(resource.stateAt).map((at) => Date.parse(at)));
+}
+
 /** Cause of an episode without an event: the state that it was opened for. */
 export function stateCause(rule: string, resource: Resource): string {
-  const changed = Object.values(resource.stateAt).map((at) => Date.parse(at));
-  const at = changed.length === 0 ? (resource.observedAt ?? '') : new Date(Math.max(...changed)).toISOString();
+  const changed = lastChange(resource);
+  const at = Number.isFinite(changed) ? new Date(changed).toISOString() : (resource.observedAt ?? '');
   return `${rule}/${resource.path}/${at}`;
 }
 
@@ -26,8 +41,9 @@ export function stateCause(rule: string, resource: Resource): string {
 export function openFromState(world: World, rule: LiveRule, path: string, again: (episodeId: string) => boolean): void {
   const resource = world.resource(path);
   if (!caresFor(rule, path) || resource.observedAt === undefined) return;
+  if (waitsInWindow(rule.doc, resource, world.now)) return;
   if (!stateMatchesOn(rule, path, resource.state) || world.goalOfRule(rule, path) !== 'false') return;
-  if (openStage(world, rule, [path]).targets.length === 0) return;
+  if (openStage(world, rule, [path], world.nowIso).targets.length === 0) return;
   let cause = stateCause(rule.name, resource);
   if (again(messageId('episode', world.tenant, rule.name, rule.version, cause, path)))
     cause = `${cause}/${world.nowIso}`;

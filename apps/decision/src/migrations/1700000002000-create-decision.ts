@@ -69,7 +69,7 @@ BEGIN
     'budgets', (SELECT jsonb_agg(jsonb_build_object('rule', q.rule, 'slot', q.slot, 'key', q.key, 'used',
         (SELECT count(*) FROM decision.budget_use b WHERE b.tenant = p_tenant AND b.rule = q.rule AND b.slot = q.slot AND b.key = q.key AND b.at > to_timestamp(q.since))))
       FROM jsonb_to_recordset(p_budgets) q(rule text, slot smallint, key text, since double precision)),
-    'holds', (SELECT jsonb_agg(DISTINCT jsonb_build_object('path', h.path, 'run_id', h.run_id)) FROM decision.hold h WHERE h.tenant = p_tenant
+    'holds', (SELECT jsonb_agg(DISTINCT jsonb_build_object('path', h.path, 'run_id', h.run_id, 'at', h.at)) FROM decision.hold h WHERE h.tenant = p_tenant
         AND (h.path = ANY (p_paths) OR h.path = ANY (p_prefixes) OR EXISTS (SELECT 1 FROM unnest(p_paths) p WHERE h.path >= p || '/' AND h.path < p || '0'))),
     -- Episodes elsewhere that still need a start which one of these may want to withdraw.
     'siblings', (SELECT jsonb_agg(q.start_id) FROM (SELECT DISTINCT e.start_id FROM decision.episode e

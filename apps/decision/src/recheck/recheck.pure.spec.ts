@@ -52,6 +52,7 @@ describe('does the cause still stand', () => {
     ],
     ['no goal, the state still matches', {}, host('down'), 'stands'],
     ['no goal, the state matches no more', {}, host('up'), 'cleared'],
+    ['no goal, reported gone while the run was under way', {}, host('up', 5_000, 1_000), 'cleared'],
     ['no goal, a run has just ended', {}, host('down', 5_000, 1_000), 'unknown'],
     [
       'no goal, the condition is false today',
@@ -65,6 +66,13 @@ describe('does the cause still stand', () => {
 
   it('of an event that reports no state always stands', () => {
     expect(standing(RULE, eventOf({ type: 'alert', subject: 'host/a' }), host('up'), {}, NOW)).toBe('stands');
+  });
+
+  it('of a group asks every target for its own state, though one event stands for all', () => {
+    const grouped = { ...RULE, group: { by: 'all', within: '2s' } };
+    const other = { ...host('up'), path: 'host/b' };
+    expect(standing(grouped, event, other, {}, NOW)).toBe('cleared');
+    expect(standing(RULE, event, other, {}, NOW)).toBe('stands');
   });
 
   it('asks for a look only where the rule can look', () => {

@@ -26,8 +26,17 @@ export function standing(
 ): Standing {
   if (doc.goal !== undefined) return goalStanding(doc, resource, configs, now);
   // Without a goal only a reported state can clear; an alert or an order stands until somebody takes it back.
-  if (event?.state === undefined || event.subject !== resource.path) return 'stands';
-  return reportPending(resource, now) ? 'unknown' : stateStanding(doc, event, resource, configs);
+  if (event?.state === undefined || !isReportOf(doc, event, resource)) return 'stands';
+  const today = stateStanding(doc, event, resource, configs);
+  // A report of after the cause that it is gone counts at once; that it is still there may be older than what a run did.
+  return today === 'stands' && reportPending(resource, now) ? 'unknown' : today;
+}
+
+/** Was this resource's own state reported? In a group every target was, though one event stands for all of them. */
+function isReportOf(doc: RuleDocument, event: EventMessage, resource: Resource): boolean {
+  if (event.subject === resource.path) return true;
+  const { targets = { from: 'event' } } = doc;
+  return doc.group !== undefined && 'from' in targets && targets.from === 'event';
 }
 
 function goalStanding(doc: RuleDocument, resource: Resource, configs: Configs, now: number): Standing {
@@ -56,7 +65,7 @@ function stateStanding(doc: RuleDocument, event: EventMessage, resource: Resourc
   if (!fits) return 'cleared';
   if (doc.when === undefined) return 'stands';
   try {
-    const today = { ...event, data: resource.state };
+    const today = { ...event, subject: resource.path, data: resource.state };
     return whyFalse(doc.when, ruleScope(configs, today, resource)) === undefined ? 'stands' : 'cleared';
   } catch {
     return 'unknown';

@@ -140,6 +140,8 @@ export interface BudgetKey {
 export interface Hold {
   path: string;
   runId: string;
+  /** ISO: what happened before is no effect of that run. */
+  since: string;
 }
 
 export type Halt = HaltView;

@@ -43,7 +43,7 @@ export interface LoadJson {
   waits:
     { rule: string; kind: WaitKind; key: string; doc: WaitDoc; due_at: string | null; expires_at: string }[] | null;
   budgets: { rule: string; slot: number; key: string; used: number }[] | null;
-  holds: { path: string; run_id: string }[] | null;
+  holds: { path: string; run_id: string; at: string }[] | null;
   siblings: string[] | null;
   halts: HaltView[] | null;
 }
@@ -86,7 +86,7 @@ export function loadedOf(json: LoadJson): Loaded {
       expiresAt: iso(row.expires_at),
     })),
     budgets: json.budgets ?? [],
-    holds: (json.holds ?? []).map((row) => ({ path: row.path, runId: row.run_id })),
+    holds: (json.holds ?? []).map((row) => ({ path: row.path, runId: row.run_id, since: row.at })),
     siblings: json.siblings ?? [],
     halts: json.halts ?? [],
   };

@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { OpsError } from '@opsloop/contracts';
 import type { AcceptedEvent } from '@opsloop/contracts';
+import { Failpoint } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
 import type { Tx } from '@opsloop/postgres';
 import { EventRepository } from './event.repository.js';
@@ -43,6 +44,7 @@ export class AcceptService {
   constructor(
     private readonly database: Database,
     private readonly events: EventRepository,
+    private readonly failpoint: Failpoint,
   ) {}
 
   /** Resolves when the events are durable; rejects with nothing of this request stored. */
@@ -104,6 +106,7 @@ export class AcceptService {
   private async store(group: Waiting[]): Promise<void> {
     try {
       const outcomes = await this.storeTogether(group.map((one) => one.request));
+      this.failpoint.pass('ingest.after-commit');
       group.forEach((one, index) => settle(one, outcomes[index]!));
     } catch (error) {
       if (group.length === 1 || (error instanceof OpsError && error.code === 'unavailable')) {
