@@ -14,7 +14,9 @@ export async function runBenches(names) {
     process.stderr.write(`no bench ${unknown.join(', ')}; there are ${Object.keys(BENCHES).join(', ')}\n`);
     process.exit(2);
   }
-  process.stdout.write(`${cpus().length} × ${cpus()[0]?.model ?? 'cpu'}, ${(totalmem() / 2 ** 30).toFixed(0)} GiB, Node ${process.versions.node}\n`);
+  process.stdout.write(
+    `${cpus().length} × ${cpus()[0]?.model ?? 'cpu'}, ${(totalmem() / 2 ** 30).toFixed(0)} GiB, Node ${process.versions.node}\n`,
+  );
   const stack = await startStackProcess({ say: (line) => process.stderr.write(`${line}\n`) });
   try {
     const stage = { stack, api: new Api(stack.url, stack.key) };

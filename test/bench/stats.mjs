@@ -1,19 +1,48 @@
-/** Median and spread of a list of milliseconds. */
+import { readFileSync } from 'node:fs';
+
+/** Median, tail and spread of a list of milliseconds. */
 export function summary(values) {
   const sorted = [...values].sort((a, b) => a - b);
   const at = (q) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
-  return { n: sorted.length, min: sorted[0], p50: at(0.5), p90: at(0.9), p99: at(0.99), max: sorted[sorted.length - 1] };
+  return {
+    n: sorted.length,
+    min: sorted[0],
+    p50: at(0.5),
+    p90: at(0.9),
+    p99: at(0.99),
+    max: sorted[sorted.length - 1],
+  };
 }
 
-export const ms = (value) => `${value.toFixed(value < 10 ? 1 : 0)} ms`;
+export const ms = (value) => (Math.abs(value) < 100 ? value.toFixed(1) : value.toFixed(0));
 
-/** Runs both in turn, so that a noisy minute hits both alike. */
+/** `p50 12.3, p99 20.1 (11.0–20.1) ms` */
+export const spread = (s) => `p50 ${ms(s.p50)}, p99 ${ms(s.p99)} (${ms(s.min)}–${ms(s.max)}) ms`;
+
+/** One line: what was measured, its name, its figure. */
+export const say = (bench, what, figure) => process.stdout.write(`${bench.padEnd(6)} ${what.padEnd(42)} ${figure}\n`);
+
+/** Runs both in turn, each round beginning with the other one, so that a noisy minute hits both alike. */
 export async function alternate(rounds, first, second) {
   const a = [];
   const b = [];
   for (let i = 0; i < rounds; i++) {
-    a.push(await first(i));
+    if (i % 2 === 0) a.push(await first(i));
     b.push(await second(i));
+    if (i % 2 === 1) a.push(await first(i));
   }
   return [a, b];
+}
+
+/** Milliseconds since the epoch with fractions, comparable with the clocks of the servers on this machine. */
+export const nowMs = () => performance.timeOrigin + performance.now();
+
+/** CPU seconds used so far by a process (Linux; undefined elsewhere). */
+export function cpuSeconds(pid) {
+  try {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ');
+    return (Number(fields[11]) + Number(fields[12])) / 100;
+  } catch {
+    return undefined;
+  }
 }

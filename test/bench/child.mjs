@@ -1,0 +1,29 @@
+// Worker processes of a bench, ended with it.
+import { fork } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+const READY_MS = 60_000;
+
+export async function startWorkerProcess(role, address) {
+  const child = fork(fileURLToPath(new URL('./worker.process.mjs', import.meta.url)), [role, address], {
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+  });
+  let said = '';
+  child.stderr.on('data', (chunk) => (said = `${said}${chunk}`.slice(-4_000)));
+  const exited = new Promise((resolve) => child.once('exit', resolve));
+  await new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`the ${role} worker was not ready in time:\n${said}`)), READY_MS);
+    child.once('message', () => resolve(clearTimeout(timer)));
+    void exited.then((code) => {
+      clearTimeout(timer);
+      reject(new Error(`the ${role} worker ended with ${code}:\n${said}`));
+    });
+  });
+  return {
+    pid: child.pid,
+    stop: async () => {
+      if (child.exitCode === null) child.send('stop');
+      await exited;
+    },
+  };
+}
