@@ -55,8 +55,9 @@ async function killWithOpsloop({ screen, api, fleet }, documents) {
   });
   screen.say(`one decision: tier ${bold(decision.tier)}, rung ${bold(decision.rung)}, batches ${decision.batches.map((b) => `[${b.map(short).join(' ')}]`).join(' ')}; the first is the canary`);
   const rival = await until('the rival run in the queue', async () => {
-    const runs = await api.list('/v1/runs?rule=oncall/page-and-restart');
-    return runs.find((r) => r.status === 'queued' && r.admission.blockedBy?.length > 0);
+    const [queued] = await api.list('/v1/runs?rule=oncall/page-and-restart&status=queued');
+    const run = queued && (await api.get(`/v1/runs/${queued.id}`));
+    return run?.admission.blockedBy?.length > 0 && run;
   });
   const holder = rival.admission.blockedBy[0];
   screen.say(`${cyan('oncall/page-and-restart')} wants the same hosts: ${yellow('queued')} behind ${holder.flow ?? holder.owner}, fence ${holder.fence}`);
@@ -76,7 +77,7 @@ async function haltInTheMiddle({ screen, api, fleet, journal }, since) {
   await ask(fleet.agent, `/machines/${LATE}/kill`, { method: 'POST' });
   const heldLate = await until('the start for the late victim to be held', () => heldStart(api, LATE));
   const why = await api.get(`/v1/events/${event.eventId}/explain`);
-  screen.say(`seen, decided, ${yellow('held')}: ${firstLine(why.text)}`);
+  screen.say(`seen, decided, ${yellow('held')}: ${lineAbout(why.text, 'held')}`);
   await until('the halt to be watched', () => Date.now() - accepted >= HALT_WATCH_MS);
   const late = beginnings(journal).filter((at) => at > accepted + HALT_WITHIN_MS).length;
   const last = Math.max(0, ...beginnings(journal).filter((at) => at >= accepted).map((at) => at - accepted));
@@ -95,7 +96,7 @@ async function haltInTheMiddle({ screen, api, fleet, journal }, since) {
   return { halt, haltLastMs: last, haltMutations: late, heldLate, withdrawn, handActs, explainedAsHeld: /halt|held/i.test(String(why.text)), since };
 }
 
-async function proveHealthy({ screen, api, fleet }, since) {
+async function proveHealthy({ screen, api, fleet, journal }, since) {
   screen.chapter('4  Until the state is observed, not believed');
   const replaced = await until('the liar to be found and replaced', async () => {
     const runs = await api.list('/v1/runs?flow=fleet/replace-host');
@@ -109,13 +110,13 @@ async function proveHealthy({ screen, api, fleet }, since) {
     return open.length === 0;
   }, 40_000);
   await until('no run open', async () => (await api.list('/v1/runs')).every((r) => ['succeeded', 'failed', 'cancelled', 'terminated'].includes(r.status)), 40_000);
-  const episodes = await api.list(`/v1/episodes?since=${encodeURIComponent(since)}`);
+  const healedAt = Date.now();
   const runs = await api.list('/v1/runs');
   const rivals = runs.filter((r) => r.rule === 'oncall/page-and-restart');
   for (const rival of rivals) screen.say(`the rival's run of ${rival.targets.map(short).join(', ')}: ${rival.admission.verdict}`);
   screen.chapter('5  All twelve healthy and stable');
   const { body } = await ask(fleet.agent, '/machines');
-  return { healthy: body.items.filter((m) => m.state === 'up').length, liarReplaced: replaced.id, episodes, runs, healedAt: Date.now() };
+  return { healthy: body.items.filter((m) => m.state === 'up').length, liarReplaced: replaced.id, canary: canaryAlone(journal, since), runs, healedAt };
 }
 
 /** The `down` events of these hosts since then, or nothing while one is missing. */
@@ -141,15 +142,26 @@ async function heldStart(api, path) {
   return runs.find((r) => r.admission.verdict === 'held' && r.targets.includes(path));
 }
 
-const beginnings = (journal) =>
+const journalLines = (journal) =>
   readFileSync(journal, 'utf8')
     .split('\n')
     .filter(Boolean)
     .map((line) => JSON.parse(line))
-    .filter((l) => l.event.startsWith('work-begin:'))
-    .map((l) => new Date(l.at ?? l.time ?? l.ts).getTime());
+    .map((l) => ({ ...l, atMs: new Date(l.at).getTime() }));
 
-const firstLine = (text) => (Array.isArray(text) ? text[0] : String(text).split('\n')[0]);
+const beginnings = (journal) => journalLines(journal).filter((l) => l.event.startsWith('work-begin:')).map((l) => l.atMs);
+
+/** At the machines: the first of the four was finished before any other of them was touched. */
+function canaryAlone(journal, since) {
+  const work = journalLines(journal).filter((l) => l.atMs >= Date.parse(since) && VICTIMS.includes(l.machine) && l.event.startsWith('work-'));
+  const first = work[0]?.machine;
+  const done = work.find((l) => l.machine === first && l.event.startsWith('work-end:'));
+  const second = work.find((l) => l.machine !== first);
+  return done !== undefined && second !== undefined && done.atMs <= second.atMs && first;
+}
+
+const linesOf = (text) => (Array.isArray(text) ? text : String(text).split('\n'));
+const lineAbout = (text, word) => (linesOf(text).find((l) => l.includes(word)) ?? linesOf(text)[0]).trim();
 
 async function whyOf(api, decision) {
   const eventId = decision.eventId ?? decision.event?.eventId;

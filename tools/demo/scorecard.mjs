@@ -5,10 +5,10 @@ import { bold, green, red } from './screen.mjs';
 /** Each line: what must hold, whether it did, and the figure. */
 export function judge(facts) {
   const { acts, doubles, runs, decision } = facts;
-  const canary = decision.batches[0] ?? [];
+  const batches = decision.batches.map((b) => b.length);
   return [
     line('all 12 healthy', facts.healthy === 12, `${facts.healthy} of 12`),
-    line('canary first', canary.length === 1 && decision.batches.length > 1, `first batch ${canary.length}, then ${decision.batches.slice(1).map((b) => b.length).join(', ')}`),
+    line('canary first, alone', facts.canary && batches[0] === 1 && batches.length > 1, `${String(facts.canary).split('/').pop()}, then batches of ${batches.slice(1).join(', ')}`),
     line('never two works on one host', acts.overlaps === 0, `${acts.overlaps} overlaps`),
     line('doubles started nothing', doubles.duplicates === doubles.sent && doubles.sent >= VICTIMS.length, `${doubles.duplicates} of ${doubles.sent} absorbed`),
     line('halt within 2 s, no mutation inside', facts.haltMutations === 0 && facts.haltLastMs <= 2_000, `last ${facts.haltLastMs} ms, then ${facts.haltMutations}`),
