@@ -93,11 +93,12 @@ export class HaltService implements OnApplicationBootstrap, OnApplicationShutdow
           request.until ?? null,
         ],
       );
-      const { until, ...body } = { ...request, dryRun: undefined };
+      const { until, scope, running, reason } = request;
       this.tell(tx, id, 'created', {
-        scope: body.scope as JsonObject,
-        running: body.running,
-        reason: body.reason,
+        scope: scope as JsonObject,
+        running,
+        reason,
+        by: principal.name,
         ...(until === undefined ? {} : { until }),
       });
     });

@@ -79,7 +79,7 @@ export class Observer {
         atom.name,
         AbortSignal.timeout(TIMEOUT_MS),
       );
-      return { path: resource.path, state: stateOf(output), at };
+      return { path: resource.path, state: stateOf(atom, output), at };
     } catch (error) {
       this.logger.debug('a look failed', { rule: doc.name, resource: resource.path, error: errorText(error) });
       return undefined;
@@ -120,7 +120,13 @@ function executable({
   };
 }
 
-/** An object is the state; anything else is kept under one key, so that a goal can still read it. */
-function stateOf(output: Json): JsonObject {
-  return output !== null && typeof output === 'object' && !Array.isArray(output) ? output : { observed: output };
+/**
+ * An object is the state; anything else is kept under one key, so that a goal can still read it. A look sees everything
+ * that its atom can tell: what it does not tell today (the reason of a failure, say) is gone, so it is cleared.
+ */
+function stateOf(atom: AtomDocument, output: Json): JsonObject {
+  if (output === null || typeof output !== 'object' || Array.isArray(output)) return { observed: output };
+  const told = atom.output?.schema['properties'];
+  const silent = told !== null && typeof told === 'object' && !Array.isArray(told) ? Object.keys(told) : [];
+  return { ...Object.fromEntries(silent.map((key) => [key, null])), ...output };
 }
