@@ -1,3 +1,5 @@
+import { OpsError } from '@opsloop/contracts';
+
 /** Control needs nothing of its own from the environment; what all apps share is in the platform's configuration. */
 export type ControlConfig = Record<string, never>;
 
@@ -7,3 +9,16 @@ export function controlConfigFromEnv(_env: Record<string, string | undefined>): 
 
 /** Injection token of {@link ControlConfig}. */
 export const CONTROL_CONFIG = Symbol('CONTROL_CONFIG');
+
+/** Version of this app in its API pages. */
+export const VERSION = '0.1.0';
+
+export const readEnvironment = (): NodeJS.ProcessEnv => process.env;
+
+export function databaseUrl(env: NodeJS.ProcessEnv): string {
+  const url = env['DATABASE_URL'];
+  if (url === undefined || url === '') {
+    throw new OpsError('configuration', 'DATABASE_URL is not set; write postgresql://user:password@host:5432/opsloop');
+  }
+  return url;
+}

@@ -26,7 +26,7 @@ import {
   startHttpTarget,
   testTemporal,
 } from '@opsloop/testing';
-import { type ControlConfig, ControlModule, controlMigrations } from './index.js';
+import { ControlModule, controlMigrations } from './index.js';
 
 export const ADMIN = 'ops_spec_admin-key-of-this-spec';
 const SERVICE = 'ops_spec_service-key-of-this-spec';
@@ -153,7 +153,7 @@ class SpecModule {}
 export async function startControl(
   s: Shared,
   peers: Peers,
-  options: { config?: ControlConfig; address?: string; worker?: boolean } = {},
+  options: { failpoint?: string; address?: string; worker?: boolean } = {},
 ): Promise<ControlApp> {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
@@ -173,13 +173,14 @@ export async function startControl(
           logLevel: 'silent',
           httpAllow: [],
           ownPorts: [port],
+          ...(options.failpoint === undefined ? {} : { failpoint: options.failpoint }),
           tenant: 'default',
           version: '0.0.0',
         }),
         PostgresModule.forRoot({ url: s.databaseUrl, poolMax: 12, migrations: [busMigrations, controlMigrations] }),
         TemporalModule.forRoot({ address: options.address ?? s.address, namespace: s.namespace, uiUrl: 'http://ui' }),
         BusModule.forRoot(),
-        ControlModule.register(options.config ?? {}),
+        ControlModule.register({}),
       ],
     },
     { title: 'control', shutdownHooks: false },

@@ -174,6 +174,7 @@ function platformConfig(options: UpOptions, dir: DataDir, url: string, ports: St
     httpAllow: (env['OPSLOOP_HTTP_ALLOW'] ?? '').split(',').map((s) => s.trim()).filter((s) => s !== ''),
     ownPorts: Object.values(ports),
     dataDir: dir.path,
+    ...(env['OPSLOOP_FAILPOINT'] === undefined ? {} : { failpoint: env['OPSLOOP_FAILPOINT'] }),
     tenant: 'default',
     version: VERSION,
   };

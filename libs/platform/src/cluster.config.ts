@@ -31,8 +31,8 @@ function origin(env: Environment, name: string, fallback?: string): string {
 /**
  * Configuration of one app in a process of its own: `OPSLOOP_HOST`, `OPSLOOP_PORT`, `OPSLOOP_PUBLIC_URL`,
  * `OPSLOOP_ADMIN_KEY`, `OPSLOOP_SERVICE_TOKEN`, `OPSLOOP_{INGEST,DECISION,CONTROL,CATALOG}_URL`, `OPSLOOP_LOG_LEVEL`,
- * `OPSLOOP_HTTP_ALLOW`. Every route needs a token, so binding beyond loopback is allowed; without a strong one the
- * app does not start.
+ * `OPSLOOP_HTTP_ALLOW`, and for tests of crashes `OPSLOOP_FAILPOINT`. Every route needs a token, so binding beyond
+ * loopback is allowed; without a strong one the app does not start.
  */
 export function platformConfigFromEnv(env: Environment, version: string): PlatformConfig {
   const host = env['OPSLOOP_HOST'] ?? '127.0.0.1';
@@ -60,6 +60,7 @@ export function platformConfigFromEnv(env: Environment, version: string): Platfo
       .split(',')
       .map((s) => s.trim())
       .filter((s) => s !== ''),
+    ...(env['OPSLOOP_FAILPOINT'] === undefined ? {} : { failpoint: env['OPSLOOP_FAILPOINT'] }),
     tenant: 'default',
     version,
   };

@@ -3,6 +3,7 @@ export * from './platform.config.js';
 export * from './platform.module.js';
 export { Logger, type LogFields } from './logger.service.js';
 export * from './clock.service.js';
+export * from './failpoint.service.js';
 export * from './readiness.service.js';
 export * from './metrics.service.js';
 export type { Principal } from './auth.pure.js';

@@ -17,6 +17,8 @@ export interface PlatformConfig {
   /** Ports of this stack on loopback: no atom may call them, whatever the allow list says. */
   ownPorts?: number[];
   dataDir?: string;
+  /** Where this process is to die; only tests of crashes set it. See `Failpoint`. */
+  failpoint?: string;
   tenant: 'default';
   version: string;
 }

@@ -2,6 +2,7 @@ import { type DynamicModule, Module } from '@nestjs/common';
 import { APP_FILTER, APP_GUARD } from '@nestjs/core';
 import { AuthGuard } from './auth.guard.js';
 import { Clock } from './clock.service.js';
+import { Failpoint } from './failpoint.service.js';
 import { HealthController } from './health.controller.js';
 import { InternalClient } from './internal-client.service.js';
 import { Logger } from './logger.service.js';
@@ -14,7 +15,7 @@ import { Readiness } from './readiness.service.js';
 @Module({})
 export class PlatformModule {
   static forRoot(config: PlatformConfig): DynamicModule {
-    const shared = [Logger, Clock, Readiness, Metrics, InternalClient];
+    const shared = [Logger, Clock, Readiness, Metrics, InternalClient, Failpoint];
     return {
       module: PlatformModule,
       global: true,

@@ -1,6 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { AtomExecutor } from '@opsloop/atoms';
 import type { AtomCall, Json } from '@opsloop/contracts';
+import { Failpoint } from '@opsloop/platform';
 import { toApplicationFailure } from '@opsloop/temporal';
 import { Context } from '@temporalio/activity';
 import { CancelledFailure } from '@temporalio/common';
@@ -13,6 +14,7 @@ export class RunAtom {
   constructor(
     @Inject(AtomExecutor) private readonly executor: AtomExecutor,
     @Inject(HaltGate) private readonly gate: HaltGate,
+    @Inject(Failpoint) private readonly failpoint: Failpoint,
   ) {}
 
   async run(call: AtomCall): Promise<Json> {
@@ -23,10 +25,12 @@ export class RunAtom {
       : setInterval(() => heartbeat(progress), heartbeatEveryMs(info.heartbeatTimeoutMs));
     try {
       if (call.gate !== undefined) await this.gate.check(call.gate);
-      return await this.executor.execute(call, info.activityType, cancellationSignal, {
+      const output = await this.executor.execute(call, info.activityType, cancellationSignal, {
         timeoutMs: callDeadlineMs(info.startToCloseTimeoutMs),
         heartbeat: (details) => (progress = details),
       });
+      this.failpoint.pass('atom.after-effect');
+      return output;
     } catch (error) {
       if (cancellationSignal.aborted) throw new CancelledFailure('the step was cancelled');
       throw toApplicationFailure(error);
