@@ -72,8 +72,13 @@ export function install() {
 export function useOwnNode(script) {
   if (Number(process.versions.node.split('.')[0]) >= NODE_MAJOR_MIN) return;
   const own = join(bin, 'node');
-  if (!existsSync(own)) fail(`no Node ${NODE_MAJOR_MIN} for this platform came with the packages; install Node ${NODE_MAJOR_MIN}`);
-  const result = spawnSync(own, [script, ...process.argv.slice(2)], { cwd: process.cwd(), env: childEnv(), stdio: 'inherit' });
+  if (!existsSync(own))
+    fail(`no Node ${NODE_MAJOR_MIN} for this platform came with the packages; install Node ${NODE_MAJOR_MIN}`);
+  const result = spawnSync(own, [script, ...process.argv.slice(2)], {
+    cwd: process.cwd(),
+    env: childEnv(),
+    stdio: 'inherit',
+  });
   process.exit(result.status ?? 1);
 }
 

@@ -53,7 +53,16 @@ export async function startStackProcess({ say = () => undefined, env = {} } = {}
     rmSync(dataDir, { recursive: true, force: true });
   };
   const temporalUrl = /Temporal Web UI\s+(\S+)/.exec(urls)?.[1];
-  return { url: `http://127.0.0.1:${port}`, temporalUrl, temporalAddress: `127.0.0.1:${port + 1}`, pid: child.pid, key: readFileSync(join(dataDir, 'admin.key'), 'utf8').trim(), dataDir, log: lines, stop };
+  return {
+    url: `http://127.0.0.1:${port}`,
+    temporalUrl,
+    temporalAddress: `127.0.0.1:${port + 1}`,
+    pid: child.pid,
+    key: readFileSync(join(dataDir, 'admin.key'), 'utf8').trim(),
+    dataDir,
+    log: lines,
+    stop,
+  };
 }
 
 async function freePortFrom(first) {

@@ -42,7 +42,9 @@ export async function playDemo(args) {
       await stopAll();
       process.exit(verdict.every((v) => v.held) ? 0 : 1);
     }
-    process.stdout.write(`\nStill running. Hurt one yourself and watch: ${bold(`kill -9 ${await somePid(stage)}`)}   Ctrl-C ends everything.\n`);
+    process.stdout.write(
+      `\nStill running. Hurt one yourself and watch: ${bold(`kill -9 ${await somePid(stage)}`)}   Ctrl-C ends everything.\n`,
+    );
     await followForever(stage);
   } catch (error) {
     if (interrupted) return;
@@ -64,7 +66,9 @@ async function setStage(screen, scratch, stops) {
     env: { OPSLOOP_RESYNC: '5s' },
   });
   stops.push(() => stack.stop());
-  screen.say(`the platform is ready after ${((Date.now() - began) / 1000).toFixed(1)} s: PostgreSQL, Temporal, five apps`);
+  screen.say(
+    `the platform is ready after ${((Date.now() - began) / 1000).toFixed(1)} s: PostgreSQL, Temporal, five apps`,
+  );
   const plan = fleetPlan();
   const fleet = await startFleet({ plan, journal });
   stops.push(() => fleet.stop());
@@ -84,7 +88,8 @@ const hosts = async (api) => api.list('/v1/resources?kind=host');
 async function applyDocuments({ api, fleet, plan }) {
   const documents = readdirSync(DOCUMENTS).map((name) => JSON.parse(readFileSync(join(DOCUMENTS, name), 'utf8')));
   const of = (kind) => documents.filter((d) => d.kind === kind);
-  for (const d of of('config')) await api.put(`/v1/configs/${d.name}`, { ...d, values: { ...d.values, agent: fleet.agent } });
+  for (const d of of('config'))
+    await api.put(`/v1/configs/${d.name}`, { ...d, values: { ...d.values, agent: fleet.agent } });
   await api.put('/v1/resources', { items: resourcesOf(plan, fleet.machines, fleet.agent) });
   for (const d of of('atom')) await api.put(`/v1/atoms/${d.name}`, d);
   for (const d of of('flow')) {
@@ -107,7 +112,11 @@ async function refresh({ screen, fleet, plan, api }) {
   const byName = new Map(body.items.map((m) => [m.name, m]));
   screen.machines = plan.map((p) => ({ ...p, state: byName.get(p.name)?.state ?? 'down' }));
   const locks = await api.get('/v1/locks?path=host');
-  screen.work = new Map(locks.items.filter((l) => l.mode === 'exclusive').map((l) => [l.path, { run: l.runId?.slice(-4) ?? l.owner, fence: l.fence }]));
+  screen.work = new Map(
+    locks.items
+      .filter((l) => l.mode === 'exclusive')
+      .map((l) => [l.path, { run: l.runId?.slice(-4) ?? l.owner, fence: l.fence }]),
+  );
   const stats = (await ask(fleet.agent, '/stats')).body;
   screen.count('acts', stats.acts);
   screen.count('overlaps', stats.overlaps);
@@ -143,7 +152,10 @@ async function followForever({ api }) {
     await new Promise((resolve) => setTimeout(resolve, 500));
     const now = new Map((await hosts(api).catch(() => [])).map((h) => [h.path, h.state.state]));
     for (const [path, state] of now) {
-      if (last.get(path) !== state) process.stdout.write(`${new Date().toISOString().slice(11, 19)} ${path} is ${state === 'up' ? green(state) : red(state)}\n`);
+      if (last.get(path) !== state)
+        process.stdout.write(
+          `${new Date().toISOString().slice(11, 19)} ${path} is ${state === 'up' ? green(state) : red(state)}\n`,
+        );
     }
     if (now.size > 0) last = now;
   }

@@ -8,15 +8,39 @@ export function judge(facts) {
   const batches = decision.batches.map((b) => b.length);
   return [
     line('all 12 healthy', facts.healthy === 12, `${facts.healthy} of 12`),
-    line('canary first, alone', facts.canary && batches[0] === 1 && batches.length > 1, `${String(facts.canary).split('/').pop()}, then batches of ${batches.slice(1).join(', ')}`),
+    line(
+      'canary first, alone',
+      facts.canary && batches[0] === 1 && batches.length > 1,
+      `${String(facts.canary).split('/').pop()}, then batches of ${batches.slice(1).join(', ')}`,
+    ),
     line('never two works on one host', acts.overlaps === 0, `${acts.overlaps} overlaps`),
-    line('doubles started nothing', doubles.duplicates === doubles.sent && doubles.sent >= VICTIMS.length, `${doubles.duplicates} of ${doubles.sent} absorbed`),
-    line('halt within 2 s, no mutation inside', facts.haltMutations === 0 && facts.haltLastMs <= 2_000, `last ${facts.haltLastMs} ms, then ${facts.haltMutations}`),
+    line(
+      'doubles started nothing',
+      doubles.duplicates === doubles.sent && doubles.sent >= VICTIMS.length,
+      `${doubles.duplicates} of ${doubles.sent} absorbed`,
+    ),
+    line(
+      'halt within 2 s, no mutation inside',
+      facts.haltMutations === 0 && facts.haltLastMs <= 2_000,
+      `last ${facts.haltLastMs} ms, then ${facts.haltMutations}`,
+    ),
     line('the arriving event was explained as held', facts.explainedAsHeld, facts.explainedAsHeld ? 'yes' : 'no'),
-    line('withdrawn when the cause was gone', runs.some((r) => r.admission.verdict === 'withdrawn'), `${runs.filter((r) => r.admission.verdict === 'withdrawn').length}`),
-    line('the rival waited and knew for whom', facts.rival.admission.blockedBy.length > 0, `behind ${facts.holder.flow ?? facts.holder.owner}`),
+    line(
+      'withdrawn when the cause was gone',
+      runs.some((r) => r.admission.verdict === 'withdrawn'),
+      `${runs.filter((r) => r.admission.verdict === 'withdrawn').length}`,
+    ),
+    line(
+      'the rival waited and knew for whom',
+      facts.rival.admission.blockedBy.length > 0,
+      `behind ${facts.holder.flow ?? facts.holder.owner}`,
+    ),
     line('the liar was found and replaced', facts.liarReplaced !== undefined, facts.liar.split('/').pop()),
-    line('every decision has its why', facts.whys.length > 0 && facts.whys.every((w) => w.text.length > 0), `${facts.whys.length}`),
+    line(
+      'every decision has its why',
+      facts.whys.length > 0 && facts.whys.every((w) => w.text.length > 0),
+      `${facts.whys.length}`,
+    ),
   ];
 }
 
@@ -27,7 +51,11 @@ export function printScorecard(facts, verdict) {
   const handled = acts.restarts + acts.replaces;
   const rows = [
     ['', 'alert → script', 'opsloop'],
-    ['acts for dead hosts', `${naive.scripts} for ${naive.incidents}`, `${handled - facts.handActs} for 6, one of them healed by hand`],
+    [
+      'acts for dead hosts',
+      `${naive.scripts} for ${naive.incidents}`,
+      `${handled - facts.handActs} for 6, one of them healed by hand`,
+    ],
     ['copies acted on', naive.copiesActedOn, 0],
     ['two works on one host', naive.overlaps, acts.overlaps],
     ['exit 0 but still sick', naive.exitZeroButSick, 0],

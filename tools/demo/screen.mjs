@@ -77,7 +77,9 @@ export class Screen {
       for (const machine of this.machines.filter((m) => m.rack === rack)) {
         const light = machine.state === 'up' ? green('●') : machine.state === 'sick' ? yellow('●') : red('●');
         const work = this.work.get(machine.name);
-        left.push(` ${light} ${machine.name.split('/').pop().padEnd(7)} ${machine.service.padEnd(7)}${work ? cyan(`⚒ ${work.run} f${work.fence}`) : ''}`);
+        left.push(
+          ` ${light} ${machine.name.split('/').pop().padEnd(7)} ${machine.service.padEnd(7)}${work ? cyan(`⚒ ${work.run} f${work.fence}`) : ''}`,
+        );
       }
     }
     const right = this.story.join('\n').split('\n').filter(Boolean).slice(-STORY_LINES);
@@ -88,7 +90,13 @@ export class Screen {
       const l = left[i] ?? '';
       lines.push(` ${l}${' '.repeat(Math.max(1, LEFT - width(l)))}${right[i] ?? ''}`);
     }
-    lines.push('', ' ' + Object.entries(this.counters).map(([k, v]) => `${dim(k)} ${bold(String(v))}`).join('   '));
+    lines.push(
+      '',
+      ' ' +
+        Object.entries(this.counters)
+          .map(([k, v]) => `${dim(k)} ${bold(String(v))}`)
+          .join('   '),
+    );
     stdout.write(`\u001b[H\u001b[2J${lines.join('\n')}\n`);
   }
 }

@@ -24,7 +24,13 @@ class StackModule {}
 
 /** The five apps in one process: one pool, one Temporal connection, one origin. */
 export function stackModule({ platform, temporal, databaseUrl, env }: StackConfig): DynamicModule {
-  const migrations = [busMigrations, eventIngestMigrations, decisionMigrations, controlMigrations, serviceCatalogMigrations];
+  const migrations = [
+    busMigrations,
+    eventIngestMigrations,
+    decisionMigrations,
+    controlMigrations,
+    serviceCatalogMigrations,
+  ];
   return {
     module: StackModule,
     imports: [

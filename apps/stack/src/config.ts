@@ -21,7 +21,9 @@ export function upOptions(argv: string[], env: NodeJS.ProcessEnv): UpOptions {
   const port = Number(flags.port ?? env['OPSLOOP_PORT'] ?? 7300);
   // Three more ports follow the first one: Temporal, its Web UI, PostgreSQL.
   if (!Number.isInteger(port) || port < 1 || port > 65_532) {
-    throw new UsageError(`--port ${String(flags.port ?? env['OPSLOOP_PORT'])} is not a port between 1 and 65532. ${USAGE}`);
+    throw new UsageError(
+      `--port ${String(flags.port ?? env['OPSLOOP_PORT'])} is not a port between 1 and 65532. ${USAGE}`,
+    );
   }
   return {
     port,

@@ -6,7 +6,13 @@ import 'reflect-metadata';
 import { isPortBusy, startEmbeddedPostgres, stopProcess, type ProcessMark } from '@opsloop/embedded';
 import { connectBus } from '@opsloop/bus';
 import { createHttpApp, type PlatformConfig } from '@opsloop/platform';
-import { defaultCacheDir, findTemporalBinary, startEmbeddedTemporal, temporalConfigFromEnv, type TemporalConfig } from '@opsloop/temporal';
+import {
+  defaultCacheDir,
+  findTemporalBinary,
+  startEmbeddedTemporal,
+  temporalConfigFromEnv,
+  type TemporalConfig,
+} from '@opsloop/temporal';
 import { stackModule } from './compose.js';
 import type { UpOptions } from './config.js';
 import { DataDir, type StackFile } from './data-dir.js';
@@ -57,7 +63,12 @@ export async function startStack(options: UpOptions, hooks: UpHooks): Promise<Ru
   }
 }
 
-async function startParts(options: UpOptions, dir: DataDir, hooks: UpHooks, parts: Part[]): Promise<Omit<RunningStack, 'stop'>> {
+async function startParts(
+  options: UpOptions,
+  dir: DataDir,
+  hooks: UpHooks,
+  parts: Part[],
+): Promise<Omit<RunningStack, 'stop'>> {
   const url = `http://${HOST}:${options.port}`;
   const old = dir.readStackFile();
   const ports = await choosePorts(options.port, old);
@@ -171,7 +182,10 @@ function platformConfig(options: UpOptions, dir: DataDir, url: string, ports: St
     urls: { ingest: url, decision: url, control: url, catalog: url },
     embedded: true,
     logLevel: env['OPSLOOP_LOG_LEVEL'] ?? 'warn',
-    httpAllow: (env['OPSLOOP_HTTP_ALLOW'] ?? '').split(',').map((s) => s.trim()).filter((s) => s !== ''),
+    httpAllow: (env['OPSLOOP_HTTP_ALLOW'] ?? '')
+      .split(',')
+      .map((s) => s.trim())
+      .filter((s) => s !== ''),
     ownPorts: Object.values(ports),
     dataDir: dir.path,
     ...(env['OPSLOOP_FAILPOINT'] === undefined ? {} : { failpoint: env['OPSLOOP_FAILPOINT'] }),
@@ -190,7 +204,9 @@ async function choosePorts(http: number, old: StackFile | undefined): Promise<St
         return port;
       }
     }
-    throw new Error(`no free port from ${preferred} to ${preferred + PORT_TRIES - 1}; choose another start with --port`);
+    throw new Error(
+      `no free port from ${preferred} to ${preferred + PORT_TRIES - 1}; choose another start with --port`,
+    );
   };
   const keep = old !== undefined && old.ports.http === http ? old.ports : undefined;
   return {

@@ -34,7 +34,7 @@ const restart = defineAtom<{ host: string; force: boolean }, Json>({
     output: { schema: { type: 'object', required: ['restarted'] } },
   }),
   execute: async ({ input, context }) =>
-    Promise.resolve(
+    Promise.resolve<Json>(
       input.host === 'liar' ? { wrong: true } : { restarted: input.host, force: input.force, key: context.key },
     ),
   check: async ({ input }) => Promise.resolve({ wouldRestart: input.host, restarted: false }),
@@ -147,7 +147,7 @@ describe('atoms of a team', () => {
   it('hear a cancellation while they heartbeat', async () => {
     const handle = await client.activity.start('team.slow', options({}));
     await eventually(() => expect(beats).toBeGreaterThan(0));
-    await handle.cancel();
+    await handle.cancel('the test has seen enough');
     const error: unknown = await handle.result().catch((e: unknown) => e);
     expect(String((error as Error).cause ?? error)).toMatch(/cancel/i);
   });

@@ -5,7 +5,8 @@ import type { BlockedBy, Consulted, EventMessage, Verdict } from './messages.js'
 import type { StepRecord } from './flow.js';
 import type { Problem } from './errors.js';
 
-export type RunStatus = 'queued' | 'running' | 'paused' | 'waiting' | 'succeeded' | 'failed' | 'cancelled' | 'terminated';
+export type RunStatus =
+  'queued' | 'running' | 'paused' | 'waiting' | 'succeeded' | 'failed' | 'cancelled' | 'terminated';
 export const FINAL_RUN_STATUSES: readonly RunStatus[] = ['succeeded', 'failed', 'cancelled', 'terminated'];
 
 export interface AdmissionView {

@@ -15,7 +15,7 @@ export type Tier = 'P0' | 'P1' | 'P2' | 'P3' | 'P4';
 export const TIERS: readonly Tier[] = ['P0', 'P1', 'P2', 'P3', 'P4'];
 
 export type DocumentKind =
-  | 'flow' | 'atom' | 'rule' | 'policy' | 'source' | 'schedule' | 'table' | 'config' | 'resource';
+  'flow' | 'atom' | 'rule' | 'policy' | 'source' | 'schedule' | 'table' | 'config' | 'resource';
 
 interface DocumentBase {
   dsl: typeof DSL_VERSION;
@@ -156,7 +156,7 @@ export interface RuleDocument extends DocumentBase {
   stale?: boolean;
   dedupe?: { by: Template; within: string };
   group?: { by: Template; within: string; max?: number };
-  tier?: ({ when?: Condition; tier: Tier })[] | { table: string };
+  tier?: { when?: Condition; tier: Tier }[] | { table: string };
   targets?: { from: 'event' | 'members' } | { paths: Template };
   batch?: RuleBatch;
   goal?: { state: Condition; observe?: Observe; stableFor?: string };
@@ -182,7 +182,14 @@ export type SourceAuth =
   | { type: 'none' }
   | { type: 'bearer'; token: string }
   | { type: 'basic'; user: string; password: string }
-  | { type: 'hmac'; secret: string; header?: string; algorithm?: 'sha256' | 'sha512' | 'sha1'; encoding?: 'hex' | 'base64'; prefix?: string };
+  | {
+      type: 'hmac';
+      secret: string;
+      header?: string;
+      algorithm?: 'sha256' | 'sha512' | 'sha1';
+      encoding?: 'hex' | 'base64';
+      prefix?: string;
+    };
 
 export interface SourceDocument extends DocumentBase {
   kind: 'source';
@@ -224,8 +231,15 @@ export interface ScheduleDocument extends DocumentBase {
 }
 
 export type OpsDocument =
-  | FlowDocument | AtomDocument | RuleDocument | SourceDocument | ConfigDocument | TableDocument
-  | PolicyDocument | ScheduleDocument | ResourceDocument;
+  | FlowDocument
+  | AtomDocument
+  | RuleDocument
+  | SourceDocument
+  | ConfigDocument
+  | TableDocument
+  | PolicyDocument
+  | ScheduleDocument
+  | ResourceDocument;
 
 /** How a kind is addressed over HTTP and whether it has immutable versions. */
 export const DOCUMENT_KINDS = {

@@ -66,7 +66,11 @@ export function failureParts(error: unknown): FailureParts {
         retryable: !nonRetryable,
         ...(errors === undefined
           ? {}
-          : { errors: errors.slice(0, FIELD_ERRORS_MAX).map((e) => ({ pointer: cut(e.pointer, 100), message: cut(e.message, 150) })) }),
+          : {
+              errors: errors
+                .slice(0, FIELD_ERRORS_MAX)
+                .map((e) => ({ pointer: cut(e.pointer, 100), message: cut(e.message, 150) })),
+            }),
         ...cutExtensions(extensions),
       }),
       ...(retryAfterSec === undefined ? {} : { retryAfterMs: retryAfterSec * 1_000 }),
@@ -91,22 +95,34 @@ export function failureParts(error: unknown): FailureParts {
     };
   }
   const text = cut(error instanceof Error ? error.message : String(error), DETAIL_CHARS_MAX);
-  return { type: 'runtime', message: text, nonRetryable: false, problem: problem('runtime', text, { retryable: true }) };
+  return {
+    type: 'runtime',
+    message: text,
+    nonRetryable: false,
+    problem: problem('runtime', text, { retryable: true }),
+  };
 }
 
 /** True for a value that has the members every problem has. */
 export function isProblem(value: unknown): value is Problem {
   if (typeof value !== 'object' || value === null) return false;
   const { code, type, title, status } = value as Record<string, unknown>;
-  return typeof code === 'string' && typeof type === 'string' && typeof title === 'string' && typeof status === 'number';
+  return (
+    typeof code === 'string' && typeof type === 'string' && typeof title === 'string' && typeof status === 'number'
+  );
 }
 
 /** A problem as an error again: the same code where the table knows it. */
 export function errorOfProblem(p: Problem): OpsError | AtomError {
   const { type: _type, title: _title, status, code, detail, errors, ...extensions } = p;
-  if (isErrorCode(code)) return new OpsError(code, detail ?? p.title, { ...(errors === undefined ? {} : { errors }), extensions });
-  return new AtomError(code.startsWith('atom/') ? (code as `atom/${string}`) : `atom/unknown/${code}`, detail ?? p.title, {
-    status,
-    retryable: p.retryable ?? false,
-  });
+  if (isErrorCode(code))
+    return new OpsError(code, detail ?? p.title, { ...(errors === undefined ? {} : { errors }), extensions });
+  return new AtomError(
+    code.startsWith('atom/') ? (code as `atom/${string}`) : `atom/unknown/${code}`,
+    detail ?? p.title,
+    {
+      status,
+      retryable: p.retryable ?? false,
+    },
+  );
 }

@@ -2,7 +2,16 @@
  * The flow document (flow-language section 1), its compiled form, and what a workflow is started with.
  */
 import type { Json, JsonObject } from './json.js';
-import type { AtomDocument, CallTimeout, Condition, Effect, Idempotency, RetryPolicy, Template, Tier } from './documents.js';
+import type {
+  AtomDocument,
+  CallTimeout,
+  Condition,
+  Effect,
+  Idempotency,
+  RetryPolicy,
+  Template,
+  Tier,
+} from './documents.js';
 import type { Problem } from './errors.js';
 
 export interface Claim {
@@ -59,7 +68,12 @@ export interface ForEachSpec {
 }
 
 export type CallStep = StepCommon & { call: string; with?: Template; queue?: string };
-export type RunStep = StepCommon & { run: string; with?: Template; onParentClose?: 'cancel' | 'abandon' | 'terminate'; detach?: boolean };
+export type RunStep = StepCommon & {
+  run: string;
+  with?: Template;
+  onParentClose?: 'cancel' | 'abandon' | 'terminate';
+  detach?: boolean;
+};
 export type DoStep = StepCommon & { do: Step[]; lock?: { claims: { path: Template; mode: 'shared' | 'exclusive' }[] } };
 export type ParallelStep = StepCommon & {
   parallel: { join?: 'all' | 'any' | { count: number }; onError?: 'cancel' | 'waitAll'; limit?: number };
@@ -86,13 +100,41 @@ export type RaiseStep = StepCommon & { raise: { type: string; status?: number; t
 export type ReturnStep = StepCommon & { return: Template };
 
 export type Step =
-  | CallStep | RunStep | DoStep | ParallelStep | SwitchStep | ForEachStep | LoopStep | ReconcileStep | WaitStep
-  | WaitForEventStep | ApprovalStep | TryStep | SetStep | EmitStep | RaiseStep | ReturnStep;
+  | CallStep
+  | RunStep
+  | DoStep
+  | ParallelStep
+  | SwitchStep
+  | ForEachStep
+  | LoopStep
+  | ReconcileStep
+  | WaitStep
+  | WaitForEventStep
+  | ApprovalStep
+  | TryStep
+  | SetStep
+  | EmitStep
+  | RaiseStep
+  | ReturnStep;
 
 /** Verb keys in the order in which a step is recognised: `do` is a verb only when it is alone. */
 export const VERBS = [
-  'call', 'run', 'parallel', 'switch', 'forEach', 'loop', 'reconcile', 'wait', 'waitForEvent', 'approval', 'try',
-  'set', 'emit', 'raise', 'return', 'do',
+  'call',
+  'run',
+  'parallel',
+  'switch',
+  'forEach',
+  'loop',
+  'reconcile',
+  'wait',
+  'waitForEvent',
+  'approval',
+  'try',
+  'set',
+  'emit',
+  'raise',
+  'return',
+  'do',
 ] as const;
 export type Verb = (typeof VERBS)[number];
 

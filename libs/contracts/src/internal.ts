@@ -17,10 +17,17 @@ export interface InternalCalls {
   /** decision: is the cause of a queued or held start still there? `unknown` = ask again later. */
   'POST /internal/decision/recheck': {
     body: { id: string; cause: StartCause; targets: string[] };
-    answer: { verdict: 'stands' | 'cleared' | 'unknown'; reason: string; targets: { path: string; verdict: 'stands' | 'cleared' | 'unknown' }[] };
+    answer: {
+      verdict: 'stands' | 'cleared' | 'unknown';
+      reason: string;
+      targets: { path: string; verdict: 'stands' | 'cleared' | 'unknown' }[];
+    };
   };
   /** decision: the front part of a run's timeline (event, decision, later states). */
-  'POST /internal/decision/story': { body: { decisionId?: string; targets: string[]; since: string; until?: string }; answer: { entries: TimelineEntry[] } };
+  'POST /internal/decision/story': {
+    body: { decisionId?: string; targets: string[]; since: string; until?: string };
+    answer: { entries: TimelineEntry[] };
+  };
   /** decision: resources for polls, `resource.list` and policies. */
   'POST /internal/decision/resources': {
     body: { paths?: string[]; kind?: string; labels?: Record<string, string>; under?: string; limit?: number };
@@ -31,7 +38,10 @@ export interface InternalCalls {
   /** control: the interpreter's closing report. Idempotent. */
   'POST /internal/runs/:id/outcome': { body: RunOutcome; answer: { closed: boolean } };
   /** control: claims of a running run at a step (`do.lock`, per-target turns); covered ones are granted under its fence. */
-  'POST /internal/runs/:id/claims': { body: { step: string; claims: Claim[] }; answer: { granted: true; fence: string } | { granted: false; blockedBy: BlockedBy[] } };
+  'POST /internal/runs/:id/claims': {
+    body: { step: string; claims: Claim[] };
+    answer: { granted: true; fence: string } | { granted: false; blockedBy: BlockedBy[] };
+  };
   /** control: gives back what a step claimed. Idempotent. */
   'POST /internal/runs/:id/release': { body: { step: string }; answer: { released: boolean } };
   /** control: compiled flow by digest, for inputs above 128 KB. */
@@ -100,7 +110,8 @@ export interface ResourceView {
   owner?: string;
 }
 
-export type TimelineKind = 'event' | 'decision' | 'admission' | 'lock' | 'step' | 'approval' | 'operator' | 'state' | 'run';
+export type TimelineKind =
+  'event' | 'decision' | 'admission' | 'lock' | 'step' | 'approval' | 'operator' | 'state' | 'run';
 
 export interface TimelineEntry {
   at: string;

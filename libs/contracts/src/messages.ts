@@ -89,7 +89,7 @@ export interface StartRequest {
 export type StartsMessage = { kind: 'start'; start: StartRequest } | { kind: 'withdraw'; id: string; reason: string };
 
 export type Verdict =
-  | 'admitted' | 'queued' | 'coalesced' | 'held' | 'needs-approval' | 'rejected' | 'withdrawn' | 'expired' | 'cancelled';
+  'admitted' | 'queued' | 'coalesced' | 'held' | 'needs-approval' | 'rejected' | 'withdrawn' | 'expired' | 'cancelled';
 
 /** One policy (or built-in check) that admission asked, what it saw and what it said. */
 export interface Consulted {

@@ -10,7 +10,6 @@ export function pathProblem(path: string): string | undefined {
   if (path.length === 0) return 'is empty';
   if (new TextEncoder().encode(path).length > PATH_BYTES_MAX) return `is longer than ${PATH_BYTES_MAX} bytes`;
   if (path.normalize('NFC') !== path) return 'is not in Unicode normal form C';
-  // eslint-disable-next-line no-control-regex -- control characters are exactly what is refused
   if (/[\u0000-\u001f\u007f]/.test(path)) return 'holds a control character';
   const segments = path.split('/');
   if (segments.length > PATH_SEGMENTS_MAX) return `has more than ${PATH_SEGMENTS_MAX} segments`;

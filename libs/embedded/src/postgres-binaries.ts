@@ -59,7 +59,8 @@ function reachable(native: string, version: string): string {
 /** Somebody else's folder of this name in a world-writable place is never executed. */
 function assertOurs(dir: string): string {
   const stat = statSync(dir);
-  if (stat.uid !== 0 || (stat.mode & 0o022) !== 0) throw new Error(`${dir} is not root's own; remove it and start again`);
+  if (stat.uid !== 0 || (stat.mode & 0o022) !== 0)
+    throw new Error(`${dir} is not root's own; remove it and start again`);
   accessSync(join(dir, 'bin', 'postgres'), constants.X_OK);
   return dir;
 }

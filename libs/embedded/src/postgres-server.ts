@@ -79,7 +79,14 @@ function initdb(dir: string, password: string): void {
   if (owner !== undefined) chownSync(pwfile, owner.uid, owner.gid);
   try {
     // C collation: paths compare byte by byte everywhere; UTF8 whatever the host's locale is.
-    const args = ['--pgdata', dir, '--auth=scram-sha-256', '--username=opsloop', `--pwfile=${pwfile}`, '--encoding=UTF8'];
+    const args = [
+      '--pgdata',
+      dir,
+      '--auth=scram-sha-256',
+      '--username=opsloop',
+      `--pwfile=${pwfile}`,
+      '--encoding=UTF8',
+    ];
     const result = spawnSync(postgresBinaries().initdb, [...args, '--locale=C', '--no-instructions'], {
       ...owner,
       encoding: 'utf8',
@@ -153,11 +160,19 @@ function spawnPostmaster(dir: string, options: EmbeddedPostgresOptions): Process
 /** PostgreSQL refuses to run as root, so there it runs as `postgres`, an account that a root-only container gets made. */
 function serverAccount(): { uid: number; gid: number } | undefined {
   if (process.getuid?.() !== 0) return undefined;
-  const id = (flag: string): number => Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8', stdio: 'pipe' }));
+  const id = (flag: string): number =>
+    Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8', stdio: 'pipe' }));
   try {
     return { uid: id('-u'), gid: id('-g') };
   } catch {
-    execFileSync('useradd', ['--system', '--user-group', '--no-create-home', '--shell', '/usr/sbin/nologin', 'postgres']);
+    execFileSync('useradd', [
+      '--system',
+      '--user-group',
+      '--no-create-home',
+      '--shell',
+      '/usr/sbin/nologin',
+      'postgres',
+    ]);
     return { uid: id('-u'), gid: id('-g') };
   }
 }
