@@ -22,16 +22,14 @@ export const spread = (s) => `p50 ${ms(s.p50)}, p99 ${ms(s.p99)} (${ms(s.min)}â€
 /** One line: what was measured, its name, its figure. */
 export const say = (bench, what, figure) => process.stdout.write(`${bench.padEnd(6)} ${what.padEnd(42)} ${figure}\n`);
 
-/** Runs both in turn, each round beginning with the other one, so that a noisy minute hits both alike. */
-export async function alternate(rounds, first, second) {
-  const a = [];
-  const b = [];
+/** Runs all in turn, each round in the other direction, so that a noisy minute hits all alike. */
+export async function alternate(rounds, ...works) {
+  const results = works.map(() => []);
   for (let i = 0; i < rounds; i++) {
-    if (i % 2 === 0) a.push(await first(i));
-    b.push(await second(i));
-    if (i % 2 === 1) a.push(await first(i));
+    const order = i % 2 === 0 ? works : works.toReversed();
+    for (const work of order) results[works.indexOf(work)].push(await work(i));
   }
-  return [a, b];
+  return results;
 }
 
 /** Milliseconds since the epoch with fractions, comparable with the clocks of the servers on this machine. */

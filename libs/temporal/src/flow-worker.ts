@@ -3,7 +3,7 @@ import { OpsError, TEMPORAL_NAMES } from '@opsloop/contracts';
 import { Worker, type WorkerOptions } from '@temporalio/worker';
 import type { Log } from './log.js';
 import type { TemporalConnection } from './temporal-connection.service.js';
-import { interpreterWorkflows, workflowBundle } from './workflow-bundle.js';
+import { interpreterPreload, interpreterWorkflows, workflowBundle } from './workflow-bundle.js';
 
 /** What the five applications need of the heap besides cached runs; an idle worker process was measured at 234 MB. */
 const HEAP_RESERVED_MB = 400;
@@ -68,6 +68,7 @@ export interface FlowWorkerOptions {
 export async function createFlowWorker(options: FlowWorkerOptions): Promise<Worker> {
   const bundle = await workflowBundle({
     workflowsPath: options.workflowsPath ?? interpreterWorkflows(),
+    ...(options.workflowsPath === undefined ? { preload: [interpreterPreload()] } : {}),
     cacheDir: options.cacheDir,
     log: options.log,
   });

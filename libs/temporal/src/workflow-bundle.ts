@@ -2,7 +2,7 @@ import { createHash, type Hash } from 'node:crypto';
 import { createRequire } from 'node:module';
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
-import { dirname, extname, join, relative } from 'node:path';
+import { basename, dirname, extname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { OpsError } from '@opsloop/contracts';
 import { bundleWorkflowCode, type BundleOptions } from '@temporalio/worker';
@@ -11,6 +11,9 @@ import { version as sdkVersion } from './sdk-version.js';
 
 /** Entry of the interpreter's workflows. Resolves to sources in tests and to `dist` everywhere else. */
 export const interpreterWorkflows = (): string => fileURLToPath(import.meta.resolve('@opsloop/workflows/bundle'));
+
+/** What a worker thread of the interpreter loads once for all runs. */
+export const interpreterPreload = (): string => fileURLToPath(import.meta.resolve('@opsloop/workflows/preload'));
 
 /** Bundles are 1.6 MB; the newest few cover going back and forth between two versions. */
 const KEPT_BUNDLES = 5;
@@ -21,11 +24,13 @@ const KEPT_BUNDLES = 5;
  */
 export async function workflowBundle(options: {
   workflowsPath: string;
+  /** Modules of the entry's package that are loaded once per worker thread and shared by its runs. */
+  preload?: string[];
   cacheDir: string;
   log: Log;
 }): Promise<{ codePath: string; digest: string; cached: boolean }> {
-  const { workflowsPath, cacheDir, log } = options;
-  const digest = await sourcesDigest(workflowsPath);
+  const { workflowsPath, cacheDir, log, preload = [] } = options;
+  const digest = await sourcesDigest(workflowsPath, preload);
   const dir = join(cacheDir, 'workflow-bundles');
   const codePath = join(dir, `${digest}.cjs`);
   if (existsSync(codePath)) {
@@ -37,6 +42,7 @@ export async function workflowBundle(options: {
   const said: string[] = [];
   const { code } = await bundleWorkflowCode({
     workflowsPath,
+    preloadModules: preload,
     logger: errorLogger(said),
     webpackConfigHook: (config) => ({
       ...config,
@@ -61,8 +67,9 @@ export async function workflowBundle(options: {
 }
 
 /** sha256 over the files of the entry's package and of every workspace package it depends on, and over the versions of the rest. */
-async function sourcesDigest(workflowsPath: string): Promise<string> {
+async function sourcesDigest(workflowsPath: string, preload: readonly string[]): Promise<string> {
   const hash = createHash('sha256').update(`sdk ${sdkVersion}\n`);
+  for (const path of preload) hash.update(`preload ${basename(path)}\n`);
   const folder = dirname(workflowsPath);
   const seen = new Set<string>();
   const visit = async (packageFile: string, sources: string): Promise<void> => {

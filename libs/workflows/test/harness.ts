@@ -57,6 +57,7 @@ let bundle: Promise<WorkflowBundleWithSourceMap> | undefined;
 export function workflowBundle(): Promise<WorkflowBundleWithSourceMap> {
   bundle ??= bundleWorkflowCode({
     workflowsPath: fileURLToPath(new URL('../src/workflows.ts', import.meta.url)),
+    preloadModules: [fileURLToPath(new URL('../src/preload.ts', import.meta.url))],
     logger: new DefaultLogger('ERROR'),
     webpackConfigHook: (config) => ({
       ...config,
