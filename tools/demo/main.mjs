@@ -101,6 +101,7 @@ async function applyDocuments({ api, fleet, plan }) {
 
 async function play(stage, screen) {
   const naive = await naiveChapter(stage);
+  screen.naive = (await ask(stage.fleet.agent, '/stats')).body;
   const began = Date.now();
   const story = await opsloopChapters(stage, DOCUMENTS);
   screen.count('healed after', `${((Date.now() - began) / 1000).toFixed(0)} s`);
@@ -118,9 +119,12 @@ async function refresh({ screen, fleet, plan, api }) {
       .map((l) => [l.path, { run: l.runId?.slice(-4) ?? l.owner, fence: l.fence }]),
   );
   const stats = (await ask(fleet.agent, '/stats')).body;
-  screen.count('acts', stats.acts);
-  screen.count('overlaps', stats.overlaps);
-  screen.count('repeats absorbed by targets', stats.duplicatesAbsorbed);
+  const { acts = 0, overlaps = 0 } = screen.naive ?? {};
+  if (screen.naive) screen.count('alert → script:', `${acts} acts, ${overlaps} overlaps`);
+  screen.count(
+    screen.naive ? 'opsloop:' : 'alert → script:',
+    `${stats.acts - acts} acts, ${stats.overlaps - overlaps} overlaps`,
+  );
 }
 
 async function farewell({ api, stack }, facts) {

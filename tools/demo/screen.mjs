@@ -4,7 +4,7 @@ import { stdout } from 'node:process';
 /** Redraws per second: smooth to the eye, invisible in CPU. */
 const FRAMES_PER_S = 5;
 const LEFT = 38;
-const STORY_LINES = 14;
+const STORY_LINES = 16;
 
 const colour = stdout.isTTY && !process.env.NO_COLOR;
 const paint = (code, text) => (colour ? `\u001b[${code}m${text}\u001b[0m` : text);
@@ -14,6 +14,19 @@ export const green = (t) => paint('32', t);
 export const red = (t) => paint('31', t);
 export const yellow = (t) => paint('33', t);
 export const cyan = (t) => paint('36', t);
+
+const width = (text) => text.replace(/\u001b\[[0-9;]*m/g, '').length;
+
+/** Breaks at spaces so that no line is wider than `room`; what follows is indented like the story. */
+function wrap(text, room) {
+  const lines = [''];
+  for (const word of text.split(' ')) {
+    const last = lines[lines.length - 1];
+    if (width(last) + width(word) + 1 > room && last.trim() !== '') lines.push(`         ${word}`);
+    else lines[lines.length - 1] = last === '' && lines.length === 1 ? word : `${last} ${word}`;
+  }
+  return lines;
+}
 
 export class Screen {
   started = Date.now();
@@ -82,9 +95,14 @@ export class Screen {
         );
       }
     }
-    const right = this.story.join('\n').split('\n').filter(Boolean).slice(-STORY_LINES);
+    const room = Math.max(40, (stdout.columns ?? 120) - LEFT - 2);
+    const right = this.story
+      .join('\n')
+      .split('\n')
+      .filter(Boolean)
+      .flatMap((line) => wrap(line, room))
+      .slice(-STORY_LINES);
     const rows = Math.max(left.length, right.length);
-    const width = (text) => text.replace(/\u001b\[[0-9;]*m/g, '').length;
     const lines = [bold(` opsloop  ${this.title}`), ''];
     for (let i = 0; i < rows; i++) {
       const l = left[i] ?? '';
