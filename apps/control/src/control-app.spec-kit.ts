@@ -9,6 +9,7 @@ import {
   type CompiledOffering,
   type FlowDocument,
   type InternalCalls,
+  type RuleReach,
   type RunsMessage,
   type StartRequest,
   TEMPORAL_NAMES,
@@ -29,7 +30,7 @@ import {
 import { ControlModule, controlMigrations } from './index.js';
 
 export const ADMIN = 'ops_spec_admin-key-of-this-spec';
-const SERVICE = 'ops_spec_service-key-of-this-spec';
+export const SERVICE = 'ops_spec_service-key-of-this-spec';
 const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 
 const INPUT = { type: 'object', required: ['host'], properties: { host: { type: 'string' } } };
@@ -60,6 +61,8 @@ export interface Peers {
   /** Status 503 while false. */
   catalogUp: boolean;
   recheck: (path: string) => Recheck;
+  /** Live rules as decision tells them; undefined: it does not answer. */
+  rules: RuleReach[] | undefined;
   close(): Promise<void>;
 }
 
@@ -68,6 +71,7 @@ export async function startPeers(): Promise<Peers> {
     target: undefined as never,
     catalogUp: true,
     recheck: () => 'stands',
+    rules: [],
     close: () => peers.target.close(),
   };
   peers.target = await startHttpTarget(({ path, body }) => {
@@ -82,6 +86,10 @@ export async function startPeers(): Promise<Peers> {
       const verdict = verdicts.has('stands') ? 'stands' : verdicts.has('unknown') ? 'unknown' : 'cleared';
       return { body: { verdict, reason: `spec says ${verdict}`, targets } };
     }
+    if (path === '/internal/decision/rules')
+      return peers.rules === undefined
+        ? { status: 503, body: { code: 'unavailable', detail: 'down' } }
+        : { body: { rules: peers.rules } };
     if (path === '/internal/decision/story')
       return { body: { entries: [{ at: '2026-01-01T00:00:00.000Z', kind: 'event', title: 'it went down' }] } };
     return { status: 404, body: { code: 'not-found', detail: path } };

@@ -174,7 +174,8 @@ test.each([
   [{ type: 'freeze' }, ['/type']],
   [{ type: 'mutex', match: { labels: {} } }, ['/match/labels']],
   [{ type: 'mutex', locks: [{ path: 'x/${a}', mode: 'shared' }] }, ['/locks/0/path']],
-  [{ type: 'mutex', match: { targets: 'host/*' }, onConflict: 'reject' }, []],
+  [{ type: 'mutex', onConflict: 'coalesce' }, ['/onConflict']],
+  [{ type: 'mutex', match: { targets: 'host/*', flows: 'a/*' }, onConflict: 'reject', description: 'why' }, []],
 ] as const)('policy %j is refused at %j', (body, pointers) => {
   expect(policyErrors(body as never).map((e) => e.pointer)).toEqual(pointers);
 });

@@ -91,7 +91,7 @@ export interface HaltBody {
 
 export interface HaltAnswer {
   id: string;
-  hits?: { rules: number; queued: number; running: number; targets: number };
+  hits?: { rules?: number; queued: number; running: number; targets: number };
 }
 
 export interface VersionActAnswer {

@@ -16,6 +16,8 @@ export interface AdmissionView {
   approvalId?: string;
   consulted?: Consulted[];
   reason?: string;
+  /** Of a queued one: when its turn may come, from past durations of the flows before it; absent when unknown. */
+  eta?: string;
 }
 
 export interface RunView {

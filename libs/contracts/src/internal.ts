@@ -3,7 +3,7 @@
  * per call; `libs/platform`'s `InternalClient` and the controllers share these types.
  */
 import type { Json, JsonObject } from './json.js';
-import type { AtomDocument, Effect, Tier } from './documents.js';
+import type { AtomDocument, Effect, RuleMode, Tier } from './documents.js';
 import type { Claim, CompiledFlow, FlowDocument, RunOutcome } from './flow.js';
 import type { BlockedBy, EventMessage, StartCause } from './messages.js';
 
@@ -33,6 +33,8 @@ export interface InternalCalls {
     body: { paths?: string[]; kind?: string; labels?: Record<string, string>; under?: string; limit?: number };
     answer: { items: ResourceView[] };
   };
+  /** decision: live rules and what each of them may start, for what a halt would hit. */
+  'POST /internal/decision/rules': { body: Record<string, never>; answer: { rules: RuleReach[] } };
   /** event-ingest: a stored event. 404 when unknown. */
   'POST /internal/events/get': { body: { eventId: string }; answer: EventMessage };
   /** control: the interpreter's closing report. Idempotent. */
@@ -87,6 +89,18 @@ export interface HaltView {
 export interface HaltSnapshot {
   asOf: string;
   halts: HaltView[];
+}
+
+/** What a live rule may start, as far as its document says. */
+export interface RuleReach {
+  name: string;
+  mode: RuleMode;
+  /** `name@range` of every rung. */
+  refs: string[];
+  /** Absent: decided by a table, so any. */
+  tiers?: Tier[];
+  /** Patterns of the subjects it listens to; absent: any, or its targets are not the subjects. */
+  subjects?: string[];
 }
 
 export interface HoldsView {

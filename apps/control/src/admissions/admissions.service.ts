@@ -178,7 +178,7 @@ const slug = (text: string): string =>
 
 function detailOf(
   row: AdmissionRow,
-  extras: { position?: number; blockedBy?: AdmissionView['blockedBy'] } = {},
+  extras: Pick<AdmissionView, 'position' | 'blockedBy' | 'eta'> = {},
 ): AdmissionDetail {
   return {
     id: row.id,

@@ -52,6 +52,8 @@ export interface AdmissionRow {
   targets: string[];
   /** Null while the catalog has not answered yet. */
   claims: Claim[] | null;
+  /** Those of them that no policy added. */
+  own_claims: Claim[] | null;
   tier: Tier;
   rule: string | null;
   decision_id: string | null;
@@ -206,9 +208,9 @@ export class AdmissionRepository {
     await tx.query({
       name: 'control.insert',
       text: `INSERT INTO control.admission (tenant, id, kind, state, request, flow, version, effect, ir_digest, atoms, targets, claims, tier, rule,
-          decision_id, initiator, coalesce_key, into_id, ticket, rank_at, valid_until, fence, consulted, reason, dry_run, lock_ttl, history, workflow_id, ended_at)
+          decision_id, initiator, coalesce_key, into_id, ticket, rank_at, valid_until, fence, consulted, reason, dry_run, lock_ttl, history, workflow_id, own_claims, ended_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
-          make_interval(secs => $26::double precision), $27, $28, CASE WHEN $4 IN ('rejected', 'coalesced') THEN clock_timestamp() END)`,
+          make_interval(secs => $26::double precision), $27, $28, $29, CASE WHEN $4 IN ('rejected', 'coalesced') THEN clock_timestamp() END)`,
       values: [
         tx.tenant,
         row.id,
@@ -238,6 +240,7 @@ export class AdmissionRepository {
         row.ttlMs === undefined ? null : row.ttlMs / 1_000,
         JSON.stringify(row.history),
         row.kind === 'run' ? workflowIdOf(row.flow, row.id) : null,
+        row.ownClaims === undefined ? null : JSON.stringify(row.ownClaims),
       ],
     });
   }
@@ -273,6 +276,33 @@ export class AdmissionRepository {
     });
   }
 
+  /**
+   * When the work in the way may be done: holders go on for what is left of the median of their flow's last runs, those
+   * ahead take the median of theirs, one after the other. Undefined when any of them has no past.
+   */
+  async eta(
+    db: Pick<Tx, 'query' | 'tenant'>,
+    w: { holders: readonly BlockedBy[]; ahead: readonly BlockedBy[] },
+  ): Promise<string | undefined> {
+    const ids = [...w.holders, ...w.ahead].map((b) => b.runId);
+    if (ids.length === 0 || ids.includes(undefined)) return undefined;
+    const rows = await db.query<{ id: string; left_s: number | null; median_s: number | null }>({
+      name: 'control.eta',
+      text: `SELECT a.id, m.s AS median_s, (m.s - coalesce(extract(epoch FROM clock_timestamp() - a.started_at), 0))::float AS left_s
+        FROM control.admission a, LATERAL (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM d.ended_at - d.started_at)::float) AS s
+          FROM (SELECT started_at, ended_at FROM control.admission WHERE tenant = a.tenant AND flow = a.flow AND status = 'succeeded' AND started_at IS NOT NULL
+            ORDER BY ended_at DESC LIMIT $3) d) m
+        WHERE a.tenant = $1 AND a.id = ANY($2::uuid[])`,
+      values: [db.tenant, [...new Set(ids)], DURATIONS_MAX],
+    });
+    const known = new Map(rows.map((r) => [r.id, r]));
+    const left = w.holders.map((h) => known.get(h.runId!)?.left_s);
+    const after = w.ahead.map((b) => known.get(b.runId!)?.median_s);
+    if ([...left, ...after].some((s) => s === undefined || s === null)) return undefined;
+    const seconds = Math.max(0, ...(left as number[])) + (after as number[]).reduce((sum, s) => sum + s, 0);
+    return new Date(Date.now() + seconds * 1_000).toISOString();
+  }
+
   /** Keeps a compiled flow once per content. */
   async keepIr(tx: Pick<Tx, 'query' | 'tenant'>, digest: string, body: unknown): Promise<void> {
     await tx.query({
@@ -305,6 +335,7 @@ export interface NewAdmission {
   atoms: string[];
   targets: string[];
   claims?: Claim[] | undefined;
+  ownClaims?: Claim[] | undefined;
   tier: Tier;
   rule?: string | undefined;
   decisionId?: string | undefined;
@@ -321,6 +352,9 @@ export interface NewAdmission {
   ttlMs?: number | undefined;
   history: TimelineEntry[];
 }
+
+/** Enough to be robust against one odd run, few enough to follow a change. */
+const DURATIONS_MAX = 20;
 
 /** The members that every message on `runs` has. */
 export function runsBase(

@@ -44,7 +44,14 @@ export interface AdmitResult extends VerdictResult {
 }
 
 /** A start with its reference resolved, or why it could not be. */
-type Prepared = StartInput & { plan?: StartPlan; offering?: Resolved; refused?: string; policy?: PolicyEffect };
+type Prepared = StartInput & {
+  plan?: StartPlan;
+  /** The plan's claims without those of policies, which are read again at its turn. */
+  ownClaims?: Claim[];
+  offering?: Resolved;
+  refused?: string;
+  policy?: PolicyEffect;
+};
 
 /** Admission: one transaction from request to verdict, with claims, place in the queue, row and message. */
 @Injectable()
@@ -66,10 +73,15 @@ export class AdmitService {
         this.offerings.config(),
       ]);
       const plan = planStart(input.request, offering, config);
-      const policy = await this.policies.apply(plan, input.request);
+      const policy = await this.policies.apply({
+        ...plan,
+        tier: input.request.tier,
+        rule: input.request.cause?.rule,
+      });
       return {
         ...input,
         plan: policy === undefined ? plan : { ...plan, claims: mergeClaims([...plan.claims, ...policy.claims]) },
+        ownClaims: plan.claims,
         offering,
         ...(policy === undefined ? {} : { policy }),
       };
@@ -117,7 +129,7 @@ export class AdmitService {
     const { request, plan } = start;
     const now = this.clock.now();
     const rankAt = rankOf(request.tier, now);
-    const validForMs = durationMs(request.validFor ?? VALID_FOR_DEFAULT);
+    const validForMs = validityOf(request, start.policy);
     const result =
       plan === undefined && start.refused === undefined
         ? unresolved(validForMs)
@@ -144,6 +156,7 @@ export class AdmitService {
       atoms: plan?.atoms ?? [],
       targets: decided.targets,
       claims: plan?.claims,
+      ownClaims: start.ownClaims ?? plan?.claims,
       tier: request.tier,
       rule: request.cause?.rule,
       decisionId: request.cause === undefined ? undefined : request.id,
@@ -249,6 +262,12 @@ export class AdmitService {
     if (verdict === 'queued' && start.plan === undefined) tx.afterCommit(() => this.signals.emit('released'));
   }
 }
+
+/** How long a start may wait: what it asks for or the default, and never longer than a policy allows. */
+export const validityOf = (request: Pick<StartRequest, 'validFor'>, policy: PolicyEffect | undefined): number =>
+  request.validFor === undefined && policy?.validForMs !== undefined
+    ? policy.validForMs
+    : Math.min(durationMs(request.validFor ?? VALID_FOR_DEFAULT), policy?.validForMs ?? Infinity);
 
 export const exclusivePaths = (claims: readonly Claim[]): string[] =>
   claims.filter((c) => c.mode === 'exclusive').map((c) => c.path);

@@ -144,11 +144,16 @@ export class CatalogRunsService {
           ? 'running'
           : 'queued';
     const { verdict, position, blockedBy, consulted, reason } = result;
+    const eta =
+      verdict === 'queued'
+        ? (await this.reader.place(await this.reader.row(principal.tenant, result.id))).eta
+        : undefined;
     const admission: AdmissionView = {
       verdict,
       consulted,
       ...(position === undefined ? {} : { position }),
       ...(blockedBy === undefined ? {} : { blockedBy }),
+      ...(eta === undefined ? {} : { eta }),
       ...(reason === undefined ? {} : { reason }),
     };
     return { status: 202, body: { id, status, admission }, location: `/v1/runs/${id}` };

@@ -1,4 +1,4 @@
-import { type HaltScope, type HaltView, isUnder, matchesPattern, type Tier } from '@opsloop/contracts';
+import { type HaltScope, type HaltView, isUnder, matchesPattern, type RuleReach, type Tier } from '@opsloop/contracts';
 
 /** What of a start or a run a halt looks at. */
 export interface HaltSubject {
@@ -31,6 +31,46 @@ export function inScope(scope: HaltScope, subject: HaltSubject): boolean {
   if (scope.tiers !== undefined && !scope.tiers.includes(subject.tier)) return false;
   if (scope.domain !== undefined && !matchesPattern(scope.domain, subject.flow.split('/', 1)[0]!)) return false;
   return true;
+}
+
+const flowOf = (ref: string): string => {
+  const name = ref.split('@', 1)[0]!;
+  return name.includes('/') ? name : `atom/${name}`;
+};
+
+/** Two patterns may share a text: one matches the other taken as text, or their fixed beginnings do not exclude each other. */
+const mayOverlap = (a: string, b: string): boolean => {
+  const [x, y] = [a.split('*', 1)[0]!, b.split('*', 1)[0]!];
+  return (
+    matchesPattern(a, b) ||
+    matchesPattern(b, a) ||
+    (a.includes('*') && b.includes('*') && (x.startsWith(y) || y.startsWith(x)))
+  );
+};
+
+/** Whether an active rule may start something in scope. What its document leaves open counts as in scope. */
+export function ruleInScope(scope: HaltScope, rule: RuleReach): boolean {
+  if (rule.mode !== 'active') return false;
+  if (scope.rules !== undefined && !anyMatch(scope.rules, [rule.name])) return false;
+  if (scope.tiers !== undefined && rule.tiers !== undefined && !rule.tiers.some((t) => scope.tiers!.includes(t)))
+    return false;
+  if (scope.paths !== undefined && rule.subjects !== undefined) {
+    const { paths } = scope;
+    // A halted path also stops what lies below it.
+    const hit = rule.subjects.some((s) =>
+      paths.some((p) => mayOverlap(p, s) || (!p.includes('*') && mayOverlap(`${p}/*`, s))),
+    );
+    if (!hit) return false;
+  }
+  return rule.refs.some((ref) => {
+    const flow = flowOf(ref);
+    if (scope.flows !== undefined && !anyMatch(scope.flows, [flow])) return false;
+    if (scope.domain !== undefined && !matchesPattern(scope.domain, flow.split('/', 1)[0]!)) return false;
+    // Which atoms a flow calls does not stand in the rule.
+    return (
+      scope.atoms === undefined || !flow.startsWith('atom/') || anyMatch(scope.atoms, [flow.slice('atom/'.length)])
+    );
+  });
 }
 
 /** The halts in force that stop this. */

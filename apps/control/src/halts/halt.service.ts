@@ -8,13 +8,13 @@ import {
   OpsError,
 } from '@opsloop/contracts';
 import { messageId, newId } from '@opsloop/contracts/ids';
-import { Clock, Logger, type Principal } from '@opsloop/platform';
+import { Clock, InternalClient, Logger, type Principal } from '@opsloop/platform';
 import { Database, type DueLoop, startDueLoop, type Tx } from '@opsloop/postgres';
 import { AdmissionRepository, type AdmissionRow, type HaltRow, haltView } from '../admit/admission.repository.js';
 import { requireRunId } from '../runs/internal-runs.service.js';
 import { Signals } from '../signals.service.js';
 import { WorkflowClient } from '../start/workflow-client.service.js';
-import { haltsOn, inScope, subjectOf } from './halt-scope.pure.js';
+import { haltsOn, inScope, ruleInScope, subjectOf } from './halt-scope.pure.js';
 
 /** A start that was already on its way to Temporal when the halt was made takes at most its RPC deadline of 4 s. */
 const IN_FLIGHT_MAX_MS = 5_000;
@@ -24,6 +24,8 @@ export const PER_MINUTE_DEFAULT = 60;
 /** Signals that wake runs after a lift; each is an RPC, and the runs look for themselves anyway. */
 const SIGNALS_PER_S = 20;
 const EXPIRY_EVERY_MS = 250;
+/** A halt in an emergency is not held up by an app that does not answer. */
+const RULES_TIMEOUT_MS = 1_000;
 
 export interface HaltRequest {
   scope: HaltScope;
@@ -34,7 +36,8 @@ export interface HaltRequest {
 }
 
 export interface HaltHits {
-  rules: number;
+  /** Active rules that may start something in scope; absent when decision does not answer. */
+  rules?: number;
   queued: number;
   running: number;
   targets: number;
@@ -50,6 +53,7 @@ export class HaltService implements OnApplicationBootstrap, OnApplicationShutdow
     private readonly db: Database,
     private readonly repository: AdmissionRepository,
     private readonly workflows: WorkflowClient,
+    private readonly internal: InternalClient,
     private readonly signals: Signals,
     private readonly clock: Clock,
     private readonly logger: Logger,
@@ -76,7 +80,8 @@ export class HaltService implements OnApplicationBootstrap, OnApplicationShutdow
         errors: [{ pointer: '/until', message: 'lies in the past' }],
       });
     }
-    if (request.dryRun === true) return { hits: hitsOf(await this.openIn(principal.tenant, request.scope)) };
+    if (request.dryRun === true)
+      return { hits: await this.hitsOf(request.scope, await this.openIn(principal.tenant, request.scope)) };
     const id = newId();
     await this.db.inTransaction(principal.tenant, async (tx) => {
       // Alone: waits for every admission that may not have seen this halt.
@@ -109,7 +114,7 @@ export class HaltService implements OnApplicationBootstrap, OnApplicationShutdow
         hit.filter((r) => r.state === 'started'),
         `halt ${id}: ${request.reason}`,
       );
-    return { id, hits: hitsOf(hit) };
+    return { id, hits: await this.hitsOf(request.scope, hit) };
   }
 
   async list(tenant: string): Promise<{ items: HaltView[] }> {
@@ -214,6 +219,19 @@ export class HaltService implements OnApplicationBootstrap, OnApplicationShutdow
     return rows.filter((row) => inScope(scope, subjectOf(row)));
   }
 
+  private async hitsOf(scope: HaltScope, rows: readonly AdmissionRow[]): Promise<HaltHits> {
+    const answer = await this.internal
+      .call('POST /internal/decision/rules', {}, {}, { timeoutMs: RULES_TIMEOUT_MS })
+      .catch(() => undefined);
+    const running = rows.filter((r) => r.state === 'started' || r.state === 'admitted');
+    return {
+      ...(answer === undefined ? {} : { rules: answer.rules.filter((rule) => ruleInScope(scope, rule)).length }),
+      queued: rows.length - running.length,
+      running: running.length,
+      targets: new Set(rows.flatMap((r) => r.targets)).size,
+    };
+  }
+
   private cancelAll(rows: readonly AdmissionRow[], why: string): void {
     void this.paced(rows, async (row) => {
       await this.db.query('UPDATE control.admission SET cancel_reason = $3 WHERE tenant = $1 AND id = $2', [
@@ -256,14 +274,4 @@ export class HaltService implements OnApplicationBootstrap, OnApplicationShutdow
       );
     return due.length;
   }
-}
-
-function hitsOf(rows: readonly AdmissionRow[]): HaltHits {
-  const running = rows.filter((r) => r.state === 'started' || r.state === 'admitted');
-  return {
-    rules: new Set(rows.flatMap((r) => r.rule ?? [])).size,
-    queued: rows.length - running.length,
-    running: running.length,
-    targets: new Set(rows.flatMap((r) => r.targets)).size,
-  };
 }

@@ -33,7 +33,7 @@ CREATE TABLE control.admission (
   tenant text NOT NULL, id uuid NOT NULL, kind text NOT NULL CHECK (kind IN ('run', 'lock')),
   state text NOT NULL CHECK (state IN ('queued', 'held', 'needs-approval', 'admitted', 'started', 'closed', 'rejected', 'coalesced', 'withdrawn', 'cancelled', 'expired')),
   request jsonb NOT NULL, flow text NOT NULL, version text, effect text, ir_digest text, atoms text[] NOT NULL DEFAULT '{}',
-  targets text[] NOT NULL, claims jsonb, tier text NOT NULL, rule text, decision_id uuid, initiator jsonb NOT NULL,
+  targets text[] NOT NULL, claims jsonb, own_claims jsonb, tier text NOT NULL, rule text, decision_id uuid, initiator jsonb NOT NULL,
   coalesce_key text, into_id uuid, ticket bigint NOT NULL, rank_at timestamptz NOT NULL,
   next_try_at timestamptz NOT NULL DEFAULT '-infinity', valid_until timestamptz NOT NULL,
   fence bigint, consulted jsonb NOT NULL DEFAULT '[]', reason text, workflow_id text, temporal_run_id text,
@@ -49,6 +49,8 @@ CREATE INDEX admission_waiting ON control.admission (tenant, rank_at, ticket) WH
 CREATE INDEX admission_open ON control.admission (tenant, state, created_at) WHERE state IN ('queued', 'held', 'needs-approval', 'admitted', 'started');
 CREATE INDEX admission_list ON control.admission (tenant, created_at DESC, id DESC);
 CREATE INDEX admission_workflow ON control.admission (workflow_id) WHERE workflow_id IS NOT NULL;
+-- Past durations of a flow, for the ETA of what waits behind it.
+CREATE INDEX admission_durations ON control.admission (tenant, flow, ended_at DESC) WHERE status = 'succeeded';
 CREATE INDEX admission_ended ON control.admission (tenant, ended_at) WHERE ended_at IS NOT NULL;
 
 -- Compiled flows, once per content; a queued run starts exactly what was pinned when it was admitted.

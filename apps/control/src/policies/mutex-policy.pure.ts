@@ -1,5 +1,6 @@
 import {
   type Claim,
+  durationMs,
   type FieldError,
   isUnder,
   type JsonObject,
@@ -12,17 +13,26 @@ import type { StartPlan } from '../admit/plan.pure.js';
 
 export interface MutexPolicy {
   name: string;
-  match: { targets?: string; effect?: string[]; tier?: Tier[]; domain?: string };
+  match: {
+    targets?: string[];
+    effect?: string[];
+    tier?: Tier[];
+    domain?: string;
+    flows?: string[];
+    rules?: string[];
+    atoms?: string[];
+  };
   locks: Claim[];
-  onConflict: 'queue' | 'reject' | 'coalesce';
+  onConflict: 'queue' | 'reject';
   validFor?: string;
 }
 
 /** What the policies that match a start add to it. */
 export interface PolicyEffect {
   claims: Claim[];
-  onConflict?: { policy: string; act: 'queue' | 'reject' };
-  coalesce: boolean;
+  onConflict: { policy: string; act: 'queue' | 'reject' };
+  /** The shortest of those that say one. */
+  validForMs?: number;
 }
 
 const KNOWN = new Set([
@@ -31,6 +41,7 @@ const KNOWN = new Set([
   'name',
   'owner',
   'title',
+  'description',
   'labels',
   'type',
   'match',
@@ -38,7 +49,7 @@ const KNOWN = new Set([
   'onConflict',
   'validFor',
 ]);
-const MATCH_KNOWN = new Set(['targets', 'effect', 'tier', 'domain']);
+const MATCH_KNOWN = new Set(['targets', 'effect', 'tier', 'domain', 'flows', 'rules', 'atoms']);
 
 /** What of a policy would not be evaluated; it is refused rather than ignored, since people rely on policies. */
 export function policyErrors(body: JsonObject): FieldError[] {
@@ -51,7 +62,7 @@ export function policyErrors(body: JsonObject): FieldError[] {
   for (const key of Object.keys(body)) if (!KNOWN.has(key)) say(`/${key}`, 'is not evaluated for mutex policies');
   const match = (body['match'] ?? {}) as JsonObject;
   for (const key of Object.keys(match))
-    if (!MATCH_KNOWN.has(key)) say(`/match/${key}`, 'is not evaluated; use targets, effect, tier or domain');
+    if (!MATCH_KNOWN.has(key)) say(`/match/${key}`, `is not evaluated; use ${[...MATCH_KNOWN].join(', ')}`);
   for (const tier of listOf(match['tier']))
     if (!TIERS.includes(tier as Tier)) say('/match/tier', `"${tier}" is no tier`);
   const locks = Array.isArray(body['locks']) ? (body['locks'] as JsonObject[]) : [];
@@ -62,21 +73,27 @@ export function policyErrors(body: JsonObject): FieldError[] {
       : pathProblem(path);
     if (wrong !== undefined) say(`/locks/${i}/path`, wrong);
   }
-  const onConflict = body['onConflict'] ?? 'queue';
-  if (!['queue', 'reject', 'coalesce'].includes(String(onConflict)))
-    say('/onConflict', 'must be queue, reject or coalesce');
+  // Coalescing belongs to a start (`coalesce: true`), not to a conflict of locks.
+  if (!['queue', 'reject'].includes(String(body['onConflict'] ?? 'queue')))
+    say('/onConflict', 'must be queue or reject');
   return errors;
 }
 
 const listOf = (value: unknown): string[] =>
   Array.isArray(value) ? value.map(String) : value === undefined ? [] : [String(value)];
 
+const lists = <K extends string>(match: JsonObject, key: K): { [P in K]?: string[] } =>
+  (match[key] === undefined ? {} : { [key]: listOf(match[key]) }) as { [P in K]?: string[] };
+
 export function readPolicy(name: string, body: JsonObject): MutexPolicy {
   const match = (body['match'] ?? {}) as JsonObject;
   return {
     name,
     match: {
-      ...(match['targets'] === undefined ? {} : { targets: String(match['targets']) }),
+      ...lists(match, 'targets'),
+      ...lists(match, 'flows'),
+      ...lists(match, 'rules'),
+      ...lists(match, 'atoms'),
       ...(match['effect'] === undefined ? {} : { effect: listOf(match['effect']) }),
       ...(match['tier'] === undefined ? {} : { tier: listOf(match['tier']) as Tier[] }),
       ...(match['domain'] === undefined ? {} : { domain: String(match['domain']) }),
@@ -90,24 +107,38 @@ export function readPolicy(name: string, body: JsonObject): MutexPolicy {
   };
 }
 
-export function policyMatches(policy: MutexPolicy, plan: StartPlan, tier: Tier): boolean {
-  const { targets, effect, tier: tiers, domain } = policy.match;
-  if (targets !== undefined && !plan.targets.some((t) => matchesPattern(targets, t) || isUnder(t, targets)))
-    return false;
-  if (effect !== undefined && !effect.includes(plan.effect)) return false;
-  if (tiers !== undefined && !tiers.includes(tier)) return false;
-  return domain === undefined || matchesPattern(domain, plan.flow.split('/', 1)[0]!);
+/** What of a start the policies look at. */
+export interface PolicySubject extends Pick<StartPlan, 'flow' | 'effect' | 'atoms' | 'targets'> {
+  tier: Tier;
+  rule?: string | undefined;
 }
 
-/** All matching policies together: every lock, and the strictest answer to a conflict. */
-export function effectOf(policies: readonly MutexPolicy[], plan: StartPlan, tier: Tier): PolicyEffect | undefined {
-  const hits = policies.filter((p) => policyMatches(p, plan, tier));
+const anyMatch = (patterns: readonly string[] | undefined, texts: readonly string[]): boolean =>
+  patterns === undefined || patterns.some((pattern) => texts.some((text) => matchesPattern(pattern, text)));
+
+export function policyMatches({ match }: MutexPolicy, s: PolicySubject): boolean {
+  const { targets, effect, tier, domain } = match;
+  if (
+    targets !== undefined &&
+    !targets.some((pattern) => s.targets.some((t) => matchesPattern(pattern, t) || isUnder(t, pattern)))
+  )
+    return false;
+  if (effect !== undefined && !effect.includes(s.effect)) return false;
+  if (tier !== undefined && !tier.includes(s.tier)) return false;
+  if (!anyMatch(match.flows, [s.flow]) || !anyMatch(match.atoms, s.atoms)) return false;
+  if (!anyMatch(match.rules, s.rule === undefined ? [] : [s.rule])) return false;
+  return domain === undefined || matchesPattern(domain, s.flow.split('/', 1)[0]!);
+}
+
+/** All matching policies together: every lock, the strictest answer to a conflict, the shortest validity. */
+export function effectOf(policies: readonly MutexPolicy[], subject: PolicySubject): PolicyEffect | undefined {
+  const hits = policies.filter((p) => policyMatches(p, subject));
   if (hits.length === 0) return undefined;
   const reject = hits.find((p) => p.onConflict === 'reject');
-  const first = reject ?? hits[0]!;
+  const validities = hits.flatMap((p) => (p.validFor === undefined ? [] : [durationMs(p.validFor)]));
   return {
     claims: hits.flatMap((p) => p.locks),
-    onConflict: { policy: first.name, act: reject === undefined ? 'queue' : 'reject' },
-    coalesce: hits.some((p) => p.onConflict === 'coalesce'),
+    onConflict: { policy: (reject ?? hits[0]!).name, act: reject === undefined ? 'queue' : 'reject' },
+    ...(validities.length === 0 ? {} : { validForMs: Math.min(...validities) }),
   };
 }

@@ -1,17 +1,16 @@
 import { Injectable } from '@nestjs/common';
-import {
-  type DocumentView,
-  type JsonObject,
-  OpsError,
-  type Page,
-  type PutAnswer,
-  type StartRequest,
-} from '@opsloop/contracts';
+import { type DocumentView, type JsonObject, OpsError, type Page, type PutAnswer } from '@opsloop/contracts';
 import { validateDocument } from '@opsloop/dsl';
 import type { PageQuery } from '@opsloop/platform';
 import { Database, DocumentStore, type StoredDocument } from '@opsloop/postgres';
-import type { StartPlan } from '../admit/plan.pure.js';
-import { effectOf, type MutexPolicy, policyErrors, type PolicyEffect, readPolicy } from './mutex-policy.pure.js';
+import {
+  effectOf,
+  type MutexPolicy,
+  policyErrors,
+  type PolicyEffect,
+  type PolicySubject,
+  readPolicy,
+} from './mutex-policy.pure.js';
 
 /** Policies change rarely and count for every start; a second is the promise of every cache here. */
 const CACHE_MS = 1_000;
@@ -26,13 +25,13 @@ export class PolicyService {
   ) {}
 
   /** What the policies in force add to a start. */
-  async apply(plan: StartPlan, request: Pick<StartRequest, 'tier'>): Promise<PolicyEffect | undefined> {
+  async apply(subject: PolicySubject): Promise<PolicyEffect | undefined> {
     if (this.cached === undefined || Date.now() - this.cached.at > CACHE_MS) {
       const policies = this.documents.live('policy').then((docs) => docs.map((d) => readPolicy(d.name, d.body)));
       this.cached = { at: Date.now(), policies };
       policies.catch(() => (this.cached = undefined));
     }
-    return effectOf(await this.cached.policies, plan, request.tier);
+    return effectOf(await this.cached.policies, subject);
   }
 
   async put(tenant: string, name: string, body: unknown, by: string): Promise<PutAnswer> {

@@ -1,13 +1,15 @@
 import { Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
-import type { Consulted, StartRequest, TimelineEntry } from '@opsloop/contracts';
+import { type Claim, type Consulted, digestOf, type StartRequest, type TimelineEntry } from '@opsloop/contracts';
 import { Clock, InternalClient, Logger } from '@opsloop/platform';
 import { Database, type DueLoop, startDueLoop, type Tx } from '@opsloop/postgres';
 import { AdmissionRepository, type AdmissionRow, publishRuns, runsBase } from '../admit/admission.repository.js';
-import { AdmitService, exclusivePaths, ownerOf } from '../admit/admit.service.js';
+import { AdmitService, exclusivePaths, ownerOf, validityOf } from '../admit/admit.service.js';
 import type { StartPlan } from '../admit/plan.pure.js';
 import { decideVerdict } from '../admit/verdict.pure.js';
 import { haltsOn, subjectOf } from '../halts/halt-scope.pure.js';
-import { coverPaths, runHolder } from '../lock/lock.pure.js';
+import { coverPaths, mergeClaims, runHolder } from '../lock/lock.pure.js';
+import type { PolicyEffect } from '../policies/mutex-policy.pure.js';
+import { PolicyService } from '../policies/policy.service.js';
 import { Signals } from '../signals.service.js';
 import { EndWaitingService } from './end-waiting.service.js';
 import { narrow } from './narrow.pure.js';
@@ -27,6 +29,8 @@ interface Turn {
   /** New when it was resolved or narrowed only now. */
   request: StartRequest;
   plan?: StartPlan;
+  ownClaims?: Claim[];
+  policy?: PolicyEffect;
   irDigest?: string;
   compiled?: unknown;
   withdrawn: string[];
@@ -43,6 +47,7 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
     private readonly db: Database,
     private readonly repository: AdmissionRepository,
     private readonly admission: AdmitService,
+    private readonly policies: PolicyService,
     private readonly ends: EndWaitingService,
     private readonly internal: InternalClient,
     private readonly signals: Signals,
@@ -102,18 +107,39 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
     const turn = await this.recheck(row);
     if (turn === undefined) return;
     if (row.claims === null || turn.withdrawn.length > 0) {
-      const prepared = await this.admission.prepare({ request: turn.request, kind: row.kind, dryRun: row.dry_run });
-      if (prepared.refused !== undefined) {
-        return this.refuse(row, prepared.refused);
-      }
-      if (prepared.plan === undefined || prepared.offering === undefined) return this.later(id);
-      Object.assign(turn, {
-        plan: prepared.plan,
-        irDigest: prepared.offering.irDigest,
-        compiled: prepared.offering.compiled,
-      });
+      if (!(await this.plan(turn))) return;
+    } else if (row.kind === 'run') {
+      await this.readPolicies(turn);
     }
     await this.db.inTransaction(row.tenant, (tx) => this.admit(tx, turn));
+  }
+
+  /** Resolves it now, or anew for fewer targets: then to the version that was pinned. False: not at this turn. */
+  private async plan(turn: Turn): Promise<boolean> {
+    const { row, request } = turn;
+    const pinned = row.version === null ? request : { ...request, ref: `${row.flow}@${row.version}` };
+    const prepared = await this.admission.prepare({ request: pinned, kind: row.kind, dryRun: row.dry_run });
+    if (prepared.refused !== undefined || prepared.plan === undefined || prepared.offering === undefined) {
+      await (prepared.refused === undefined ? this.later(row.id) : this.refuse(row, prepared.refused));
+      return false;
+    }
+    turn.plan = prepared.plan;
+    turn.irDigest = prepared.offering.irDigest;
+    turn.compiled = prepared.offering.compiled;
+    if (prepared.ownClaims !== undefined) turn.ownClaims = prepared.ownClaims;
+    if (prepared.policy !== undefined) turn.policy = prepared.policy;
+    return true;
+  }
+
+  /** Policies may have come, changed or gone while it waited: those of now count. */
+  private async readPolicies(turn: Turn): Promise<void> {
+    const { flow, atoms, targets, tier, claims, own_claims, version, effect, rule } = turn.row;
+    const subject = { flow, atoms, targets, effect: effect ?? 'mutate', tier };
+    const policy = await this.policies.apply({ ...subject, rule: rule ?? undefined });
+    if (policy !== undefined) turn.policy = policy;
+    const now = mergeClaims([...(own_claims ?? claims ?? []), ...(policy?.claims ?? [])]);
+    if (digestOf(now) !== digestOf(mergeClaims(claims ?? [])))
+      turn.plan = { ...subject, version: version ?? '', claims: now };
   }
 
   /** Undefined when it ended or must wait. */
@@ -164,7 +190,11 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
     const row = await this.repository.lockRow(tx, turn.row.id);
     if (row === undefined || row.state !== 'queued') return;
     const now = this.clock.now();
-    if (row.valid_until <= now)
+    const validForMs = Math.min(
+      row.valid_until.getTime() - row.created_at.getTime(),
+      validityOf(row.request, turn.policy),
+    );
+    if (row.created_at.getTime() + validForMs <= now.getTime())
       return void (await this.ends.end(tx, row.id, 'expired', 'waited longer than it stays valid'));
     const flow = turn.plan === undefined ? row : { ...row, atoms: turn.plan.atoms, targets: turn.plan.targets };
     const halts = haltsOn(await this.repository.liveHalts(tx), subjectOf(flow));
@@ -179,7 +209,6 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
             rankAt: row.rank_at,
             ticket: row.ticket,
           });
-    const validForMs = row.valid_until.getTime() - row.created_at.getTime();
     const result = decideVerdict({
       coalesce: row.coalesce_key !== null,
       halts,
@@ -188,7 +217,9 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
       holders: grant?.holders ?? [],
       ahead: grant?.ahead ?? [],
       validForMs,
+      onConflict: turn.policy?.onConflict,
     });
+    if (result.verdict === 'rejected') return this.refuseIn(tx, row, result.reason!, result.consulted);
     await this.save(
       tx,
       turn,
@@ -243,7 +274,7 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
       name: 'control.turn',
       text: `UPDATE control.admission SET state = $3, consulted = $4, reason = $5, fence = $6, history = history || $7::jsonb, request = $8, targets = $9,
           claims = $10, version = coalesce($11, version), effect = coalesce($12, effect), ir_digest = coalesce($13, ir_digest), atoms = coalesce($14, atoms),
-          withdrawn = withdrawn || $15::text[] WHERE tenant = $1 AND id = $2 RETURNING *`,
+          withdrawn = withdrawn || $15::text[], own_claims = coalesce($16, own_claims) WHERE tenant = $1 AND id = $2 RETURNING *`,
       values: [
         tx.tenant,
         row.id,
@@ -260,6 +291,7 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
         turn.irDigest ?? null,
         plan?.atoms ?? null,
         turn.withdrawn,
+        turn.ownClaims === undefined ? null : JSON.stringify(turn.ownClaims),
       ],
     });
     await this.repository.dropWaiters(tx, row.ticket);
@@ -291,29 +323,30 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
     if (r.state === 'held' || turn.withdrawn.length > 0) tx.afterCommit(() => this.signals.emit('released'));
   }
 
-  private async refuse(row: AdmissionRow, reason: string): Promise<void> {
+  private refuse(row: AdmissionRow, reason: string): Promise<void> {
+    const consulted = [{ policy: 'catalog', saw: reason, said: 'reject' }];
+    return this.db.inTransaction(row.tenant, (tx) => this.refuseIn(tx, row, reason, consulted));
+  }
+
+  private async refuseIn(tx: Tx, row: AdmissionRow, reason: string, consulted: Consulted[]): Promise<void> {
     const now = this.clock.now();
-    await this.db.inTransaction(row.tenant, async (tx) => {
-      const entry: TimelineEntry = { at: now.toISOString(), kind: 'admission', title: `rejected: ${reason}` };
-      const changed = await tx.query(
-        `UPDATE control.admission SET state = 'rejected', reason = $3, ended_at = clock_timestamp(), history = history || $4::jsonb
-          WHERE tenant = $1 AND id = $2 AND state = 'queued' RETURNING id`,
-        [tx.tenant, row.id, reason, JSON.stringify([entry])],
-      );
-      if (changed.length === 0) return;
-      await this.repository.dropWaiters(tx, row.ticket);
-      publishRuns(
-        tx,
-        {
-          ...runsBase(row, now),
-          kind: 'verdict',
-          verdict: 'rejected',
-          consulted: [{ policy: 'catalog', saw: reason, said: 'reject' }],
-          reason,
-        },
-        String(row.history.length),
-      );
-      tx.afterCommit(() => this.signals.emit('ended', row.id));
+    const entry: TimelineEntry = { at: now.toISOString(), kind: 'admission', title: `rejected: ${reason}` };
+    const changed = await tx.query(
+      `UPDATE control.admission SET state = 'rejected', reason = $3, consulted = $5, ended_at = clock_timestamp(), history = history || $4::jsonb
+        WHERE tenant = $1 AND id = $2 AND state = 'queued' RETURNING id`,
+      [tx.tenant, row.id, reason, JSON.stringify([entry]), JSON.stringify(consulted)],
+    );
+    if (changed.length === 0) return;
+    await this.repository.dropWaiters(tx, row.ticket);
+    publishRuns(
+      tx,
+      { ...runsBase(row, now), kind: 'verdict', verdict: 'rejected', consulted, reason },
+      String(row.history.length),
+    );
+    tx.afterCommit(() => {
+      this.signals.emit('ended', row.id);
+      // Others may have waited behind it.
+      this.signals.emit('released');
     });
   }
 

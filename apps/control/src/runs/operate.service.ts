@@ -11,8 +11,10 @@ import { RunReader } from './run-reader.service.js';
 export interface ActAnswer {
   id: string;
   status: string;
-  /** Of terminate: steps that had begun and whose effects stay. */
+  /** Of terminate: steps that had begun and whose effects stay, since neither compensation nor finally runs. */
   undone?: string[];
+  /** The workflow did not answer, so these are the last steps known. */
+  stale?: boolean;
 }
 
 /** What people on call do to a run. Every act takes a reason, is idempotent and stands in the run's story. */
@@ -30,7 +32,8 @@ export class OperateService {
   /** Waiting work ends at once; a running one gets a cancellation, so compensation and finally run. */
   async cancel(principal: Principal, id: string, reason: string): Promise<ActAnswer> {
     const row = await this.reader.row(principal.tenant, id);
-    if (row.state === 'cancelled') return { id, status: 'cancelled' };
+    if (row.state === 'cancelled' || (row.status === 'cancelled' && row.cancel_reason !== null))
+      return { id, status: 'cancelled' };
     if (WAITING_STATES.includes(row.state)) {
       const ended = await this.db.inTransaction(principal.tenant, (tx) =>
         this.ends.end(tx, id, 'cancelled', reason, principal.name),
@@ -49,9 +52,11 @@ export class OperateService {
   async terminate(principal: Principal, id: string, reason: string): Promise<ActAnswer> {
     const row = await this.reader.row(principal.tenant, id);
     if (row.status === 'terminated') return { id, status: 'terminated', undone: undoneOf(row.steps ?? []) };
-    if (WAITING_STATES.includes(row.state)) return this.cancel(principal, id, reason);
+    // What never began has nothing to undo.
+    if (WAITING_STATES.includes(row.state) || row.state === 'cancelled')
+      return { ...(await this.cancel(principal, id, reason)), undone: [] };
     if (row.state !== 'admitted' && row.state !== 'started') throw closed(id);
-    const { steps } = row.state === 'started' ? await this.reader.liveSteps(row) : { steps: [] };
+    const { steps, stale } = row.state === 'started' ? await this.reader.liveSteps(row) : { steps: [], stale: false };
     await this.note(principal, id, 'termination asked for', reason, true);
     await this.workflows.terminate(row.workflow_id!, `${principal.name}: ${reason}`);
     await this.closing.close(principal.tenant, id, {
@@ -62,7 +67,7 @@ export class OperateService {
       began: row.state === 'started',
       by: principal.name,
     });
-    return { id, status: 'terminated', undone: undoneOf(steps ?? []) };
+    return { id, status: 'terminated', undone: undoneOf(steps ?? []), ...(stale === true ? { stale } : {}) };
   }
 
   private note(
@@ -91,7 +96,7 @@ export class OperateService {
 
 const closed = (id: string): OpsError => new OpsError('run-closed', `The run ${id} has already ended`);
 
-/** Steps whose effects may stay: those that have begun something and were not finished or undone. */
+/** Calls and sub-flows that had begun, finished or not: whatever they did stays. */
 function undoneOf(steps: readonly StepRecord[]): string[] {
-  return steps.filter((s) => s.atom !== undefined && s.status !== 'skipped').map((s) => s.path);
+  return steps.filter((s) => (s.atom ?? s.workflowId) !== undefined && s.status !== 'skipped').map((s) => s.path);
 }

@@ -11,7 +11,7 @@ import {
 } from '@opsloop/contracts';
 import { decodeCursor, encodeCursor, InternalClient } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
-import type { AdmissionRow } from '../admit/admission.repository.js';
+import { AdmissionRepository, type AdmissionRow } from '../admit/admission.repository.js';
 import { WorkflowClient } from '../start/workflow-client.service.js';
 import { requireRunId } from './internal-runs.service.js';
 import { mergeTimeline, runViewOf, stepEntries, statesOfStatus, type ViewExtras } from './run-view.pure.js';
@@ -35,6 +35,7 @@ const STORY_TIMEOUT_MS = 3_000;
 export class RunReader {
   constructor(
     private readonly db: Database,
+    private readonly repository: AdmissionRepository,
     private readonly workflows: WorkflowClient,
     private readonly internal: InternalClient,
   ) {}
@@ -132,14 +133,20 @@ export class RunReader {
   }
 
   /** Where a queued run stands and who is in its way, as of now. */
-  async place(row: AdmissionRow): Promise<{ position: number; blockedBy: BlockedBy[] }> {
+  async place(row: AdmissionRow): Promise<{ position: number; blockedBy: BlockedBy[]; eta?: string }> {
     const claims = row.claims ?? [];
     const [found] = await this.db.query<{ holders: BlockedBy[]; ahead: BlockedBy[] }>(
       'SELECT control.holders($1, $2, $3, NULL) AS holders, control.ahead($1, $2, $3, $4, $5) AS ahead',
       [row.tenant, claims.map((c) => c.path), claims.map((c) => c.mode === 'exclusive'), row.rank_at, row.ticket],
     );
     const { holders, ahead } = found!;
-    return { position: ahead.length + 1, blockedBy: [...holders, ...ahead].slice(0, 10) };
+    const db = { tenant: row.tenant, query: this.db.query.bind(this.db) };
+    const eta = await this.repository.eta(db, { holders, ahead });
+    return {
+      position: ahead.length + 1,
+      blockedBy: [...holders, ...ahead].slice(0, 10),
+      ...(eta === undefined ? {} : { eta }),
+    };
   }
 
   /** From the workflow within 2 s, and kept; else the last known ones, marked stale. */

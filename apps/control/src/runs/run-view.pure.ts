@@ -48,6 +48,7 @@ export interface ViewExtras {
   stale?: boolean | undefined;
   position?: number | undefined;
   blockedBy?: BlockedBy[] | undefined;
+  eta?: string | undefined;
 }
 
 export function admissionViewOf(row: AdmissionRow, extras: ViewExtras = {}): AdmissionView {
@@ -55,6 +56,7 @@ export function admissionViewOf(row: AdmissionRow, extras: ViewExtras = {}): Adm
     verdict: verdictOfState(row.state),
     ...(extras.position === undefined ? {} : { position: extras.position }),
     ...(extras.blockedBy === undefined ? {} : { blockedBy: extras.blockedBy }),
+    ...(extras.eta === undefined ? {} : { eta: extras.eta }),
     consulted: row.consulted,
     ...(row.reason === null ? {} : { reason: row.reason }),
   };

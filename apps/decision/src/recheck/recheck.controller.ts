@@ -3,6 +3,8 @@ import { ApiExcludeController } from '@nestjs/swagger';
 import type { InternalCalls } from '@opsloop/contracts';
 import { parseBody, ServiceOnly } from '@opsloop/platform';
 import { z } from 'zod';
+import { reachOf } from '../rules/reach.pure.js';
+import { RuleCache } from '../rules/rule-cache.service.js';
 import { RecheckService } from './recheck.service.js';
 
 const Paths = z.array(z.string().max(512)).max(1_000);
@@ -35,12 +37,16 @@ const ResourcesBody = z.object({
 type Recheck = InternalCalls['POST /internal/decision/recheck'];
 type Story = InternalCalls['POST /internal/decision/story'];
 type Resources = InternalCalls['POST /internal/decision/resources'];
+type Rules = InternalCalls['POST /internal/decision/rules'];
 
 @ApiExcludeController()
 @ServiceOnly()
 @Controller('internal/decision')
 export class RecheckController {
-  constructor(private readonly service: RecheckService) {}
+  constructor(
+    private readonly service: RecheckService,
+    private readonly rules: RuleCache,
+  ) {}
 
   @Post('recheck')
   @HttpCode(200)
@@ -58,5 +64,11 @@ export class RecheckController {
   @HttpCode(200)
   resources(@Body() body: unknown): Promise<Resources['answer']> {
     return this.service.list(parseBody(ResourcesBody, body) as Resources['body']);
+  }
+
+  @Post('rules')
+  @HttpCode(200)
+  async reach(): Promise<Rules['answer']> {
+    return { rules: (await this.rules.live()).rules.map(reachOf) };
   }
 }

@@ -1,0 +1,28 @@
+import type { RuleReach, Tier } from '@opsloop/contracts';
+import type { LiveRule } from '../store/model.js';
+
+/** Stands for the tier of rules that name none, as everywhere. */
+const TIER_DEFAULT: Tier = 'P3';
+
+/** What a rule may start, read from its document alone. */
+export function reachOf({ name, mode, doc }: LiveRule): RuleReach {
+  const tiers = tiersOf(doc.tier);
+  const subjects = doc.on.map((pattern) => pattern.subject);
+  const known =
+    (doc.targets === undefined || ('from' in doc.targets && doc.targets.from === 'event')) && subjects.length > 0;
+  return {
+    name,
+    mode,
+    refs: [...new Set(doc.branches.flatMap((b) => b.ladder.flatMap((rung) => rung.run ?? rung.call ?? [])))],
+    ...(tiers === undefined ? {} : { tiers }),
+    ...(known && subjects.every((s) => s !== undefined) ? { subjects } : {}),
+  };
+}
+
+function tiersOf(tier: LiveRule['doc']['tier']): Tier[] | undefined {
+  if (tier === undefined) return [TIER_DEFAULT];
+  if (!Array.isArray(tier)) return undefined;
+  const named = tier.map((entry) => entry.tier);
+  // Without an entry that always holds, a target may fall through to the default.
+  return [...new Set(tier.some((entry) => entry.when === undefined) ? named : [...named, TIER_DEFAULT])];
+}
