@@ -1,0 +1,31 @@
+import { randomInt } from 'node:crypto';
+
+/** `OPSLOOP_FAULT_SEED=<n>` repeats a run with the same order of events and places of death. */
+export const seed = Number(process.env['OPSLOOP_FAULT_SEED'] ?? randomInt(1, 1_000_000));
+
+/** What a child gets: our environment without what belongs to the test runner or points at somebody's servers. */
+export function childEnvironment(extra: Record<string, string>): NodeJS.ProcessEnv {
+  const dropped = /^(NODE_OPTIONS|NODE_ENV|VITEST.*|DATABASE_URL|TEMPORAL_.*|OPSLOOP_.*)$/;
+  const kept = Object.entries(process.env).filter(([name]) => !dropped.test(name));
+  return { ...Object.fromEntries(kept), ...extra };
+}
+
+/** A small random generator (mulberry32): a failure can be repeated with the seed that the suite prints. */
+export function randomOf(from: number): () => number {
+  let state = from >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+export function shuffled<T>(items: readonly T[], random: () => number): T[] {
+  const result = [...items];
+  for (let i = result.length - 1; i > 0; i -= 1) {
+    const j = Math.floor(random() * (i + 1));
+    [result[i], result[j]] = [result[j]!, result[i]!];
+  }
+  return result;
+}

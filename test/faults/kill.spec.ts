@@ -1,0 +1,79 @@
+/** kill -9 of the whole platform at every place between two steps that are not one commit. */
+import { FAILPOINTS, type FailpointName } from '@opsloop/platform';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { randomOf, seed } from './config.js';
+import { ledger, type LockWatch, watchLocks } from './facts.js';
+import { type Sink, startSink } from './sink.js';
+import { FaultStack } from './stack.js';
+import { applyDocuments, pairEvent, postUntilAcked, type Sent } from './workload.js';
+
+/** Events of one kill: several runs are in every phase when the process dies. */
+const EVENTS = 8;
+const SENDERS = 3;
+/** Decisions per event: two rules answer it, and their flows want the same lock. */
+const DECISIONS = 2;
+
+let stack: FaultStack;
+let sink: Sink;
+let watch: LockWatch;
+const sent: Sent[] = [];
+const random = randomOf(seed);
+
+beforeAll(async () => {
+  console.log(`faults: seed ${seed}`);
+  [sink, stack] = await Promise.all([startSink(50), FaultStack.create()]);
+  await stack.start();
+  await applyDocuments(stack, sink.url);
+  watch = watchLocks(stack);
+});
+afterAll(async () => {
+  await watch?.stop();
+  await stack?.dispose();
+  await sink?.close();
+});
+
+/** Sends until the process has died, and at least `EVENTS`; every event is repeated until it is acknowledged. */
+async function sendUntilDeath(name: string): Promise<{ acking: Promise<Sent[]> }> {
+  let dead = false;
+  let count = 0;
+  const acked: Sent[] = [];
+  const sender = async (): Promise<void> => {
+    while (!dead || count < EVENTS) acked.push(await postUntilAcked(stack, pairEvent(`${name}-${count++}`)));
+  };
+  const senders = Promise.all(Array.from({ length: SENDERS }, sender));
+  senders.catch(() => undefined);
+  expect(await stack.died(30_000), stack.tail()).toBe('SIGKILL');
+  dead = true;
+  return { acking: senders.then(() => acked) };
+}
+
+/** Batches share a pass at the front of the pipeline; further behind each run makes its own. */
+const passes = (failpoint: FailpointName): number =>
+  1 + Math.floor(random() * (/^(ingest|decision)/.test(failpoint) ? 2 : 6));
+
+test.each(FAILPOINTS)('kill -9 at %s loses nothing and does nothing twice', { timeout: 120_000 }, async (failpoint) => {
+  const since = performance.now();
+  const pass = passes(failpoint);
+  stack.arm(`${failpoint}:${pass}`);
+  const { acking } = await sendUntilDeath(failpoint);
+  stack.arm('');
+  await stack.start();
+  const started = performance.now();
+  sent.push(...(await acking));
+  const { facts, violations } = await ledger(stack, sent, DECISIONS, sink, watch);
+  console.log(
+    `faults: ${failpoint}:${pass}, ${facts.acked.length} events, ${facts.runs.length} runs, ${facts.sink.applied.length} effects, ` +
+      `${((started - since) / 1000).toFixed(1)} s down and up, ${((performance.now() - started) / 1000).toFixed(1)} s to the end`,
+  );
+  expect(violations, stack.tail()).toEqual([]);
+  expect(facts.runs).toHaveLength(sent.length * DECISIONS);
+});
+
+test('the process died once at each place, and only there', () => {
+  expect(stack.deaths).toBe(FAILPOINTS.length);
+  expect(stack.alive).toBe(true);
+  expect(watch.looks).toBeGreaterThan(0);
+  // Both repeats really happened: an event delivered again, and an effect asked for again.
+  expect(sent.filter((s) => s.tries > 1).length).toBeGreaterThan(0);
+  expect(sink.applied.filter((a) => a.deliveries > 1).length).toBeGreaterThan(0);
+});
