@@ -101,7 +101,7 @@ export class Consumer {
           rows = await tx.query<Row>(takeSql(group, topic, BATCH));
           if (rows.length === 0) return;
           await handle(rows.map(messageOf), tx);
-          await tx.query(advanceSql(group, topic, rows[0]!.part, rows.at(-1)!.id));
+          tx.send(advanceSql(group, topic, rows[0]!.part, rows.at(-1)!.id));
         },
         { durable: durable !== false },
       );

@@ -46,8 +46,12 @@ export async function connectDatabase(
     },
     extra: {
       keepAlive: true,
+      // Statements that are asked for together travel together; the server still runs them one after the other.
+      pipeline: true,
       statement_timeout: STATEMENT_MS,
       idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
+      // A connection that the pool has just dropped can fail once more; without a listener that would end the process.
+      onConnect: (client: pg.PoolClient) => void client.on('error', () => undefined),
     },
   });
   await dataSource.initialize();

@@ -84,13 +84,15 @@ export class Database {
     // Without a listener an error of an idle checked-out connection would end the process.
     const onError = (error: Error): void => void (broken = error);
     client.on('error', onError);
-    const tx = new PgTx(tenant, client);
+    const tx = new PgTx(tenant, client, client.query(opts.durable === false ? BEGIN_NOT_DURABLE : BEGIN));
     try {
-      await client.query(opts.durable === false ? BEGIN_NOT_DURABLE : BEGIN);
       const result = await fn(tx);
       await tx.flush();
       tx.close();
-      const end = await client.query('COMMIT');
+      // On its way before the last statements have answered: after a failed one it is a ROLLBACK.
+      const ending = client.query('COMMIT');
+      await Promise.all([tx.settle(), ending]);
+      const end = await ending;
       // COMMIT of a failed transaction answers ROLLBACK without an error: `fn` swallowed one.
       if (end.command === 'ROLLBACK')
         throw new OpsError('internal', 'A statement failed and the failure was swallowed');

@@ -20,6 +20,11 @@ export interface OutMessage<T extends Topic = Topic> {
 export interface Tx {
   readonly tenant: string;
   query<R = Record<string, unknown>>(q: Query | string, values?: unknown[]): Promise<R[]>;
+  /**
+   * A statement whose answer nobody needs: sent at once, not waited for, so that it shares a round trip with the next
+   * one. Its failure fails the transaction.
+   */
+  send(q: Query): void;
   /** Buffered; written as the last statement before COMMIT, since it locks the partitions until then. */
   publish<T extends Topic>(topic: T, message: OutMessage<T>): void;
   /** For SQL functions that call `bus.publish` themselves: wakes the consumers of the topic after the commit. */
@@ -27,6 +32,8 @@ export interface Tx {
   /** Runs after a successful COMMIT, in order; must not throw and not wait. */
   afterCommit(fn: () => void): void;
 }
+
+const READ = /^\s*SELECT\b/i;
 
 /** Parameters of one statement of 64 messages × 128 KB stay far below pg's 1 GB; above 1,000 rows we split. */
 const PUBLISH_ROWS_MAX = 1_000;
@@ -37,16 +44,35 @@ export class PgTx implements Tx {
   private readonly hooks: (() => void)[] = [];
   /** Statements of one transaction share a connection; using it after the end would join somebody else's. */
   private open = true;
+  private begun = false;
+  private readonly sent: Promise<unknown>[] = [];
+  private failure: { error: unknown } | undefined;
 
+  /** `begin` = the BEGIN on its way. */
   constructor(
     readonly tenant: string,
     private readonly client: pg.PoolClient,
-  ) {}
+    private readonly begin: Promise<unknown>,
+  ) {
+    // Whoever awaits it sees its failure.
+    begin.then(
+      () => (this.begun = true),
+      () => undefined,
+    );
+  }
 
   async query<R = Record<string, unknown>>(q: Query | string, values?: unknown[]): Promise<R[]> {
     if (!this.open) throw new Error('The transaction has ended; await every query inside it');
-    const result = await this.client.query(typeof q === 'string' ? { text: q, values: values ?? [] } : q);
+    const query = typeof q === 'string' ? { text: q, values: values ?? [] } : q;
+    if (this.begun) return (await this.client.query(query)).rows as R[];
+    // A read may travel with the BEGIN; were that refused, the read alone would have run without a transaction.
+    if (!READ.test(query.text)) await this.begin;
+    const [result] = await Promise.all([this.client.query(query), this.begin]);
     return result.rows as R[];
+  }
+
+  send(q: Query): void {
+    this.sent.push(this.query(q).catch((error: unknown) => (this.failure ??= { error })));
   }
 
   publish<T extends Topic>(topic: T, message: OutMessage<T>): void {
@@ -67,11 +93,12 @@ export class PgTx implements Tx {
 
   /** Topics in alphabetical order: every transaction takes the partition locks in the same order. */
   async flush(): Promise<void> {
+    await this.begin;
     for (const topic of [...this.outbox.keys()].sort()) {
       const messages = this.outbox.get(topic)!;
       for (let at = 0; at < messages.length; at += PUBLISH_ROWS_MAX) {
         const some = messages.slice(at, at + PUBLISH_ROWS_MAX);
-        await this.query({
+        this.send({
           name: 'bus.publish',
           text: 'SELECT bus.publish($1::text, $2::text[], $3::uuid[], $4::text, $5::jsonb[])',
           values: [
@@ -84,6 +111,12 @@ export class PgTx implements Tx {
         });
       }
     }
+  }
+
+  /** Waits for what was sent; throws the first failure, which names the cause better than the COMMIT that follows it. */
+  async settle(): Promise<void> {
+    await Promise.all(this.sent);
+    if (this.failure !== undefined) throw this.failure.error;
   }
 
   close(): void {

@@ -19,7 +19,7 @@ import type {
   TimelineEntry,
 } from '@opsloop/contracts';
 import { messageId } from '@opsloop/contracts/ids';
-import type { Tx } from '@opsloop/postgres';
+import type { Query, Tx } from '@opsloop/postgres';
 
 export type AdmissionState =
   | 'queued'
@@ -128,9 +128,15 @@ export const haltView = (row: HaltRow): HaltView => ({
 const LIVE_HALTS = `SELECT id, scope, running, reason, made_by, since, until FROM control.halt
   WHERE tenant = $1 AND lifted_at IS NULL AND (until IS NULL OR until > clock_timestamp()) ORDER BY since`;
 
+/** Digests of 64 characters: the memory of all of them is below a megabyte. */
+const KEPT_IRS_MAX = 5_000;
+
 /** SQL of admission. All statements are named: they are on the path of every start. */
 @Injectable()
 export class AdmissionRepository {
+  /** Digests of compiled flows that are known to be stored; rows of control.ir are never deleted. */
+  private readonly keptIrs = new Set<string>();
+
   /** Locks of one admitting transaction, in the one order that everybody keeps: halts, then paths and keys, then rows. */
   async take(tx: Tx, paths: readonly string[], keys: readonly string[] = []): Promise<void> {
     await tx.query({
@@ -204,8 +210,9 @@ export class AdmissionRepository {
     return { fence, holders, ahead, expires: expires instanceof Date ? expires : null };
   }
 
-  async insert(tx: Tx, row: NewAdmission): Promise<void> {
-    await tx.query({
+  /** Sent, not awaited: nothing is read from it, and a failure fails the transaction. */
+  insert(tx: Tx, row: NewAdmission): void {
+    tx.send({
       name: 'control.insert',
       text: `INSERT INTO control.admission (tenant, id, kind, state, request, flow, version, effect, ir_digest, atoms, targets, claims, tier, rule,
           decision_id, initiator, coalesce_key, into_id, ticket, rank_at, valid_until, fence, consulted, reason, dry_run, lock_ttl, history, workflow_id, own_claims, ended_at)
@@ -269,11 +276,7 @@ export class AdmissionRepository {
   }
 
   async dropWaiters(tx: Tx, ticket: string): Promise<void> {
-    await tx.query({
-      name: 'control.unwait',
-      text: 'DELETE FROM control.waiter WHERE tenant = $1 AND ticket = $2',
-      values: [tx.tenant, ticket],
-    });
+    await tx.query(dropWaitersSql(tx.tenant, ticket));
   }
 
   /**
@@ -305,10 +308,17 @@ export class AdmissionRepository {
 
   /** Keeps a compiled flow once per content. */
   async keepIr(tx: Pick<Tx, 'query' | 'tenant'>, digest: string, body: unknown): Promise<void> {
-    await tx.query({
-      name: 'control.ir',
-      text: 'INSERT INTO control.ir (tenant, digest, body) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING',
-      values: [tx.tenant, digest, JSON.stringify(body)],
+    await tx.query(keepIrSql(tx.tenant, digest, body));
+  }
+
+  /** The same for every admission of a flow, so a process writes it once. */
+  keepAdmittedIr(tx: Tx, digest: string, body: unknown): void {
+    const key = `${tx.tenant} ${digest}`;
+    if (this.keptIrs.has(key)) return;
+    tx.send(keepIrSql(tx.tenant, digest, body));
+    tx.afterCommit(() => {
+      if (this.keptIrs.size >= KEPT_IRS_MAX) this.keptIrs.clear();
+      this.keptIrs.add(key);
     });
   }
 
@@ -322,6 +332,18 @@ export class AdmissionRepository {
     return row;
   }
 }
+
+export const dropWaitersSql = (tenant: string, ticket: string): Query => ({
+  name: 'control.unwait',
+  text: 'DELETE FROM control.waiter WHERE tenant = $1 AND ticket = $2',
+  values: [tenant, ticket],
+});
+
+const keepIrSql = (tenant: string, digest: string, body: unknown): Query => ({
+  name: 'control.ir',
+  text: 'INSERT INTO control.ir (tenant, digest, body) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING',
+  values: [tenant, digest, JSON.stringify(body)],
+});
 
 export interface NewAdmission {
   id: string;

@@ -96,16 +96,16 @@ export class AdmitService {
   /** Admits in order. All locks of all of them are taken first, in one sorted sweep, so that batches cannot deadlock. */
   async admit(tx: Tx, starts: readonly Prepared[]): Promise<AdmitResult[]> {
     const keys = starts.flatMap((s) => s.plan?.coalesceKey ?? []);
-    await this.repository.take(tx, coverPaths(starts.flatMap((s) => s.plan?.claims.map((c) => c.path) ?? [])), [
-      ...new Set(keys),
+    const paths = coverPaths(starts.flatMap((s) => s.plan?.claims.map((c) => c.path) ?? []));
+    const ids = starts.map((s) => s.request.id);
+    // One round trip: the server runs them in this order, each with a snapshot younger than the locks of the first.
+    const [, known, halts, twins, tickets] = await Promise.all([
+      this.repository.take(tx, paths, [...new Set(keys)]),
+      this.repository.existing(tx, ids),
+      this.repository.liveHalts(tx),
+      this.repository.twins(tx, keys),
+      this.repository.tickets(tx, starts.length),
     ]);
-    const known = await this.repository.existing(
-      tx,
-      starts.map((s) => s.request.id),
-    );
-    const halts = await this.repository.liveHalts(tx);
-    const twins = await this.repository.twins(tx, keys);
-    const tickets = await this.repository.tickets(tx, starts.length);
     const results: AdmitResult[] = [];
     for (const [i, start] of starts.entries()) {
       const old = known.get(start.request.id);
@@ -143,8 +143,8 @@ export class AdmitService {
       ...(plan === undefined ? {} : { version: plan.version }),
     };
     if (start.offering !== undefined)
-      await this.repository.keepIr(tx, start.offering.irDigest, start.offering.compiled);
-    await this.repository.insert(tx, {
+      this.repository.keepAdmittedIr(tx, start.offering.irDigest, start.offering.compiled);
+    this.repository.insert(tx, {
       id: request.id,
       kind: start.kind,
       state,

@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import { type BlockedBy, type Claim, durationMs, OpsError } from '@opsloop/contracts';
 import { Clock, type Principal } from '@opsloop/platform';
 import { Database, type Tx } from '@opsloop/postgres';
-import { AdmissionRepository } from '../admit/admission.repository.js';
+import { AdmissionRepository, dropWaitersSql } from '../admit/admission.repository.js';
 import { Signals } from '../signals.service.js';
 import { claimErrors, coverPaths, mergeClaims, rankOf, userHolder } from './lock.pure.js';
 
@@ -58,10 +58,14 @@ export class LockService {
     const holder = userHolder(principal.name, request.owner, claims);
     return this.db
       .inTransaction<LockAnswer>(principal.tenant, async (tx) => {
-        await this.repository.take(tx, coverPaths(claims.map((c) => c.path)), [holder]);
-        const held = await this.heldBy(tx, holder);
+        const paths = coverPaths(claims.map((c) => c.path));
+        // One round trip, in this order. The place is read in vain when the lock is held already, which is rare.
+        const [, held, place] = await Promise.all([
+          this.repository.take(tx, paths, [holder]),
+          this.heldBy(tx, holder),
+          this.placeOf(tx, holder),
+        ]);
         if (held !== undefined) return { status: 200, body: held };
-        const place = await this.placeOf(tx, holder);
         const grant = await this.repository.grant(tx, {
           claims,
           holder,
@@ -72,12 +76,12 @@ export class LockService {
           ticket: place.ticket,
         });
         if (grant.fence !== null) {
-          await this.leaveQueue(tx, holder, place.ticket);
+          this.leaveQueue(tx, holder, place.ticket);
           return { status: 201, body: { fence: grant.fence, expiresAt: grant.expires!.toISOString() } };
         }
         const blockedBy = [...grant.holders, ...grant.ahead].slice(0, 10);
         if (request.waitMs === 0) {
-          await this.leaveQueue(tx, holder, place.ticket);
+          this.leaveQueue(tx, holder, place.ticket);
           throw new LockBusy(blockedBy);
         }
         await this.wait(tx, { holder, place, request, claims });
@@ -123,10 +127,11 @@ export class LockService {
 
   /** Gives a person's lock back. Gone already is fine; a run's can only be broken. */
   async release(tenant: string, fence: string): Promise<void> {
-    const gone = await this.db.query(
-      'DELETE FROM control.claim WHERE tenant = $1 AND fence = $2 AND principal IS NOT NULL RETURNING fence',
-      [tenant, fence],
-    );
+    const gone = await this.db.query({
+      name: 'control.release',
+      text: 'DELETE FROM control.claim WHERE tenant = $1 AND fence = $2 AND principal IS NOT NULL RETURNING fence',
+      values: [tenant, fence],
+    });
     if (gone.length > 0) return this.signals.emit('released');
     const ofRun = await this.db.query('SELECT 1 FROM control.claim WHERE tenant = $1 AND fence = $2', [tenant, fence]);
     if (ofRun.length > 0)
@@ -211,12 +216,14 @@ export class LockService {
   }
 
   private async placeOf(tx: Tx, holder: string): Promise<{ ticket: string; rankAt: Date }> {
-    const [old] = await tx.query<{ ticket: string; rank_at: Date }>(
-      'SELECT ticket, rank_at FROM control.lock_request WHERE tenant = $1 AND holder = $2 AND alive_until > clock_timestamp() AND wait_until > clock_timestamp()',
-      [tx.tenant, holder],
-    );
+    const place = tx.query<{ ticket: string; rank_at: Date }>({
+      name: 'control.place',
+      text: 'SELECT ticket, rank_at FROM control.lock_request WHERE tenant = $1 AND holder = $2 AND alive_until > clock_timestamp() AND wait_until > clock_timestamp()',
+      values: [tx.tenant, holder],
+    });
+    // Drawn in the same round trip; one that is not used leaves a gap, which means nothing.
+    const [[old], [ticket]] = await Promise.all([place, this.repository.tickets(tx, 1)]);
     if (old !== undefined) return { ticket: old.ticket, rankAt: old.rank_at };
-    const [ticket] = await this.repository.tickets(tx, 1);
     return { ticket: ticket!, rankAt: rankOf(USER_TIER, this.clock.now()) };
   }
 
@@ -241,13 +248,13 @@ export class LockService {
     });
   }
 
-  private async leaveQueue(tx: Tx, holder: string, ticket: string): Promise<void> {
-    await tx.query({
+  private leaveQueue(tx: Tx, holder: string, ticket: string): void {
+    tx.send({
       name: 'control.leave',
       text: 'DELETE FROM control.lock_request WHERE tenant = $1 AND holder = $2',
       values: [tx.tenant, holder],
     });
-    await this.repository.dropWaiters(tx, ticket);
+    tx.send(dropWaitersSql(tx.tenant, ticket));
   }
 }
 

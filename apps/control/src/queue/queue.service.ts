@@ -16,6 +16,8 @@ import { narrow } from './narrow.pure.js';
 
 /** A net below the pokes: covers a crash between a release and the turn of the next one. */
 const SWEEP_MS = 1_000;
+/** Below the second of the loop, so that a turn which comes a little early is not left out. */
+const EXPIRE_MS = 900;
 const BATCH = 64;
 /** Turns at a time: a re-check may observe a target for seconds, and others should not wait for it. */
 const TURNS_MAX = 8;
@@ -41,6 +43,7 @@ interface Turn {
 @Injectable()
 export class QueueService implements OnApplicationBootstrap, OnApplicationShutdown {
   private loop: DueLoop | undefined;
+  private expiredAt = 0;
   private off: (() => void) | undefined;
 
   constructor(
@@ -72,8 +75,12 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
   }
 
   private async pass(batch: number): Promise<number> {
-    await this.expire(batch);
-    await this.freeExpired();
+    // A release only wakes those in the queue; what ran out by the clock is looked for each second.
+    if (Date.now() - this.expiredAt >= EXPIRE_MS) {
+      this.expiredAt = Date.now();
+      await this.expire(batch);
+      await this.freeExpired();
+    }
     const ready = await this.db.query<{ ready: string }>({
       name: 'control.ready',
       text: `SELECT control.ready('default', $1) AS ready`,

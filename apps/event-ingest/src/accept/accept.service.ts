@@ -9,8 +9,6 @@ import type { PollMemory } from './message.pure.js';
 import { planGroup } from './plan-group.pure.js';
 import type { AcceptRequest, GroupPlan } from './plan-group.pure.js';
 
-/** Requests wait this long for others to share their commit: an fsync takes 2–4 ms, so waiting longer buys nothing. */
-const COLLECT_MS = 2;
 /** Events of one commit; 64 inserts take about 3 ms, and at that size fsync is no longer what costs. */
 const GROUP_EVENTS = 64;
 /** Waiting events of one process: at 64 per 5 ms the last of 2,048 waits 160 ms; beyond that the sender had better come back. */
@@ -38,7 +36,7 @@ export class AcceptService {
   private readonly queue: Waiting[] = [];
   private queuedEvents = 0;
   private queuedBytes = 0;
-  private timer: NodeJS.Timeout | undefined;
+  private collecting: NodeJS.Immediate | undefined;
   private flushing: Promise<void> | undefined;
 
   constructor(
@@ -72,12 +70,14 @@ export class AcceptService {
   private schedule(): void {
     if (this.flushing !== undefined) return;
     if (this.queuedEvents >= GROUP_EVENTS) this.flush();
-    else this.timer ??= setTimeout(() => this.flush(), COLLECT_MS);
+    // When nothing is in flight a lone request does not wait: it takes along what has arrived in the same moment, and
+    // whatever comes while its commit is on the way (2–4 ms) makes the next group.
+    else this.collecting ??= setImmediate(() => this.flush());
   }
 
   private flush(): void {
-    clearTimeout(this.timer);
-    this.timer = undefined;
+    clearImmediate(this.collecting);
+    this.collecting = undefined;
     if (this.flushing !== undefined || this.queue.length === 0) return;
     this.flushing = this.store(this.takeGroup()).finally(() => {
       this.flushing = undefined;
@@ -139,7 +139,7 @@ export class AcceptService {
       tx.publish('events', { id: eventId, key: subject ?? eventId, body: item.message });
       if (item.remember !== undefined) memories.push(item.remember);
     }
-    await this.events.remember(tx, memories);
+    this.events.remember(tx, memories);
     return plan.outcomes;
   }
 }

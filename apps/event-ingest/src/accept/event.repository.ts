@@ -58,7 +58,7 @@ export class EventRepository {
     }
     if (deliveries.size > 0) {
       const rows = [...deliveries.values()];
-      await tx.query({
+      tx.send({
         name: 'ingest-deliveries',
         text: INSERT_DELIVERIES,
         values: [tx.tenant, rows.map((d) => d.id), rows.map((d) => d.contentType), rows.map((d) => d.body)],
@@ -74,9 +74,9 @@ export class EventRepository {
   }
 
   /** Saves the last values of polls together with the events that report them. */
-  async remember(tx: Tx, values: readonly PollMemory[]): Promise<void> {
+  remember(tx: Tx, values: readonly PollMemory[]): void {
     if (values.length === 0) return;
-    await tx.query({ name: 'ingest-remember', text: REMEMBER, values: [tx.tenant, JSON.stringify(values)] });
+    tx.send({ name: 'ingest-remember', text: REMEMBER, values: [tx.tenant, JSON.stringify(values)] });
   }
 }
 
