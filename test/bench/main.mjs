@@ -1,5 +1,5 @@
 // Starts one platform and runs the benches against it. Every figure is compared with something measured in the same run.
-import { cpus, totalmem } from 'node:os';
+import { cpus, loadavg, totalmem } from 'node:os';
 import { Api } from '../../tools/api.mjs';
 import { startStackProcess } from '../../tools/stack-process.mjs';
 import { benchFlow } from './flow.bench.mjs';
@@ -15,7 +15,7 @@ export async function runBenches(names) {
     process.exit(2);
   }
   process.stdout.write(
-    `${cpus().length} × ${cpus()[0]?.model ?? 'cpu'}, ${(totalmem() / 2 ** 30).toFixed(0)} GiB, Node ${process.versions.node}\n`,
+    `${cpus().length} × ${cpus()[0]?.model ?? 'cpu'}, ${(totalmem() / 2 ** 30).toFixed(0)} GiB, Node ${process.versions.node}, load ${loadavg()[0].toFixed(1)} before\n`,
   );
   const stack = await startStackProcess({ say: (line) => process.stderr.write(`${line}\n`) });
   try {

@@ -7,6 +7,7 @@ export function summary(values) {
   return {
     n: sorted.length,
     min: sorted[0],
+    p10: at(0.1),
     p50: at(0.5),
     p90: at(0.9),
     p99: at(0.99),

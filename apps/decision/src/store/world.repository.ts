@@ -47,7 +47,7 @@ export class WorldRepository {
   /** Runs are locked before anything else: a start may begin to follow another run while that one closes. */
   async lockRuns(tx: Tx, ids: readonly string[]): Promise<void> {
     const locks = ids.map((id) => lockKey(tx.tenant, `run ${id}`));
-    await tx.query({
+    tx.send({
       name: 'decision.lock-runs',
       text: 'SELECT pg_advisory_xact_lock(k) FROM (SELECT DISTINCT unnest($1::bigint[]) k ORDER BY 1) s',
       values: [locks],
@@ -59,7 +59,7 @@ export class WorldRepository {
     for (const message of world.outgoing)
       tx.publish(message.topic, { id: message.id, key: message.key, body: message.body as never });
     if (Object.values(rows).every((list) => list.length === 0)) return;
-    await tx.query({
+    tx.send({
       name: 'decision.save',
       text: 'SELECT decision.save($1, $2::jsonb)',
       values: [tx.tenant, JSON.stringify(rows)],
