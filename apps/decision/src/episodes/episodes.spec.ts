@@ -209,6 +209,22 @@ describe('own effects', () => {
     await decision.runs(runsOf(start, { kind: 'closed', status: 'succeeded' }));
     expect((await nthStart(1)).cause!.eventId).toBeUndefined();
   });
+
+  it("are nobody's once a halt took the admission back: claims that were given up hide no event", async () => {
+    await putVariant({});
+    await decision.events(down);
+    const start = await nthStart(1);
+    await decision.runs(
+      runsOf(start, { kind: 'verdict', verdict: 'admitted' }),
+      runsOf(start, { kind: 'verdict', verdict: 'held', reason: 'held by halt 1' }),
+    );
+    await decision.settled();
+    await putVariant({}, { ...RULE, name: 'fleet/other' });
+    const [event] = await decision.events(down);
+    await decision.settled();
+    expect(await verdictOf(event!.eventId, 'fleet/other')).toBe('decided');
+    expect(await stateIs('pending')).toMatchObject({ rule: 'fleet/other' });
+  });
 });
 
 describe('observation', () => {

@@ -50,7 +50,13 @@ export function foldRun(known: RunRow | undefined, message: RunsMessage): RunRow
       };
     }
     case 'started':
-      return { ...base, startedAt: message.at, status: 'started', doc: { ...doc, workflowId: message.workflowId } };
+      return {
+        ...base,
+        startedAt: message.at,
+        // A run that closed at once may be told of as started afterwards; it stays closed.
+        status: base.closedAt === undefined ? 'started' : base.status!,
+        doc: { ...doc, workflowId: message.workflowId },
+      };
     case 'closed': {
       const more = JSON.parse(JSON.stringify({ problem: message.problem, outcome: message.outcome })) as JsonObject;
       return { ...base, status: message.status, closedAt: message.at, doc: { ...doc, ...more } };
@@ -61,4 +67,32 @@ export function foldRun(known: RunRow | undefined, message: RunsMessage): RunRow
 /** How the run ended for one target; a run over several targets ends for each in its own way. */
 export function endFor(message: Extract<RunsMessage, { kind: 'closed' }>, path: string): RunEnd | 'withdrawn' {
   return message.outcome.find((one) => one.path === path)?.status ?? message.status;
+}
+
+export interface HoldChanges {
+  /** Runs whose claims are gone. */
+  freed: string[];
+  taken: { run: string; path: string; at: string }[];
+}
+
+/**
+ * What a batch leaves of the exclusive claims: only an `admitted` run holds any. Every other verdict frees them, also
+ * `held`, `queued` or `needs-approval` after `admitted` (a halt came between admission and start): otherwise events
+ * about a resource that nobody works on would be taken for effects of our own.
+ */
+export function holdsAfter(messages: readonly RunsMessage[]): HoldChanges {
+  const freed = new Set<string>();
+  const taken = new Map<string, HoldChanges['taken']>();
+  for (const message of messages) {
+    if (message.kind === 'started') continue;
+    const { id, at } = message;
+    freed.add(id);
+    if (message.kind === 'verdict' && message.verdict === 'admitted')
+      taken.set(
+        id,
+        (message.exclusive ?? []).map((path) => ({ run: id, path, at })),
+      );
+    else taken.delete(id);
+  }
+  return { freed: [...freed], taken: [...taken.values()].flat() };
 }

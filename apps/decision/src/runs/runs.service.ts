@@ -7,7 +7,7 @@ import type { EpisodeRow } from '../store/model.js';
 import { WorldRepository } from '../store/world.repository.js';
 import { WorldService } from '../store/world.service.js';
 import type { RunRow } from './run-view.pure.js';
-import { endFor, foldRun, isFinalVerdict } from './run-view.pure.js';
+import { endFor, foldRun, holdsAfter, isFinalVerdict } from './run-view.pure.js';
 
 interface RunJson {
   id: string;
@@ -34,8 +34,8 @@ export class RunsService {
       ...new Set(messages.flatMap((m) => (m.kind === 'verdict' && m.into !== undefined ? [m.id, m.into] : [m.id]))),
     ];
     await this.repository.lockRuns(tx, ids);
-    const runs = await this.runsOf(tx, ids);
-    const world = await this.worlds.load(tx, { paths: await this.waitingFor(tx, ids) });
+    const [runs, paths] = await Promise.all([this.runsOf(tx, ids), this.waitingFor(tx, ids)]);
+    const world = await this.worlds.load(tx, { paths });
     for (const message of messages) {
       runs.set(message.id, foldRun(runs.get(message.id), message));
       if (message.kind === 'closed') noteEnd(world, message);
@@ -97,7 +97,7 @@ export class RunsService {
   }
 
   private async saveRuns(tx: Tx, runs: readonly RunRow[]): Promise<void> {
-    await tx.query({
+    tx.send({
       name: 'decision.save-runs',
       text: `INSERT INTO decision.run (tenant, id, flow, verdict, doc, targets, started_at, closed_at, status, at)
         SELECT $1, x.id, x.flow, x.verdict, x.doc, x.targets, x."startedAt", x."closedAt", x.status, x.at
@@ -110,11 +110,15 @@ export class RunsService {
 
   /** Exclusive claims in flight; when they end, the goals of what they covered are looked at once. */
   private async saveHolds(tx: Tx, messages: readonly RunsMessage[]): Promise<void> {
-    const taken = messages.flatMap((m) =>
-      m.kind === 'verdict' && m.verdict === 'admitted'
-        ? (m.exclusive ?? []).map((path) => ({ path, run: m.id, at: m.at }))
-        : [],
-    );
+    const { freed: ids, taken } = holdsAfter(messages);
+    const freed =
+      ids.length === 0
+        ? []
+        : await tx.query<{ path: string }>({
+            name: 'decision.free-holds',
+            text: 'DELETE FROM decision.hold WHERE tenant = $1 AND run_id = ANY ($2::uuid[]) RETURNING path',
+            values: [tx.tenant, ids],
+          });
     if (taken.length > 0) {
       await tx.query({
         name: 'decision.take-holds',
@@ -123,24 +127,19 @@ export class RunsService {
         values: [tx.tenant, JSON.stringify(taken)],
       });
     }
-    const ended = messages.filter((m) => m.kind === 'closed' || (m.kind === 'verdict' && isFinalVerdict(m.verdict)));
-    if (ended.length === 0) return;
-    const freed = await tx.query<{ path: string }>({
-      name: 'decision.free-holds',
-      text: 'DELETE FROM decision.hold WHERE tenant = $1 AND run_id = ANY ($2::uuid[]) RETURNING path',
-      values: [tx.tenant, ended.map((m) => m.id)],
-    });
     const closed = messages.filter((m) => m.kind === 'closed');
-    const paths = [...new Set([...freed.map((row) => row.path), ...closed.flatMap((m) => m.targets)])].sort();
-    if (closed.length === 0 || paths.length === 0) return;
+    const ended = new Set(closed.flatMap((m) => m.targets));
+    const paths = [...new Set([...freed.map((row) => row.path), ...ended])].sort();
+    if (paths.length === 0) return;
     await tx.query({
       name: 'decision.run-ended',
-      // Locked in order of path: two batches that end runs on the same hosts must not wait in a circle.
+      // Locked in order of path: two batches that end runs on the same hosts must not wait in a circle. A claim that was
+      // given up before anything ran ends no run, but the events that it kept from opening an episode are looked at now.
       text: `WITH hit AS (SELECT r.tenant, r.path FROM decision.resource r WHERE r.tenant = $1 AND (r.path = ANY ($2)
             OR EXISTS (SELECT 1 FROM unnest($2::text[]) p WHERE r.path >= p || '/' AND r.path < p || '0')) ORDER BY r.path FOR UPDATE)
         UPDATE decision.resource r SET last_run_end = greatest(r.last_run_end, $3::timestamptz), check_at = clock_timestamp()
         FROM hit WHERE r.tenant = hit.tenant AND r.path = hit.path`,
-      values: [tx.tenant, paths, closed.at(-1)!.at],
+      values: [tx.tenant, paths, closed.at(-1)?.at ?? null],
     });
   }
 }
