@@ -4,6 +4,8 @@ import { durationMs, OpsError } from '@opsloop/contracts';
 export interface DecisionConfig {
   /** How often goals are looked at without any event: the bound on how long a lost event delays. */
   resyncMs: number;
+  /** How long traces, decisions, ended episodes and state changes are kept. */
+  retentionMs: number;
   /** How read atoms of the script form are run when a goal observes by one. */
   scripts: { path: string; unsafeHostExec: boolean; network: boolean };
 }
@@ -11,11 +13,19 @@ export interface DecisionConfig {
 /** A lost event delays healing by half a minute at most, and a pass over 10,000 resources takes about a second of it. */
 const RESYNC_DEFAULT = '30s';
 
+/** A month: long enough for the review of an incident and for a comparison with the month before. */
+const RETENTION_DEFAULT = '30d';
+/** Below a day, episodes and their runs could outlive what explains them. */
+const RETENTION_LEAST_MS = 86_400_000;
+
 export function decisionConfigFromEnv(env: Record<string, string | undefined>): DecisionConfig {
   const resyncMs = durationMs(env['OPSLOOP_RESYNC'] ?? RESYNC_DEFAULT);
   if (resyncMs < 100) throw new OpsError('configuration', 'OPSLOOP_RESYNC must be at least 100ms');
+  const retentionMs = durationMs(env['OPSLOOP_RETENTION'] ?? RETENTION_DEFAULT);
+  if (retentionMs < RETENTION_LEAST_MS) throw new OpsError('configuration', 'OPSLOOP_RETENTION must be at least 1d');
   return {
     resyncMs,
+    retentionMs,
     scripts: {
       path: env['PATH'] ?? '',
       unsafeHostExec: env['OPSLOOP_UNSAFE_HOST_EXEC'] === 'true',

@@ -25,6 +25,7 @@ import { RecheckService } from './recheck/recheck.service.js';
 import { ResourceRepository } from './resources/resource.repository.js';
 import { ResourcesController } from './resources/resources.controller.js';
 import { ResourcesService } from './resources/resources.service.js';
+import { RetainService } from './retain/retain.service.js';
 import { RuleCache } from './rules/rule-cache.service.js';
 import { RuleTestService } from './rules/rule-test.service.js';
 import { RulesController } from './rules/rules.controller.js';
@@ -65,6 +66,7 @@ export class DecisionModule {
         ResourceRepository,
         ResourcesService,
         ResyncService,
+        RetainService,
         RuleCache,
         RuleTestService,
         RulesService,

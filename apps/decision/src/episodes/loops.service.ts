@@ -6,10 +6,15 @@ import { startDueLoop } from '@opsloop/postgres';
 import type { DecisionConfig } from '../config.js';
 import { DECISION_CONFIG } from '../config.js';
 import { WindowsService } from '../decide/windows.service.js';
+import { RetainService } from '../retain/retain.service.js';
 import { DueService } from './due.service.js';
 import { ResyncService } from './resync.service.js';
 
 const SWEEP_MS = 60_000;
+/** Rows of one sweep by age; full batches follow each other at once. */
+const RETAIN_ROWS = 5_000;
+/** The sweep of undeclared resources has no index (one would cost every observation), so it comes rarely. */
+const RETAIN_MS = 10 * 60_000;
 
 /** Everything in this app that waits for a time instead of a message. */
 @Injectable()
@@ -20,6 +25,7 @@ export class LoopsService implements OnApplicationBootstrap, OnApplicationShutdo
     private readonly due: DueService,
     private readonly windows: WindowsService,
     private readonly resync: ResyncService,
+    private readonly retain: RetainService,
     private readonly logger: Logger,
     @Inject(DECISION_CONFIG) private readonly config: DecisionConfig,
   ) {}
@@ -36,6 +42,13 @@ export class LoopsService implements OnApplicationBootstrap, OnApplicationShutdo
         everyMs: this.config.resyncMs,
         logger,
         run: once(() => this.resync.pass()),
+      }),
+      startDueLoop({
+        name: 'decision retention',
+        everyMs: RETAIN_MS,
+        batch: RETAIN_ROWS,
+        logger,
+        run: (batch) => this.retain.sweep(batch),
       }),
       startDueLoop({ name: 'decision window sweep', everyMs: SWEEP_MS, logger, run: once(() => this.windows.sweep()) }),
     ];

@@ -1,4 +1,8 @@
 import type { MigrationSet } from '@opsloop/postgres';
 import { CreateDecision1700000002000 } from './1700000002000-create-decision.js';
+import { IndexByAge1700000002001 } from './1700000002001-index-by-age.js';
 
-export const decisionMigrations: MigrationSet = { schema: 'decision', migrations: [CreateDecision1700000002000] };
+export const decisionMigrations: MigrationSet = {
+  schema: 'decision',
+  migrations: [CreateDecision1700000002000, IndexByAge1700000002001],
+};

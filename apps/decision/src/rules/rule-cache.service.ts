@@ -52,6 +52,11 @@ export class RuleCache {
       mode,
       ...(rollout === undefined ? {} : { rollout }),
     }));
+    // From now on no trace names the one before: its age begins here.
+    await tx.query(
+      'UPDATE decision.ruleset r SET at = clock_timestamp() FROM decision.ruleset_head h WHERE h.tenant = $1 AND r.tenant = h.tenant AND r.id = h.id AND h.id <> $2',
+      [tx.tenant, ruleset.id],
+    );
     await tx.query('INSERT INTO decision.ruleset (tenant, id, rules) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING', [
       tx.tenant,
       ruleset.id,
