@@ -1,9 +1,11 @@
-import { OpsError } from '@opsloop/contracts';
+import { OpsError, durationMs } from '@opsloop/contracts';
 
 /** Configuration of event-ingest; the only place of this app that reads the environment. */
 export interface EventIngestConfig {
   /** Polls in flight in this process. */
   pollConcurrency: number;
+  /** How long events and the bodies that brought them are kept, and with them duplicates recognised. */
+  retentionMs: number;
   /** How read atoms of the script form are run. */
   scripts: { path: string; unsafeHostExec: boolean; network: boolean };
 }
@@ -11,9 +13,17 @@ export interface EventIngestConfig {
 /** A poll waits for its target nearly all the time; 32 of 50 ms each watch 3,000 resources at 5 s. */
 const POLL_CONCURRENCY = 32;
 
+/** A month: long enough for the review of an incident, and for every sender's retries. */
+const RETENTION_DEFAULT = '30d';
+/** Senders repeat for hours (Alertmanager, queues after a weekend); below a day a repeat would be a new event. */
+const RETENTION_LEAST_MS = 86_400_000;
+
 export function eventIngestConfigFromEnv(env: Record<string, string | undefined>): EventIngestConfig {
   const given = Number(env['OPSLOOP_POLL_CONCURRENCY'] ?? POLL_CONCURRENCY);
+  const retentionMs = durationMs(env['OPSLOOP_RETENTION'] ?? RETENTION_DEFAULT);
+  if (retentionMs < RETENTION_LEAST_MS) throw new OpsError('configuration', 'OPSLOOP_RETENTION must be at least 1d');
   return {
+    retentionMs,
     pollConcurrency: Number.isInteger(given) && given > 0 ? given : POLL_CONCURRENCY,
     scripts: {
       path: env['PATH'] ?? '',

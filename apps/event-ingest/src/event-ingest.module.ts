@@ -14,6 +14,7 @@ import { SourceController } from './manage-sources/source.controller.js';
 import { SourceRepository } from './manage-sources/source.repository.js';
 import { SourceService } from './manage-sources/source.service.js';
 import { CreateIngest1700000001000 } from './migrations/1700000001000-create-ingest.js';
+import { IndexPollAge1700000001001 } from './migrations/1700000001001-index-poll-age.js';
 import { DocumentsConsumer } from './poll/documents.consumer.js';
 import { PollRepository } from './poll/poll.repository.js';
 import { PollService } from './poll/poll.service.js';
@@ -22,10 +23,14 @@ import { EventReader } from './read-events/event-reader.service.js';
 import { EventsController, InternalEventsController } from './read-events/events.controller.js';
 import { HookController } from './receive-hook/hook.controller.js';
 import { HookService } from './receive-hook/hook.service.js';
+import { RetainService } from './retain/retain.service.js';
 
 const SCHEMA = 'ingest';
 
-export const eventIngestMigrations: MigrationSet = { schema: SCHEMA, migrations: [CreateIngest1700000001000] };
+export const eventIngestMigrations: MigrationSet = {
+  schema: SCHEMA,
+  migrations: [CreateIngest1700000001000, IndexPollAge1700000001001],
+};
 
 /** Where events come in: verified, de-duplicated, normalised, stored; then on the bus. */
 @Module({})
@@ -54,6 +59,7 @@ export class EventIngestModule {
         PollRepository,
         RemoteCache,
         PollService,
+        RetainService,
       ],
     };
   }
