@@ -37,11 +37,11 @@ export class DataDir {
     try {
       mkdirSync(this.path, { recursive: true });
       accessSync(this.path, constants.W_OK | constants.X_OK);
+      // PostgreSQL's own account must pass through when the stack runs as root; the secrets inside are mode 0600.
+      chmodSync(this.path, process.getuid?.() === 0 ? 0o711 : 0o700);
     } catch (cause) {
       throw new Error(`the data directory ${this.path} cannot be written; choose another with --data-dir`, { cause });
     }
-    // PostgreSQL's own account must pass through when the stack runs as root; the secrets inside are mode 0600.
-    chmodSync(this.path, process.getuid?.() === 0 ? 0o711 : 0o700);
   }
 
   file(name: string): string {

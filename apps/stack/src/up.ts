@@ -3,7 +3,7 @@
  * down again in the opposite order.
  */
 import 'reflect-metadata';
-import { isPortBusy, startEmbeddedPostgres, stopProcess, type ProcessMark } from '@opsloop/embedded';
+import { isAlive, isPortBusy, startEmbeddedPostgres, stopProcess, type ProcessMark } from '@opsloop/embedded';
 import { connectBus } from '@opsloop/bus';
 import { createHttpApp, type PlatformConfig } from '@opsloop/platform';
 import {
@@ -23,6 +23,8 @@ const HOST = '127.0.0.1';
 const TEMPORAL_GRACE_MS = 10_000;
 /** How far beyond the preferred port a free one is looked for; more busy ports than that is no coincidence. */
 const PORT_TRIES = 50;
+/** PostgreSQL may be one that an earlier start left, so its end is seen by looking; clients notice a lost server as fast. */
+const WATCH_MS = 1_000;
 
 export interface RunningStack {
   url: string;
@@ -53,7 +55,12 @@ export async function startStack(options: UpOptions, hooks: UpHooks): Promise<Ru
   }
   const parts: Part[] = [];
   const stop = async (): Promise<void> => {
-    for (const part of parts.splice(0).reverse()) await part.stop();
+    for (const part of parts.splice(0).reverse()) {
+      // What comes after must not stay behind because this one would not go.
+      await part
+        .stop()
+        .catch((error: unknown) => hooks.progress(`${part.name} did not stop in order: ${messageOf(error)}`));
+    }
   };
   try {
     return { ...(await startParts(options, dir, hooks, parts)), stop };
@@ -71,6 +78,8 @@ async function startParts(
 ): Promise<Omit<RunningStack, 'stop'>> {
   const url = `http://${HOST}:${options.port}`;
   const old = dir.readStackFile();
+  // One that outlived its stack holds the database file and our ports, and polls for workers of the past.
+  if (old?.temporal !== undefined) await stopProcess(old.temporal, 'SIGTERM', TEMPORAL_GRACE_MS);
   const ports = await choosePorts(options.port, old);
   const marks: { postgres?: ProcessMark; temporal?: ProcessMark } = {};
   const save = (): void => dir.writeStackFile({ url, ports, ...marks });
@@ -78,7 +87,7 @@ async function startParts(
 
   const [databaseUrl, temporal] = await settleBoth(
     database(options, dir, ports, hooks, parts, marks, save),
-    temporalServer(options, dir, ports, hooks, parts, marks, save, old?.temporal),
+    temporalServer(options, dir, ports, hooks, parts, marks, save),
   );
   hooks.progress('starting the five apps');
   const platform = platformConfig(options, dir, url, ports);
@@ -97,6 +106,8 @@ async function startParts(
     ...(temporal.uiUrl === undefined ? {} : { temporalUrl: temporal.uiUrl }),
   };
 }
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 /** Waits for both, so that what did start is known and stopped when the other one failed. */
 async function settleBoth<A, B>(a: Promise<A>, b: Promise<B>): Promise<[A, B]> {
@@ -118,7 +129,19 @@ async function database(
   if (options.databaseUrl !== undefined) return options.databaseUrl;
   hooks.progress('starting PostgreSQL');
   const postgres = await startEmbeddedPostgres({ dataDir: dir.path, port: ports.postgres, log: hooks.progress });
-  parts.unshift({ name: 'PostgreSQL', stop: postgres.stop });
+  const watch = setInterval(() => {
+    if (isAlive(postgres.mark)) return;
+    clearInterval(watch);
+    hooks.lost('PostgreSQL');
+  }, WATCH_MS);
+  watch.unref();
+  parts.unshift({
+    name: 'PostgreSQL',
+    stop: () => {
+      clearInterval(watch);
+      return postgres.stop();
+    },
+  });
   ports.postgres = postgres.port;
   marks.postgres = postgres.mark;
   save();
@@ -133,7 +156,6 @@ async function temporalServer(
   parts: Part[],
   marks: { temporal?: ProcessMark },
   save: () => void,
-  old: ProcessMark | undefined,
 ): Promise<TemporalConfig> {
   if (options.temporalAddress !== undefined) return temporalConfigFromEnv(options.env);
   const log = {
@@ -142,8 +164,6 @@ async function temporalServer(
     warn: (message: string) => hooks.progress(message),
     error: (message: string) => hooks.progress(message),
   };
-  // One that outlived its stack holds the database file and polls for workers of the past.
-  if (old !== undefined) await stopProcess(old, 'SIGTERM', TEMPORAL_GRACE_MS);
   const { path: binary } = await findTemporalBinary(log, defaultCacheDir(options.env));
   hooks.progress('starting Temporal');
   const server = await startEmbeddedTemporal({
@@ -181,7 +201,7 @@ function platformConfig(options: UpOptions, dir: DataDir, url: string, ports: St
     serviceToken: dir.key('service.key'),
     urls: { ingest: url, decision: url, control: url, catalog: url },
     embedded: true,
-    logLevel: env['OPSLOOP_LOG_LEVEL'] ?? 'warn',
+    logLevel: options.logLevel,
     httpAllow: (env['OPSLOOP_HTTP_ALLOW'] ?? '')
       .split(',')
       .map((s) => s.trim())
@@ -213,6 +233,10 @@ async function choosePorts(http: number, old: StackFile | undefined): Promise<St
     http,
     temporal: await pick(keep?.temporal ?? http + 1),
     temporalUi: await pick(keep?.temporalUi ?? http + 2),
-    postgres: await pick(keep?.postgres ?? http + 3),
+    // One that outlived its stack is adopted where it listens.
+    postgres:
+      old?.postgres !== undefined && isAlive(old.postgres)
+        ? old.ports.postgres
+        : await pick(keep?.postgres ?? http + 3),
   };
 }

@@ -13,6 +13,8 @@ const MIGRATION_LOCK = 7_300_001;
 /** Migrates under an advisory lock on a connection of its own, so that processes that start together take turns. */
 export async function migrate(dataSource: DataSource, url: string, sets: readonly MigrationSet[]): Promise<void> {
   const lock = new pg.Client({ connectionString: url, application_name: 'opsloop migrate' });
+  // The statement that fails reports it; without a listener a lost server would end the process.
+  lock.on('error', () => undefined);
   await lock.connect();
   try {
     await lock.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);

@@ -4,10 +4,13 @@ import type { Log } from './log.js';
 /** Messages of the SDK that say nothing an operator could act on; they would be the bulk of the log. */
 const METHODS = { TRACE: 'debug', DEBUG: 'debug', INFO: 'info', WARN: 'warn', ERROR: 'error' } as const;
 
+/** Warned about by the SDK, and meant so here: a worker of atoms has no workflows. */
+const EXPECTED = new Set(['No workflows registered, not polling for workflow tasks']);
+
 class ForwardingLogger implements SdkLogger {
   constructor(private readonly target: Log) {}
   log(level: LogLevel, message: string, meta?: LogMetadata): void {
-    this.target[METHODS[level]](message, flat(meta));
+    this.target[EXPECTED.has(message) ? 'debug' : METHODS[level]](message, flat(meta));
   }
   trace(message: string, meta?: LogMetadata): void {
     this.log('TRACE', message, meta);

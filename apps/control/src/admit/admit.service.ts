@@ -18,7 +18,7 @@ import type { PolicyEffect } from '../policies/mutex-policy.pure.js';
 import { Signals } from '../signals.service.js';
 import { AdmissionRepository, type AdmissionRow, publishRuns, runsBase } from './admission.repository.js';
 import { OfferingService, type Resolved } from './offering.service.js';
-import { planStart, type StartPlan } from './plan.pure.js';
+import { planStart, type StartPlan, withDefaults } from './plan.pure.js';
 import { decideVerdict, type VerdictResult } from './verdict.pure.js';
 
 /** Work that waits longer than this is decided anew instead. */
@@ -72,7 +72,8 @@ export class AdmitService {
         this.offerings.resolve(input.request.ref),
         this.offerings.config(),
       ]);
-      const plan = planStart(input.request, offering, config);
+      const request = withDefaults(input.request, offering.inputSchema);
+      const plan = planStart(request, offering, config);
       const policy = await this.policies.apply({
         ...plan,
         tier: input.request.tier,
@@ -80,6 +81,7 @@ export class AdmitService {
       });
       return {
         ...input,
+        request,
         plan: policy === undefined ? plan : { ...plan, claims: mergeClaims([...plan.claims, ...policy.claims]) },
         ownClaims: plan.claims,
         offering,

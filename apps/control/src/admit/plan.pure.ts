@@ -10,7 +10,7 @@ import {
   pathProblem,
   type StartRequest,
 } from '@opsloop/contracts';
-import { computeLocks, computeTargets } from '@opsloop/dsl';
+import { computeLocks, computeTargets, validateInput } from '@opsloop/dsl';
 import { mergeClaims, RUN_CLAIMS_MAX } from '../lock/lock.pure.js';
 
 /** What a start turns out to be once its reference is resolved. */
@@ -35,6 +35,22 @@ export function atomNames(compiled: CompiledFlow): string[] {
 /** Every input that the flow will run with: one, or one per target. */
 const inputsOf = (request: StartRequest): Json[] =>
   request.perTarget?.items.map((item) => item.input) ?? [request.input];
+
+/** The input with defaults applied, or a 400 that names the fields. */
+export function checkedInput(schema: JsonObject | undefined, input: Json): Json {
+  if (schema === undefined) return input;
+  const { errors, value } = validateInput(schema, input);
+  if (errors.length === 0) return value;
+  const named = errors.map((e) => ({ pointer: `/input${e.pointer}`, message: e.message }));
+  throw new OpsError('validation', `The input: ${named[0]!.pointer} ${named[0]!.message}`, { errors: named });
+}
+
+/** The same start with the defaults of the flow's input; whoever starts it, a flow sees only input that fits its schema. */
+export function withDefaults(request: StartRequest, schema: JsonObject | undefined): StartRequest {
+  if (request.perTarget === undefined) return { ...request, input: checkedInput(schema, request.input) };
+  const items = request.perTarget.items.map((item) => ({ ...item, input: checkedInput(schema, item.input) }));
+  return { ...request, perTarget: { ...request.perTarget, items } };
+}
 
 /**
  * Targets and claims of a start: those of the decision and those that the flow computes from its input. `none` and

@@ -3,7 +3,6 @@ import {
   type AdmissionView,
   digestOf,
   type Json,
-  type JsonObject,
   OpsError,
   type Problem,
   type RunStatus,
@@ -12,11 +11,11 @@ import {
   type Tier,
 } from '@opsloop/contracts';
 import { newId, runIdOfKey } from '@opsloop/contracts/ids';
-import { validateInput } from '@opsloop/dsl';
 import { Clock, type Principal } from '@opsloop/platform';
 import { Database, type Tx } from '@opsloop/postgres';
 import { type AdmitResult, AdmitService } from '../admit/admit.service.js';
 import { OfferingService } from '../admit/offering.service.js';
+import { checkedInput } from '../admit/plan.pure.js';
 import { RunReader } from '../runs/run-reader.service.js';
 import { isFinalStatus } from '../runs/run-view.pure.js';
 import { RunWaiter } from './run-waiter.service.js';
@@ -219,12 +218,3 @@ const isEnded = (state: string): boolean =>
 
 export const refOf = (name: string, version: string | undefined): string =>
   version === undefined ? name : `${name}@${version}`;
-
-/** The input with defaults applied, or a 400 that names the fields. */
-export function checkedInput(schema: JsonObject | undefined, input: Json): Json {
-  if (schema === undefined) return input;
-  const { errors, value } = validateInput(schema, input);
-  if (errors.length === 0) return value;
-  const named = errors.map((e) => ({ pointer: `/input${e.pointer}`, message: e.message }));
-  throw new OpsError('validation', `The input: ${named[0]!.pointer} ${named[0]!.message}`, { errors: named });
-}

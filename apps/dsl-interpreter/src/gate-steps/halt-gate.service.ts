@@ -1,4 +1,5 @@
 import { Inject, Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
 import type { GateContext, HaltSnapshot } from '@opsloop/contracts';
 import { InternalClient, Logger } from '@opsloop/platform';
 import { judge, SNAPSHOT_AGE_MAX_MS, type GateVerdict } from './halt-gate.pure.js';
@@ -21,11 +22,16 @@ export class HaltGate implements OnApplicationBootstrap, OnApplicationShutdown {
   constructor(
     @Inject(InternalClient) private readonly client: InternalClient,
     @Inject(Logger) private readonly logger: Logger,
+    @Inject(HttpAdapterHost) private readonly http: HttpAdapterHost,
   ) {}
 
+  /** Asks once this process listens: before that control, which may be this very process, cannot answer. */
   onApplicationBootstrap(): void {
-    this.timer = setInterval(() => void this.ask(), POLL_MS);
-    this.timer.unref();
+    this.http.listen$.subscribe(() => {
+      void this.ask();
+      this.timer = setInterval(() => void this.ask(), POLL_MS);
+      this.timer.unref();
+    });
   }
 
   onApplicationShutdown(): void {

@@ -1,4 +1,5 @@
-import { Inject, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
+import { type BeforeApplicationShutdown, Inject, Injectable, type OnApplicationBootstrap } from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
 import type { AtomCall, Json } from '@opsloop/contracts';
 import { Logger, Readiness } from '@opsloop/platform';
 import { createAtomWorker, createFlowWorker, TemporalConnection, WorkerHost } from '@opsloop/temporal';
@@ -6,9 +7,14 @@ import { INTERPRETER_CONFIG, type DslInterpreterConfig } from '../config.js';
 import { RunAtom } from '../run-atoms/run-atom.service.js';
 import { FlowActivitiesService } from '../serve-runs/flow-activities.service.js';
 
-/** Starts the two workers: flows with their local activities, and the atoms that every flow may call. */
+/**
+ * Starts the two workers: flows with their local activities, and the atoms that every flow may call. They poll once the
+ * process listens: steps ask control, which may be this very process, and would be told to wait before.
+ */
 @Injectable()
-export class Workers implements OnApplicationBootstrap {
+export class Workers implements OnApplicationBootstrap, BeforeApplicationShutdown {
+  private startPolling: (() => void) | undefined;
+
   constructor(
     @Inject(TemporalConnection) private readonly temporal: TemporalConnection,
     @Inject(WorkerHost) private readonly host: WorkerHost,
@@ -17,6 +23,7 @@ export class Workers implements OnApplicationBootstrap {
     @Inject(INTERPRETER_CONFIG) private readonly config: DslInterpreterConfig,
     @Inject(RunAtom) private readonly atoms: RunAtom,
     @Inject(FlowActivitiesService) private readonly flows: FlowActivitiesService,
+    @Inject(HttpAdapterHost) private readonly http: HttpAdapterHost,
   ) {}
 
   async onApplicationBootstrap(): Promise<void> {
@@ -35,10 +42,19 @@ export class Workers implements OnApplicationBootstrap {
       log: this.logger,
       ...(config.deployment === undefined ? {} : { deployment: config.deployment }),
     });
-    // Atoms first: a flow that starts at once finds somebody for its first step.
-    host.start('atoms', atomWorker);
-    host.start('flows', flowWorker);
+    this.startPolling = () => {
+      this.startPolling = undefined;
+      // Atoms first: a flow that starts at once finds somebody for its first step.
+      host.start('atoms', atomWorker);
+      host.start('flows', flowWorker);
+    };
+    this.http.listen$.subscribe(() => this.startPolling?.());
     readiness.register('atom worker', () => host.check('atoms'));
     readiness.register('flow worker', () => host.check('flows'));
+  }
+
+  /** A start that failed before it listened: the SDK can only end a worker that has run, and the connection waits for it. */
+  beforeApplicationShutdown(): void {
+    this.startPolling?.();
   }
 }
