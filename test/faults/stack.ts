@@ -5,7 +5,7 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { isPortBusy, type ProcessMark, stopProcess } from '@opsloop/embedded';
+import { isAlive, isPortBusy, type ProcessMark, stopProcess } from '@opsloop/embedded';
 import { childEnvironment } from './config.js';
 
 const MAIN = fileURLToPath(new URL('../../apps/stack/dist/main.js', import.meta.url));
@@ -20,12 +20,21 @@ export class FaultStack {
   /** Times that a process ended without being asked to by `stop`. */
   deaths = 0;
 
+  /** A test run that is ended the hard way must not leave servers behind. */
+  private readonly onExit = (): void => {
+    const { temporal, postgres } = this.marks();
+    this.child?.kill('SIGKILL');
+    if (temporal !== undefined && isAlive(temporal)) process.kill(temporal.pid, 'SIGKILL');
+    if (postgres !== undefined && isAlive(postgres)) process.kill(postgres.pid, 'SIGQUIT');
+  };
+
   private constructor(
     readonly dataDir: string,
     private readonly port: number,
     private readonly env: Record<string, string>,
   ) {
     this.url = `http://127.0.0.1:${port}`;
+    process.once('exit', this.onExit);
   }
 
   static async create(env: Record<string, string> = {}): Promise<FaultStack> {
@@ -92,6 +101,7 @@ export class FaultStack {
     const { temporal, postgres } = this.marks();
     if (temporal !== undefined) await stopProcess(temporal, 'SIGKILL', 5_000);
     if (postgres !== undefined) await stopProcess(postgres, 'SIGINT', 10_000);
+    process.off('exit', this.onExit);
     rmSync(this.dataDir, { recursive: true, force: true });
   }
 
