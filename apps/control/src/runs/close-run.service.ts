@@ -60,7 +60,7 @@ export class CloseRunService {
     }
     if (row.kind === 'run') {
       // A quick run reports before its start was noted; whoever follows the story must see both, in order.
-      if (row.started_at === null && ending.began !== false) publishStarted(tx, row, now);
+      if (row.was_started === null && ending.began !== false) publishStarted(tx, row, now);
       publishRuns(
         tx,
         {
@@ -82,18 +82,27 @@ export class CloseRunService {
     return true;
   }
 
-  private async finish(tx: Tx, id: string, e: RunEnding, now: Date): Promise<AdmissionRow | undefined> {
+  private async finish(
+    tx: Tx,
+    id: string,
+    e: RunEnding,
+    now: Date,
+  ): Promise<(AdmissionRow & { was_started: Date | null }) | undefined> {
     const entry: TimelineEntry = {
       at: now.toISOString(),
       kind: 'run',
       title: `${e.status}, said by ${e.by}`,
       ...(e.problem?.detail === undefined ? {} : { cause: e.problem.detail }),
     };
-    const [row] = await tx.query<AdmissionRow>({
+    const started = e.began === false ? undefined : (e.steps?.[0]?.startedAt ?? now.toISOString());
+    const [row] = await tx.query<AdmissionRow & { was_started: Date | null }>({
       name: 'control.close',
-      text: `UPDATE control.admission SET state = 'closed', status = $3, output = $4, problem = $5, steps = coalesce($6::jsonb, steps), outcome = $7,
-          ended_at = clock_timestamp(), claimed_until = NULL, history = history || $8::jsonb
-        WHERE tenant = $1 AND id = $2 AND state IN ('admitted', 'started') RETURNING *`,
+      // A start that was not noted yet is noted here: it happened when its first step began, at the latest now.
+      text: `UPDATE control.admission a SET state = 'closed', status = $3, output = $4, problem = $5, steps = coalesce($6::jsonb, a.steps), outcome = $7,
+          started_at = coalesce(a.started_at, $9), ended_at = clock_timestamp(), claimed_until = NULL,
+          history = a.history || CASE WHEN a.started_at IS NULL THEN $10::jsonb ELSE '[]' END || $8::jsonb
+        FROM (SELECT started_at AS was_started FROM control.admission WHERE tenant = $1 AND id = $2 FOR UPDATE) o
+        WHERE a.tenant = $1 AND a.id = $2 AND a.state IN ('admitted', 'started') RETURNING a.*, o.was_started`,
       values: [
         tx.tenant,
         id,
@@ -103,6 +112,8 @@ export class CloseRunService {
         jsonOrNull(e.steps),
         jsonOrNull(e.targets),
         JSON.stringify([entry]),
+        started ?? null,
+        JSON.stringify(started === undefined ? [] : [{ at: started, kind: 'run', title: 'started' }]),
       ],
     });
     return row;

@@ -120,13 +120,15 @@ export class StarterService implements OnApplicationBootstrap, OnApplicationShut
       subjectOf(row),
     );
     if (halts.length > 0) return this.holds.hold(row, halts[0]!);
+    // Its first step may begin before the answer is here.
+    const began = this.clock.now();
     try {
       await this.startWorkflow(row);
     } catch (error) {
       return this.failed(row, error);
     }
     this.failpoint.pass('control.after-start');
-    await this.markStarted(row.tenant, id);
+    await this.markStarted(row.tenant, id, began);
   }
 
   private async claim(id: string): Promise<AdmissionRow | undefined> {
@@ -165,12 +167,12 @@ export class StarterService implements OnApplicationBootstrap, OnApplicationShut
   }
 
   /** Notes the start. Not durable: after a crash the starter finds the workflow already started and notes it again. */
-  private async markStarted(tenant: string, id: string): Promise<void> {
+  private async markStarted(tenant: string, id: string, began: Date): Promise<void> {
     const now = this.clock.now();
     const cancel = await this.db.inTransaction(
       tenant,
       async (tx) => {
-        const entry: TimelineEntry = { at: now.toISOString(), kind: 'run', title: 'started' };
+        const entry: TimelineEntry = { at: began.toISOString(), kind: 'run', title: 'started' };
         const [row] = await tx.query<AdmissionRow>({
           name: 'control.started',
           text: `UPDATE control.admission SET state = 'started', started_at = clock_timestamp(), claimed_until = NULL, checked_at = clock_timestamp(),

@@ -1,6 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import type { InternalCalls, RuleDocument, StartCause, TimelineEntry } from '@opsloop/contracts';
-import { pathPrefixes } from '@opsloop/contracts';
+import { durationMs, pathPrefixes } from '@opsloop/contracts';
 import { Clock } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
 import { viewOf } from '../decide/scope.pure.js';
@@ -12,7 +12,7 @@ import { DecisionsRepository } from '../explain/decisions.repository.js';
 import { unknownResource } from '../resources/merge.pure.js';
 import { ResourceRepository } from '../resources/resource.repository.js';
 import { RuleCache } from '../rules/rule-cache.service.js';
-import type { Resource } from '../store/model.js';
+import type { DecisionRow, Resource } from '../store/model.js';
 import { WorldService } from '../store/world.service.js';
 import { storyOf } from './story.pure.js';
 import type { Standing } from './recheck.pure.js';
@@ -26,6 +26,9 @@ const TENANT = 'default';
 /** Resources of one internal answer, unless fewer are asked for. */
 const RESOURCES_DEFAULT = 500;
 const RESOURCES_MAX = 1_000;
+
+/** A rung without `within`: effects that show later than the next resync are hardly its own. */
+const EFFECT_WITHIN = '30s';
 
 /** What the other apps ask of decision. */
 @Injectable()
@@ -82,9 +85,18 @@ export class RecheckService {
     const paths = [...new Set([...targets, ...(decision?.targets ?? [])])];
     // The story begins with what the event reported, in the time of its sender.
     const from = [since, trace?.event.time ?? since].sort()[0]!;
-    const changes = await this.repository.stateChanges(paths, from, until);
+    const changes = await this.repository.stateChanges(paths, from, await this.endOfStory(decision, until));
     const entries: TimelineEntry[] = storyOf(trace, decision, changes);
     return { entries };
+  }
+
+  /** What a run did shows only after its end: for as long as its attempt has to reach the goal. */
+  private async endOfStory(decision: DecisionRow | undefined, until: string | undefined): Promise<string | undefined> {
+    if (until === undefined || decision === undefined) return until;
+    const { rule: name, ruleVersion: version, branch, rung } = decision;
+    const doc = (await this.rules.versions(this.db, [{ name, version }])).get(`${name}@${version}`);
+    const within = doc?.branches.find((b) => b.id === branch)?.ladder.find((r) => r.id === rung)?.within;
+    return new Date(Date.parse(until) + durationMs(within ?? EFFECT_WITHIN)).toISOString();
   }
 
   async list({ paths, kind, labels, under, limit }: Resources['body']): Promise<Resources['answer']> {

@@ -12,11 +12,13 @@ export function storyOf(
   if (trace !== undefined) {
     const { event } = trace;
     entries.push({
-      at: event.receivedAt,
+      // When it happened, as for the states that it reports: the first cause stands first.
+      at: event.time,
       kind: 'event',
       title: `${event.type}${event.subject === undefined ? '' : ` about ${event.subject}`}`,
       ref: event.eventId,
       ...(event.causationId === undefined ? {} : { cause: event.causationId }),
+      ...(event.receivedAt === event.time ? {} : { detail: { receivedAt: event.receivedAt } }),
     });
   }
   if (decision !== undefined) {
