@@ -40,10 +40,8 @@ export const ResourceBody = z.strictObject({
 });
 export type ResourceBody = z.output<typeof ResourceBody>;
 
-const ManyBody = z.union([
-  z.array(ResourceBody).min(1).max(RESOURCES_MAX),
-  z.strictObject({ items: z.array(ResourceBody).min(1).max(RESOURCES_MAX) }).transform(({ items }) => items),
-]);
+const Many = z.array(ResourceBody).min(1).max(RESOURCES_MAX);
+const ManyBody = z.strictObject({ items: Many });
 
 /** What is operated: declared by people and tools, observed through events. */
 @Injectable()
@@ -65,12 +63,14 @@ export class ResourcesService {
   }
 
   async putMany(principal: Principal, body: unknown): Promise<{ items: PutAnswer[] }> {
-    const items = parseBody(ManyBody, body);
+    // Not a union of both: its errors would not say which member is wrong.
+    const bare = Array.isArray(body);
+    const items = bare ? parseBody(Many, body) : parseBody(ManyBody, body).items;
     const paths = new Set<string>();
     items.forEach(({ path }, index) => {
       if (paths.has(path))
         throw new OpsError('validation', `${path} is named twice`, {
-          errors: [{ pointer: `/${index}/path`, message: 'is named twice' }],
+          errors: [{ pointer: `${bare ? '' : '/items'}/${index}/path`, message: 'is named twice' }],
         });
       paths.add(path);
     });
