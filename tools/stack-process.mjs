@@ -10,12 +10,14 @@ import { root } from './bootstrap.mjs';
 const READY_MS = 240_000;
 const PREFERRED_PORT = 7300;
 
-export async function startStackProcess({ say = () => undefined, env = {} } = {}) {
+export async function startStackProcess({ say = () => undefined, env = {}, firstPort = PREFERRED_PORT } = {}) {
   const dataDir = mkdtempSync(join(tmpdir(), 'opsloop-stack-'));
   chmodSync(dataDir, 0o711);
-  const port = await freePortFrom(PREFERRED_PORT);
+  const port = await freePortFrom(firstPort);
   const child = fork(join(root, 'apps/stack/dist/main.js'), ['--port', String(port), '--data-dir', dataDir], {
     cwd: dataDir,
+    // Not the caller's: a test runner resolves modules by conditions of its own.
+    execArgv: [],
     // A group of its own: Ctrl-C reaches the demo alone, which then stops the stack in order.
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
@@ -65,8 +67,12 @@ export async function startStackProcess({ say = () => undefined, env = {} } = {}
   };
 }
 
+/** The platform takes four ports in a row; one that is still starting has some of them already. */
 async function freePortFrom(first) {
-  for (let port = first; port < first + 100; port += 10) if (!(await isBusy(port))) return port;
+  for (let port = first; port < first + 100; port += 10) {
+    const busy = await Promise.all([0, 1, 2, 3].map((i) => isBusy(port + i)));
+    if (!busy.includes(true)) return port;
+  }
   throw new Error(`no free port from ${first} on`);
 }
 

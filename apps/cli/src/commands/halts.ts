@@ -84,7 +84,9 @@ async function halt(context: Context, options: HaltOptions): Promise<void> {
     const { hits } = answer;
     out.line(dryRun === true ? 'this halt would hit' : `halt ${answer.id} is in force`);
     if (hits !== undefined)
-      out.line(`${hits.rules === undefined ? '' : `${hits.rules} rules, `}${hits.queued} queued and ${hits.running} running runs, ${hits.targets} targets`);
+      out.line(
+        `${hits.rules === undefined ? '' : `${hits.rules} rules, `}${hits.queued} queued and ${hits.running} running runs, ${hits.targets} targets`,
+      );
     out.next(dryRun === true ? 'the same command without --dry-run' : `opsloop halts lift ${answer.id} --reason …`);
   });
 }
