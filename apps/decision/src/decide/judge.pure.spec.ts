@@ -7,7 +7,7 @@ import type { EpisodeRow, LiveRule, Resource, RuleVerdict } from '../store/model
 import { VERDICTS } from '../store/model.js';
 import { aim } from './aim.pure.js';
 import { decideEvents } from './batch.pure.js';
-import { judgeAfterFor, judgeGroup } from './judge.pure.js';
+import { EVENTS_MAX, judgeAfterFor, judgeGroup } from './judge.pure.js';
 import type { Loaded } from './world.pure.js';
 import { World } from './world.pure.js';
 
@@ -283,6 +283,27 @@ describe('windows', () => {
     expect(world.dirty().episodes.map((row) => row.episode.startId)).toEqual(Array(4).fill(decision!.id));
   });
 
+  it('`for` that clears tells it to every event that waited', () => {
+    const { world } = run({ rule: { for: '30s' } }, {}, { data: { state: 'up' }, state: { state: 'up' } });
+    const [first, second, clearing] = world.traces.map((trace) => trace.eventId);
+    expect(world.traceUpdates.map((update) => update.eventId)).toEqual([first, second]);
+    expect(world.traceUpdates[0]!.verdicts['fleet/down']).toMatchObject({
+      verdict: 'no-match',
+      stage: 'for',
+      because: { text: `it cleared before it had lasted for 30s, by event ${clearing}` },
+    });
+  });
+
+  it('a host that flaps in a group lets its row grow to a bound, then the group is due', () => {
+    const { world } = run(
+      { rule: { group: { by: 'all', within: '10s' } } },
+      ...Array.from({ length: EVENTS_MAX + 50 }, () => ({})),
+    );
+    const [wait] = world.dirty().waits;
+    expect([wait!.doc.events.length, wait!.doc.joined!.length]).toEqual([1, EVENTS_MAX]);
+    expect(wait!.dueAt).toBe(new Date(NOW).toISOString());
+  });
+
   it('a full group is due at once', () => {
     const { world } = run({ rule: { group: { by: 'all', within: '10s', max: 2 } } }, { subject: 'host/b' });
     expect(world.dirty().waits[0]!.dueAt).toBe(new Date(NOW).toISOString());
@@ -393,6 +414,17 @@ describe('a goal without an event', () => {
       { rule: { ...withGoal.rule, on: [{ type: 'alertmanager.alert' }] }, resources: [seen('down')] },
       0,
     ],
+    ['is outside the rollout', { ...withGoal, rollout: { percent: 0 }, resources: [seen('down')] }, 0],
+    [
+      'is of a rule that counts events',
+      { rule: { ...withGoal.rule, atLeast: { count: 3, within: '1m' } }, resources: [seen('down')] },
+      0,
+    ],
+    [
+      "is the members', not the subject's",
+      { rule: { ...withGoal.rule, targets: { from: 'members' } }, resources: [seen('down')] },
+      0,
+    ],
     [
       'was observed too long ago',
       {
@@ -416,5 +448,8 @@ describe('a goal without an event', () => {
     const at = new Date(NOW - 1_000).toISOString();
     expect(open(given).decisions[0]!.cause).toBe(`fleet/down/${HOST}/${at}`);
     expect(open(given, true).decisions[0]!.cause).not.toBe(open(given).decisions[0]!.cause);
+    // What was known of this cause may be deleted by age, while control still knows its start.
+    const old = { ...withGoal, resources: [seen('down', 2 * 86_400_000)] };
+    expect(open(old).decisions[0]!.cause).toContain(new Date(NOW).toISOString());
   });
 });

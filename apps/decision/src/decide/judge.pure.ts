@@ -7,7 +7,7 @@ import { durationMs, sha256Hex } from '@opsloop/contracts';
 import { messageId } from '@opsloop/contracts/ids';
 import { renderTemplate } from '@opsloop/rules';
 import { step } from '../episodes/machine.pure.js';
-import type { Because, EpisodeRow, LiveRule, RuleTrace, RuleVerdict } from '../store/model.js';
+import type { Because, EpisodeRow, LiveRule, RuleTrace, RuleVerdict, WaitDoc } from '../store/model.js';
 import type { Aim } from './aim.pure.js';
 import { budgetKeys, errorText } from './aim.pure.js';
 import { onMismatch, stateMatchesOn } from './match.pure.js';
@@ -17,6 +17,8 @@ import type { World } from './world.pure.js';
 
 /** An event this deep was caused by 16 runs in a row: it is recorded and starts nothing. */
 export const HOPS_MAX = 16;
+/** Events that one window remembers: a host that flaps must not let its row grow with every event. */
+export const EVENTS_MAX = 1_000;
 /** Members of one group, unless the rule says otherwise. */
 const GROUP_MAX = 1_000;
 
@@ -77,16 +79,36 @@ function matching(world: World, { event, rule }: Aim, late: boolean): Answer | u
 }
 
 function clearFor(world: World, rule: LiveRule, event: EventMessage): void {
-  if (event.subject !== undefined && !isShadowReplay(event)) world.endWait(rule.name, 'for', event.subject);
+  if (event.subject === undefined || isShadowReplay(event)) return;
+  const known = world.wait(rule.name, 'for', event.subject);
+  if (known === undefined) return;
+  world.endWait(rule.name, 'for', event.subject);
+  const verdict = no('no-match', 'for', {
+    text: `it cleared before it had lasted for ${rule.doc.for ?? 'its time'}, by event ${event.eventId}`,
+  });
+  for (const eventId of eventIdsOf(known.doc))
+    world.traceUpdates.push({ eventId, verdicts: { [rule.name]: { version: known.doc.ruleVersion, ...verdict } } });
+}
+
+/** Every event whose trace tells of this window. */
+export function eventIdsOf(doc: WaitDoc): string[] {
+  return [...doc.events.map((event) => event.eventId), ...(doc.joined ?? [])];
+}
+
+/** The window with one more event; above the bound later ones are not remembered, their traces say only that they waited. */
+function joinedBy(doc: WaitDoc, event: EventMessage): WaitDoc {
+  const joined = doc.joined ?? [];
+  return joined.length >= EVENTS_MAX ? doc : { ...doc, joined: [...joined, event.eventId] };
 }
 
 // ---------------------------------------------------------------- rollout, for, atLeast
 function windows(world: World, aim: Aim): Answer | undefined {
   const { rule, event } = aim;
-  return rollout(world, rule, event) ?? waitFor(world, rule, event) ?? atLeast(world, rule, event);
+  return outsideRollout(world, rule, event) ?? waitFor(world, rule, event) ?? atLeast(world, rule, event);
 }
 
-function rollout(world: World, rule: LiveRule, event: EventMessage): Answer | undefined {
+/** Whoever opens an episode asks this first, with an event or without: a rollout of 5 % acts on 5 %. */
+export function outsideRollout(world: World, rule: LiveRule, event: EventMessage): Answer | undefined {
   if (rule.rollout === undefined || rule.rollout.percent >= 100) return undefined;
   const resource = event.subject === undefined ? undefined : world.resource(event.subject);
   const by =
@@ -108,18 +130,10 @@ function waitFor(world: World, rule: LiveRule, event: EventMessage): Answer | un
   if (span === undefined) return undefined;
   const key = event.subject ?? '';
   const known = world.wait(rule.name, 'for', key);
-  if (known === undefined) {
-    const dueAt = new Date(world.now + durationMs(span)).toISOString();
-    world.putWait({
-      rule: rule.name,
-      kind: 'for',
-      key,
-      doc: { ruleVersion: rule.version, events: [event] },
-      dueAt,
-      expiresAt: dueAt,
-    });
-  }
-  return no('waiting', 'for', { text: `it has to last for ${span}` });
+  const dueAt = known?.dueAt ?? new Date(world.now + durationMs(span)).toISOString();
+  const doc = known === undefined ? { ruleVersion: rule.version, events: [event] } : joinedBy(known.doc, event);
+  world.putWait({ rule: rule.name, kind: 'for', key, doc, dueAt, expiresAt: dueAt });
+  return no('waiting', 'for', { text: `it has to last for ${span}, until ${dueAt}` });
 }
 
 function atLeast(world: World, rule: LiveRule, event: EventMessage): Answer | undefined {
@@ -245,9 +259,10 @@ function group(world: World, { rule, event, groupKey }: Aim, targets: string[]):
   if (spec === undefined || groupKey === undefined) return undefined;
   const known = world.wait(rule.name, 'group', groupKey);
   const all = [...new Set([...(known?.doc.targets ?? []), ...targets])];
-  const full = all.length >= (spec.max ?? GROUP_MAX);
+  const full = all.length >= (spec.max ?? GROUP_MAX) || (known?.doc.joined ?? []).length >= EVENTS_MAX;
   const dueAt = full ? world.nowIso : (known?.dueAt ?? new Date(world.now + durationMs(spec.within)).toISOString());
-  const doc = { ruleVersion: rule.version, events: [...(known?.doc.events ?? []), event], targets: all };
+  const before = known === undefined ? { ruleVersion: rule.version, events: [event] } : joinedBy(known.doc, event);
+  const doc = { ...before, ruleVersion: rule.version, targets: all };
   world.putWait({ rule: rule.name, kind: 'group', key: groupKey, doc, dueAt, expiresAt: dueAt });
   return no('grouped', 'group', { text: `${all.length} in group ${groupKey}, decided at ${dueAt}` });
 }

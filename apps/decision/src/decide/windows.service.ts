@@ -11,7 +11,7 @@ import { WorldService } from '../store/world.service.js';
 import type { Aim } from './aim.pure.js';
 import { aim } from './aim.pure.js';
 import { loadRequestOf } from './decide.service.js';
-import { groupId, judgeAfterFor, judgeGroup } from './judge.pure.js';
+import { eventIdsOf, groupId, judgeAfterFor, judgeGroup } from './judge.pure.js';
 import { readsConfig } from './slots.pure.js';
 import type { World } from './world.pure.js';
 
@@ -121,6 +121,6 @@ function endWindow(world: World, { wait, rule, aim: one }: Work): void {
     wait.kind === 'for'
       ? judgeAfterFor(world, one)
       : judgeGroup(world, one, present.doc.targets ?? [], groupId(world.tenant, rule.name, wait.key, first));
-  for (const event of present.doc.events)
-    world.traceUpdates.push({ eventId: event.eventId, verdicts: { [rule.name]: verdict } });
+  for (const eventId of eventIdsOf(present.doc))
+    world.traceUpdates.push({ eventId, verdicts: { [rule.name]: verdict } });
 }

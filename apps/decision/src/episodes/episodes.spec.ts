@@ -268,8 +268,26 @@ describe('windows', () => {
     await decision.events({ ...up, subject: 'host/dc1/r1/b' });
     expect((await nthStart(1)).targets).toEqual([HOST]);
     expect(await verdictOf(lasting!.eventId)).toBe('decided');
-    expect(await verdictOf(cleared!.eventId)).toBe('waiting');
+    expect(await verdictOf(cleared!.eventId)).toBe('no-match');
     expect(await decision.database.query('SELECT 1 FROM decision.wait')).toEqual([]);
+  });
+
+  it('that two rules keep for one event tell its trace of both', async () => {
+    await putVariant({ for: '200ms' });
+    await putVariant({ name: 'fleet/second', for: '200ms' });
+    const [event, again] = await decision.events(down, down);
+    await nthStart(2);
+    for (const { eventId } of [event!, again!])
+      expect([await verdictOf(eventId), await verdictOf(eventId, 'fleet/second')]).toEqual(['decided', 'decided']);
+  });
+
+  it('of a rule that was switched off say so in the trace of their event', async () => {
+    await putVariant({ for: '1h' });
+    const [event] = await decision.events(down);
+    await decision.settled();
+    await decision.call('PATCH', '/v1/rules/fleet/down', { mode: 'disabled', reason: 'noisy' });
+    const { body } = await decision.call('GET', `/v1/events/${event!.eventId}/explain`);
+    expect(body['rules']).toMatchObject([{ verdict: 'no-match', because: { text: 'rule disabled: noisy' } }]);
   });
 
   it('collect a group over several transactions into one start with batches', async () => {
@@ -407,7 +425,11 @@ describe('explain', () => {
     expect(lines[0]).toMatch(/^host\/dc1\/r1\/a: state = 'down' since \d+s, seen \d+s ago$/);
     expect(lines[1]).toMatch(/^episode: fleet\/down is acting on rung restart, attempt 1 of 2, open for \d+s$/);
     expect(lines[2]).toContain(start.id);
-    expect(lines.slice(3, 5)).toEqual(['waiting: nothing', 'halts: none']);
+    // Nobody plays control's answers here.
+    expect(lines.slice(3, 5)).toEqual([
+      'waiting: unknown, control does not answer',
+      'halts: unknown, control does not answer; without it nothing starts',
+    ]);
     expect(lines[5]).toMatch(/^next: when the run ends the goal is checked: /);
   });
 

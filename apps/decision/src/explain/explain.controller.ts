@@ -1,7 +1,7 @@
 import { Body, Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import type { Page } from '@opsloop/contracts';
-import { CurrentPrincipal, PageQuery, parseBody, parseQuery } from '@opsloop/platform';
+import { ApiRoute, CurrentPrincipal, PageQuery, parseBody, parseQuery } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
 import { z } from 'zod';
 import { PathText } from '../resources/resources.service.js';
@@ -32,38 +32,45 @@ export class ExplainController {
   constructor(private readonly service: ExplainService) {}
 
   @Get('events/:eventId/explain')
+  @ApiRoute('What each rule made of an event: why, or why not')
   event(@Param('eventId') eventId: string): Promise<EventExplanation> {
     return this.service.event(eventId);
   }
 
   @Get('explain')
+  @ApiRoute('A resource: state, episode, who holds it, what waits, what comes next', { query: ResourceQuery })
   resource(@Query() query: unknown): Promise<ResourceExplanation> {
     return this.service.resource(parseQuery(ResourceQuery, query).resource);
   }
 
   @Get('decisions')
+  @ApiRoute('Decisions, newest first', { query: DecisionsQuery })
   decisions(@Query() query: unknown): Promise<Page<DecisionView>> {
     const { limit, cursor, ...filter } = parseQuery(DecisionsQuery, query);
     return this.service.decisions(filter, { limit, cursor });
   }
 
   @Get('decisions/:id')
+  @ApiRoute('One decision with its trace')
   decision(@Param('id') id: string): Promise<DecisionView> {
     return this.service.decision(id);
   }
 
   @Get('episodes')
+  @ApiRoute('Episodes, newest first', { query: EpisodesQuery })
   episodes(@Query() query: unknown): Promise<Page<EpisodeView>> {
     const { limit, cursor, ...filter } = parseQuery(EpisodesQuery, query);
     return this.service.episodes(filter, { limit, cursor });
   }
 
   @Get('episodes/:id')
+  @ApiRoute('One episode')
   episode(@Param('id') id: string): Promise<EpisodeView> {
     return this.service.episode(id);
   }
 
   @Post('episodes/:id/reset')
+  @ApiRoute('Let an exhausted episode begin again, with a reason', { body: ReasonBody })
   @HttpCode(200)
   reset(
     @CurrentPrincipal() principal: Principal,

@@ -1,4 +1,4 @@
-import { Injectable } from '@nestjs/common';
+import { Inject, Injectable } from '@nestjs/common';
 import type { EventMessage, HoldsView, Page, ResourceView } from '@opsloop/contracts';
 import { OpsError, pathPrefixes } from '@opsloop/contracts';
 import { isUuid } from '@opsloop/contracts/ids';
@@ -6,6 +6,8 @@ import type { Principal } from '@opsloop/platform';
 import { Clock, InternalClient } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
 import { printLogic } from '@opsloop/rules';
+import type { DecisionConfig } from '../config.js';
+import { DECISION_CONFIG } from '../config.js';
 import { onMismatch } from '../decide/match.pure.js';
 import { viewOf } from '../decide/scope.pure.js';
 import { step } from '../episodes/machine.pure.js';
@@ -17,7 +19,7 @@ import { WorldService } from '../store/world.service.js';
 import type { PageOf } from './decisions.repository.js';
 import { DecisionsRepository } from './decisions.repository.js';
 import type { RuleLine } from './text.pure.js';
-import { eventText, resourceText } from './text.pure.js';
+import { eventText, resourceText, undecidedText } from './text.pure.js';
 import type { DecisionView, EpisodeView } from './views.pure.js';
 import { decisionView, episodeView } from './views.pure.js';
 
@@ -55,6 +57,7 @@ export class ExplainService {
     private readonly worlds: WorldService,
     private readonly client: InternalClient,
     private readonly clock: Clock,
+    @Inject(DECISION_CONFIG) private readonly config: DecisionConfig,
   ) {}
 
   async event(eventId: string): Promise<EventExplanation> {
@@ -180,15 +183,22 @@ export class ExplainService {
     // A rule can judge a window after it left the ruleset of the event; its verdict must not be lost.
     for (const [name, stored] of Object.entries(trace.verdicts)) {
       if (!live.some((rule) => rule.name === name))
-        lines.push({ rule: name, version: stored.version, verdict: stored.verdict, stage: stored.stage });
+        lines.push({
+          rule: name,
+          version: stored.version,
+          verdict: stored.verdict,
+          stage: stored.stage,
+          ...(stored.because === undefined ? {} : { because: stored.because }),
+        });
     }
     return lines;
   }
 
-  /** Stored by event-ingest, and not yet here. */
+  /** Stored by event-ingest, and not (or no longer) here. */
   private async undecided(eventId: string): Promise<EventExplanation> {
     const event = await this.client.call('POST /internal/events/get', { eventId });
-    return { event, rules: [], decisions: [], text: `${event.type} is stored and will be decided in a moment` };
+    const text = undecidedText(event, this.clock.now().getTime(), this.config.retentionMs);
+    return { event, rules: [], decisions: [], text };
   }
 
   private async goals(named: readonly { name: string; version: string }[]): Promise<Record<string, string>> {

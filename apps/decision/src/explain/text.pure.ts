@@ -54,6 +54,18 @@ export function eventText(
   return lines.join('\n');
 }
 
+/** The bus delivers in milliseconds and again within 5 s; above this the event is not merely on its way. */
+const ON_ITS_WAY_MS = 30_000;
+
+/** An event that is stored and has no trace. */
+export function undecidedText(event: EventMessage, now: number, retentionMs: number): string {
+  const since = now - Date.parse(event.receivedAt);
+  if (since < ON_ITS_WAY_MS) return `${event.type} is stored and will be decided in a moment`;
+  if (since >= retentionMs)
+    return `${event.type} was decided ${age(0, since)} ago; how is kept for ${age(0, retentionMs)} only`;
+  return `${event.type} is stored since ${age(0, since)} and was not decided: decision is behind or could not handle it; see bus lag and dead messages in /metrics`;
+}
+
 function notesText(notes: JsonObject): string {
   const parts = [
     ...(notes['stale'] === true ? ['late: a newer state is known'] : []),
@@ -167,7 +179,8 @@ function holdLine({ holds, controlSilent, now }: ResourceStory): string {
   return `held by: ${texts.join('; ')}${silent}`;
 }
 
-function waitLine({ holds, now }: ResourceStory): string {
+function waitLine({ holds, controlSilent, now }: ResourceStory): string {
+  if (controlSilent === true) return 'waiting: unknown, control does not answer';
   if (holds.waiting.length === 0) return 'waiting: nothing';
   const texts = holds.waiting.map(
     (one) =>
@@ -176,7 +189,8 @@ function waitLine({ holds, now }: ResourceStory): string {
   return `waiting: ${texts.join('; ')}`;
 }
 
-function haltLine({ holds }: ResourceStory): string {
+function haltLine({ holds, controlSilent }: ResourceStory): string {
+  if (controlSilent === true) return 'halts: unknown, control does not answer; without it nothing starts';
   const texts = [
     ...holds.halts.map((h) => `halt ${h.id} by ${h.by}: ${h.reason}`),
     ...holds.maintenance.map((h) => `maintenance until ${h.until ?? 'lifted'}: ${h.reason}`),
@@ -185,9 +199,17 @@ function haltLine({ holds }: ResourceStory): string {
 }
 
 function nextLine({ episodes, last, goals, holds, now }: ResourceStory): string {
-  const [row] = episodes;
   if (holds.halts.length > 0) return 'next: nothing starts until the halt is lifted';
-  if (row !== undefined) return `next: ${nextOf(row.episode, goals[row.episode.rule], now)}`;
+  const [maintenance] = holds.maintenance;
+  if (maintenance !== undefined)
+    return `next: nothing starts before the maintenance ends, ${maintenance.until ?? 'when it is lifted'}`;
+  if (episodes.length > 0) {
+    const texts = episodes.map(({ episode }) => {
+      const rule = episodes.length === 1 ? '' : `${episode.rule}: `;
+      return `${rule}${nextOf(episode, goals[episode.rule], now)}`;
+    });
+    return `next: ${texts.join('; ')}`;
+  }
   const blocked = last?.episode.blockedUntil;
   if (blocked !== undefined && blocked > now)
     return `next: nothing opens for ${age(now, blocked)}, unless the goal is seen true or somebody resets episode ${last!.episode.id}`;
@@ -198,7 +220,9 @@ function nextOf(episode: Episode, goal: string | undefined, now: number): string
   const inTime = episode.due === undefined ? '' : episode.due <= now ? 'now' : `in ${age(now, episode.due)}`;
   switch (episode.state) {
     case 'pending':
-      return `${rungName(episode)} starts when control admits it`;
+      return episode.following === true
+        ? `waits for run ${episode.startId}, which does the same work`
+        : `${rungName(episode)} starts when control admits it`;
     case 'acting':
       return goal === undefined
         ? 'the end of the run ends the episode'

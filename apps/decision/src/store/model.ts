@@ -88,8 +88,10 @@ export interface WaitRow {
 
 export interface WaitDoc {
   ruleVersion: string;
-  /** for: the first event; group: one per member; atLeast: none. */
+  /** for, group: the first event, which stands for all; dedupe: the one that counted; atLeast: none. */
   events: EventMessage[];
+  /** for, group: the events that joined later; their traces tell how the window ended. Bounded, see `EVENTS_MAX`. */
+  joined?: string[];
   /** group: targets collected. */
   targets?: string[];
   /** atLeast: times of the events that counted. */

@@ -3,7 +3,7 @@ import type { EventMessage, HaltView, JsonObject, Tier } from '@opsloop/contract
 import type { Loaded, World } from '../decide/world.pure.js';
 import type { Episode } from '../episodes/machine.pure.js';
 import { isLive, nextLook } from '../episodes/machine.pure.js';
-import type { EpisodeRow, Resource, WaitDoc, WaitKind } from './model.js';
+import type { EpisodeRow, Resource, RuleTrace, WaitDoc, WaitKind } from './model.js';
 
 export interface ResourceJson {
   path: string;
@@ -94,6 +94,14 @@ export function loadedOf(json: LoadJson): Loaded {
 
 const at = (ms: number | undefined): string | null => (ms === undefined ? null : new Date(ms).toISOString());
 
+/** One row per event: of two rows for the same one an UPDATE … FROM would take either, and a rule's verdict would be lost. */
+function verdictsByEvent(world: World): Map<string, Record<string, RuleTrace>> {
+  const byEvent = new Map<string, Record<string, RuleTrace>>();
+  for (const { eventId, verdicts } of world.traceUpdates)
+    byEvent.set(eventId, { ...byEvent.get(eventId), ...verdicts });
+  return byEvent;
+}
+
 /** The one argument of `decision.save`. */
 export function saveJson(world: World): Record<string, unknown[]> {
   const dirty = world.dirty();
@@ -121,7 +129,7 @@ export function saveJson(world: World): Record<string, unknown[]> {
       verdicts: t.verdicts,
       at: t.at,
     })),
-    verdicts: world.traceUpdates.map((u) => ({ event_id: u.eventId, verdicts: u.verdicts })),
+    verdicts: [...verdictsByEvent(world)].map(([event_id, verdicts]) => ({ event_id, verdicts })),
     decisions: world.decisions.map((d) => ({
       id: d.id,
       rule: d.rule,
