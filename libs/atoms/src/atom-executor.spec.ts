@@ -341,23 +341,36 @@ describe('secrets', () => {
         base64: Buffer.from('s3cr3t-value/+').toString('base64'),
       },
     };
-    const output = await run('http.request', {
-      method: 'GET',
-      url: target.url,
-      headers: { authorization: { $secret: 'cmdb-token' } },
-    });
+    const output = await run(
+      'http.request',
+      { method: 'GET', url: target.url, headers: { authorization: { $secret: 'cmdb-token' } } },
+      { secrets: ['/headers/authorization'] },
+    );
     expect(target.calls[0]!.headers.authorization).toBe('s3cr3t-value/+');
     expect(output).toMatchObject({ body: { echoed: '***', coded: '***', base64: '***' } });
     answer = { status: 400, body: { bad: 's3cr3t-value/+' } };
     const error = await failureOf(
-      run('http.request', { method: 'POST', url: target.url, body: { t: { $secret: 'cmdb-token' } } }),
+      run(
+        'http.request',
+        { method: 'POST', url: target.url, body: { t: { $secret: 'cmdb-token' } } },
+        { secrets: ['/body/t'] },
+      ),
     );
     expect(JSON.stringify([error.detail, error.message, error.options, error.stack])).not.toContain('s3cr3t');
     expect(error.detail).toContain('***');
   });
 
+  it('stay where they are when data only looks like a reference', async () => {
+    const body = { list: [{ $secret: 'cmdb-token' }], own: { $secret: 'cmdb-token' } };
+    const named = { secrets: ['/body/own', '/body/nowhere/at/all', '/body/list'] };
+    await run('notify.webhook', { url: target.url, body }, named);
+    expect(target.calls[0]!.body).toEqual({ list: [{ $secret: 'cmdb-token' }], own: 's3cr3t-value/+' });
+  });
+
   it('says which secret is missing', async () => {
-    const error = await failureOf(run('notify.webhook', { url: target.url, body: { $secret: 'no-such' } }));
+    const error = await failureOf(
+      run('notify.webhook', { url: target.url, body: { $secret: 'no-such' } }, { secrets: ['/body'] }),
+    );
     expect(error).toMatchObject({
       code: 'configuration',
       detail: expect.stringContaining('OPSLOOP_SECRET_NO_SUCH') as string,

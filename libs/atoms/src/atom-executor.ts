@@ -54,7 +54,7 @@ export class AtomExecutor {
   ): Promise<Json> {
     const secrets = new CallSecrets(this.options.secrets ?? NO_SECRETS);
     try {
-      const filled = { ...call, input: await secrets.fill(call.input) };
+      const filled = { ...call, input: await secrets.fill(call.input, call.secrets) };
       const output = await this.dispatch(filled, name, secrets, {
         ...controls,
         ...(signal === undefined ? {} : { signal }),

@@ -1,4 +1,4 @@
-import { OpsError, type Json } from '@opsloop/contracts';
+import { OpsError, type Json, type JsonObject } from '@opsloop/contracts';
 
 /** Where secrets come from. Values leave it only towards the call that uses them. */
 export interface SecretSource {
@@ -17,7 +17,6 @@ export class EnvironmentSecrets implements SecretSource {
 
 /** Shorter texts occur everywhere; replacing them would destroy the output without hiding anything. */
 const REDACTED_CHARS_MIN = 4;
-const DEPTH_MAX = 64;
 
 /** The secrets that one call uses: resolves references and takes their values out of all that comes back. */
 export class CallSecrets {
@@ -37,17 +36,29 @@ export class CallSecrets {
     return value;
   }
 
-  /** A copy of the input in which every `{ "$secret": name }` is the secret's value. */
-  async fill(value: Json, depth = 0): Promise<Json> {
-    if (depth > DEPTH_MAX) throw new OpsError('validation', `the input is nested deeper than ${DEPTH_MAX}`);
+  /**
+   * A copy of the input in which the references at `places` (JSON pointers) are the secrets' values. Nowhere else: what
+   * looks like a reference there was brought along by an event or a caller, who must not choose what is sent.
+   */
+  async fill(input: Json, places: readonly string[] = []): Promise<Json> {
+    let filled = input;
+    for (const place of places) filled = await this.fillAt(filled, place.split('/').slice(1));
+    return filled;
+  }
+
+  private async fillAt(value: Json, path: readonly string[]): Promise<Json> {
     if (value === null || typeof value !== 'object') return value;
-    if (Array.isArray(value)) return Promise.all(value.map((item) => this.fill(item, depth + 1)));
-    const keys = Object.keys(value);
-    if (keys.length === 1 && typeof value.$secret === 'string') return this.resolve(value.$secret);
+    const [first, ...rest] = path;
+    if (first === undefined) {
+      const name = Array.isArray(value) ? undefined : value.$secret;
+      return typeof name === 'string' ? this.resolve(name) : value;
+    }
+    const key = first.replaceAll('~1', '/').replaceAll('~0', '~');
+    if (!Object.hasOwn(value, key)) return value;
+    const inner = await this.fillAt((value as JsonObject)[key]!, rest);
+    if (Array.isArray(value)) return value.map((item, at) => (String(at) === key ? inner : item));
     // fromEntries defines members, so that a key like __proto__ stays a key.
-    return Object.fromEntries(
-      await Promise.all(keys.map(async (key) => [key, await this.fill(value[key]!, depth + 1)] as const)),
-    );
+    return Object.fromEntries(Object.entries(value).map(([name, member]) => [name, name === key ? inner : member]));
   }
 
   redactText(text: string): string {

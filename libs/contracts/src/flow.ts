@@ -285,6 +285,8 @@ export interface AtomCall {
   atom?: PinnedAtom['manifest'];
   /** The configs that the manifest's templates name (`config.<name>.<key>`), as pinned at the run's start. */
   config?: Record<string, JsonObject>;
+  /** JSON pointers into `input` where the flow names a secret (`{ "$secret": name }`); nowhere else is one put in. */
+  secrets?: string[];
   gate?: GateContext;
   correlationId?: string;
   hops?: number;

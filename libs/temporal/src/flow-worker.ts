@@ -15,6 +15,8 @@ const CACHED_RUNS_MAX = 4_000;
 /** Activities in flight get this long on shutdown; together with draining HTTP and the bus it stays below the usual 30 s before SIGKILL. */
 const SHUTDOWN_GRACE = '10s';
 const SHUTDOWN_FORCE = '15s';
+/** As often as the atoms beat; a hundred long steps are then 33 small writes a second for the server. */
+const HEARTBEAT_EVERY = '3s';
 
 /**
  * How many runs a worker keeps in memory. The SDK bounds the cache by count and a full heap kills the process, so the
@@ -103,6 +105,9 @@ export async function createAtomWorker(options: AtomWorkerOptions): Promise<Work
     taskQueue: options.taskQueue ?? TEMPORAL_NAMES.atomQueue,
     activities: options.activities,
     maxConcurrentActivityTaskExecutions: options.concurrency ?? 100,
+    // Its own default is 30 s: a cancelled step would go on for so long, since a heartbeat is what brings the word.
+    defaultHeartbeatThrottleInterval: HEARTBEAT_EVERY,
+    maxHeartbeatThrottleInterval: HEARTBEAT_EVERY,
     shutdownGraceTime: SHUTDOWN_GRACE,
     shutdownForceTime: SHUTDOWN_FORCE,
   });

@@ -16,7 +16,8 @@ import { carry, restore } from './engine/carry.js';
 import { Engine } from './engine/engine.js';
 import { ContinueLater, StepFailure, fail } from './engine/errors.js';
 import { failureOf, workflowFailure } from './engine/failures.js';
-import { withSuppressed } from './engine/problems.pure.js';
+import type { Where } from './engine/failures.js';
+import { fitProblem, withSuppressed } from './engine/problems.pure.js';
 import { listRecords, outcomeOf } from './engine/records.pure.js';
 import type { End } from './engine/records.pure.js';
 import { runFlow } from './engine/run-flow.js';
@@ -57,15 +58,31 @@ async function runToEnd(engine: Engine, input: RunInput): Promise<End> {
     const ir = input.ir ?? (await load(input));
     return { status: 'succeeded', output: await runFlow(engine, ir) };
   } catch (err) {
-    if (err instanceof ContinueLater) return continueAsNew<typeof interpret>(carry(engine, input));
+    if (err instanceof ContinueLater) return leave(engine, input, where);
     if (isCancellation(err)) {
       const [first, ...others] = engine.suppressed;
-      return { status: 'cancelled', ...(first === undefined ? {} : { problem: withSuppressed(first, others) }) };
+      return {
+        status: 'cancelled',
+        ...(first === undefined ? {} : { problem: fitProblem(withSuppressed(first, others)) }),
+      };
     }
     const failure = failureOf(err, where);
     if (failure === undefined) throw err;
-    return { status: 'failed', problem: withSuppressed(failure.problem, engine.suppressed) };
+    return { status: 'failed', problem: fitProblem(withSuppressed(failure.problem, engine.suppressed)) };
   }
+}
+
+/** Goes on in a new Temporal run; a state that no payload can carry ends the run, with its report. */
+async function leave(engine: Engine, input: RunInput, where: Where): Promise<End> {
+  let next: RunInput;
+  try {
+    next = carry(engine, input);
+  } catch (err) {
+    const failure = failureOf(err, where);
+    if (failure === undefined) throw err;
+    return { status: 'failed', problem: failure.problem };
+  }
+  return continueAsNew<typeof interpret>(next);
 }
 
 async function load(input: RunInput): Promise<CompiledFlow> {

@@ -1,6 +1,6 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { AtomExecutor } from '@opsloop/atoms';
-import type { AtomCall, Json } from '@opsloop/contracts';
+import { OpsError, type AtomCall, type Json } from '@opsloop/contracts';
 import { Failpoint } from '@opsloop/platform';
 import { toApplicationFailure } from '@opsloop/temporal';
 import { Context } from '@temporalio/activity';
@@ -24,7 +24,7 @@ export class RunAtom {
       ? undefined
       : setInterval(() => heartbeat(progress), heartbeatEveryMs(info.heartbeatTimeoutMs));
     try {
-      if (call.gate !== undefined) await this.gate.check(call.gate);
+      if (call.gate !== undefined) await this.gate.check(call.gate).catch((error) => refusal(error, info.attempt));
       const output = await this.executor.execute(call, info.activityType, cancellationSignal, {
         timeoutMs: callDeadlineMs(info.startToCloseTimeoutMs),
         heartbeat: (details) => (progress = details),
@@ -38,6 +38,15 @@ export class RunAtom {
       clearInterval(timer);
     }
   }
+}
+
+/** A refusal says which attempt it met: only the first one proves that the target has seen nothing. */
+function refusal(error: unknown, attempt: number): never {
+  if (!(error instanceof OpsError) || error.code !== 'halted') throw error;
+  throw new OpsError('halted', error.detail, {
+    ...error.options,
+    extensions: { ...error.options.extensions, attempt },
+  });
 }
 
 function boundContext(): Pick<Context, 'info' | 'cancellationSignal'> & { heartbeat: (details: Json) => void } {

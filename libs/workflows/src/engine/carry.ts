@@ -17,6 +17,7 @@ interface CarriedUndo {
   title: string;
   call: string;
   input: Json;
+  secrets?: readonly string[];
 }
 
 interface Carried {
@@ -56,7 +57,10 @@ export function carry(engine: Engine, input: RunInput): RunInput {
 function flatten(stack: UndoStack): CarriedUndo[] {
   return stack.entries.flatMap((entry) => {
     if ('branches' in entry) return entry.branches.flatMap(flatten);
-    return entry.dropped ? [] : [{ path: entry.path, title: entry.title, call: entry.call, input: entry.input() }];
+    const { path, title, call, secrets } = entry;
+    return entry.dropped
+      ? []
+      : [{ path, title, call, input: entry.input(), ...(secrets.length === 0 ? {} : { secrets }) }];
   });
 }
 
@@ -76,7 +80,8 @@ export function restore(engine: Engine, json: JsonObject | undefined): void {
   }
   for (const [path, entries] of Object.entries(carried.undo)) {
     const stack = new UndoStack();
-    for (const { input, ...entry } of entries) stack.push({ ...entry, input: () => input, dropped: false });
+    for (const { input, secrets = [], ...entry } of entries)
+      stack.push({ ...entry, input: () => input, secrets, dropped: false });
     engine.carriedUndo.set(path, stack);
   }
 }

@@ -48,6 +48,7 @@ async function undoOne(engine: Engine, frame: Frame, entry: UndoEntry): Promise<
       step,
       atom: atomOf(frame, entry.call),
       input: entry.input(),
+      secrets: entry.secrets,
       frame,
       handle: { path: entry.path, record },
       path: entry.path,

@@ -223,7 +223,8 @@ export class Engine {
       this.showPhase();
     }
     try {
-      await sleep(Math.max(1, ms), summary === undefined ? {} : { summary: summary.slice(0, 200) });
+      // 100 characters are at most 300 bytes; above 400 the server refuses the whole workflow task.
+      await sleep(Math.max(1, ms), summary === undefined ? {} : { summary: summary.slice(0, 100) });
     } finally {
       if (shown) {
         this.waiting -= 1;
@@ -307,17 +308,20 @@ export class Engine {
   /** A refusal comes at once; a try that is still under way after a moment has got through. */
   private async againAfterHalt<T>(work: () => Promise<T>, through: () => void): Promise<T> {
     const timer = new CancellationScope({ cancellable: true });
-    const watch = timer.run(async () => {
-      await sleep(HALT_THROUGH_MS);
-      through();
-    });
+    // Caught from the start: a cancel of the run ends the timer while `work` still takes its time to stop.
+    const watch = timer
+      .run(async () => {
+        await sleep(HALT_THROUGH_MS);
+        through();
+      })
+      .catch((err: unknown) => {
+        if (!isCancellation(err)) throw err;
+      });
     try {
       return await work();
     } finally {
       timer.cancel();
-      await watch.catch((err: unknown) => {
-        if (!isCancellation(err)) throw err;
-      });
+      await watch;
     }
   }
 

@@ -1,11 +1,13 @@
 import type { Json, Problem } from '@opsloop/contracts';
-import { problemOf } from './problems.pure.js';
+import { fitProblem, problemOf } from './problems.pure.js';
 
 /** A step failed with a problem. The only error that `catch` clauses see. */
 export class StepFailure extends Error {
   override readonly name = 'StepFailure';
-  constructor(readonly problem: Problem) {
+  readonly problem: Problem;
+  constructor(problem: Problem) {
     super(problem.detail ?? problem.title);
+    this.problem = fitProblem(problem);
   }
 }
 

@@ -94,6 +94,13 @@ export function isHaltRefusal(err: unknown): boolean {
   return cause instanceof ApplicationFailure && cause.type === 'halted';
 }
 
+/** Whether a refusal met the first attempt; without a word about it, an earlier attempt may have reached the target. */
+export function isFirstAttempt(refusal: unknown): boolean {
+  const cause = refusal instanceof ActivityFailure ? refusal.cause : refusal;
+  const sent: unknown = cause instanceof ApplicationFailure ? cause.details?.[0] : undefined;
+  return isProblem(sent) && sent.attempt === 1;
+}
+
 /** The failure that ends a workflow with a problem. */
 export function workflowFailure(p: Problem): ApplicationFailure {
   return ApplicationFailure.create({

@@ -47,3 +47,52 @@ export function matchesErrors(clause: CatchClause, p: Problem): boolean {
 export function withSuppressed(first: Problem, others: Problem[]): Problem {
   return others.length === 0 ? first : { ...first, suppressed: [...(first.suppressed ?? []), ...others] };
 }
+
+/** A problem travels in failures, journals and reports, a thousand at a time: it stays below 2 KB as UTF-8. */
+const PROBLEM_BYTES_MAX = 2_000;
+const LIST_MAX = 5;
+const SHORT_CHARS = 120;
+
+function bytesOf(value: unknown): number {
+  return new TextEncoder().encode(JSON.stringify(value)).length;
+}
+
+/** The head of a problem: what it was, where, and the beginning of why. */
+function briefly(p: Problem, chars: number): Problem {
+  const { type, code, title, status, detail, instance, retryable } = p;
+  return {
+    type,
+    code,
+    title: title.slice(0, chars),
+    status,
+    ...(detail === undefined ? {} : { detail: detail.slice(0, chars) }),
+    ...(instance === undefined ? {} : { instance: instance.slice(0, 2 * SHORT_CHARS) }),
+    ...(retryable === undefined ? {} : { retryable }),
+  };
+}
+
+/** The same problem below 2 KB: long lists keep their first entries, what caused and followed it is told briefly. */
+export function fitProblem(p: Problem): Problem {
+  if (bytesOf(p) <= PROBLEM_BYTES_MAX) return p;
+  const fitted: Problem = { ...p };
+  for (const [name, value] of Object.entries(p)) {
+    if (Array.isArray(value) && value.length > LIST_MAX) {
+      fitted[name] = value.slice(0, LIST_MAX);
+      fitted[`${name}Total`] = value.length;
+    }
+  }
+  if (fitted.cause !== undefined) fitted.cause = briefly(fitted.cause, 2 * SHORT_CHARS);
+  if (fitted.suppressed !== undefined) {
+    fitted.suppressed = fitted.suppressed.slice(0, 2).map((other) => briefly(other, SHORT_CHARS));
+    fitted['suppressedTotal'] = p.suppressed!.length;
+  }
+  if (bytesOf(fitted) <= PROBLEM_BYTES_MAX) return fitted;
+  const { step, attempt, timeoutType, cause } = fitted;
+  return {
+    ...briefly(p, 2 * SHORT_CHARS),
+    ...(step === undefined ? {} : { step: String(step).slice(0, SHORT_CHARS) }),
+    ...(attempt === undefined ? {} : { attempt }),
+    ...(timeoutType === undefined ? {} : { timeoutType }),
+    ...(cause === undefined ? {} : { cause: briefly(cause, SHORT_CHARS) }),
+  };
+}

@@ -7,6 +7,7 @@ import type { Engine } from './engine.js';
 import { FlowReturn } from './errors.js';
 import { runGuarded } from './guarded.js';
 import { rootFrame } from './scope.js';
+import { checkSize } from './size.pure.js';
 import type { Frame } from './types.js';
 
 /** Runs the flow and gives its output; throws StepFailure, or the cancellation. */
@@ -34,10 +35,15 @@ async function flowIn(engine: Engine, frame: Frame, vars: Record<string, unknown
       finally: flow.finally,
     });
   } catch (err) {
-    if (err instanceof FlowReturn) return err.output;
+    if (err instanceof FlowReturn) return sized(engine, frame, err.output);
     throw err;
   }
-  return flow.output === undefined ? null : engine.render(flow.output, frame);
+  return flow.output === undefined ? null : sized(engine, frame, engine.render(flow.output, frame));
+}
+
+function sized(engine: Engine, frame: Frame, output: Json): Json {
+  checkSize(output, 'the output of the flow', engine.where(frame.path, frame.ir.flow.name));
+  return output;
 }
 
 function withFlowTimeout(

@@ -9,6 +9,8 @@ export interface UndoEntry {
   call: string;
   /** Evaluated when it is needed: a template over the step's result may be given. */
   input: () => Json;
+  /** Places of that input that hold secrets. */
+  secrets: readonly string[];
   /** Dropped again: the action surely never reached its target. */
   dropped: boolean;
 }

@@ -4,16 +4,18 @@ import { templatePaths, toScopeValue } from '@opsloop/rules';
 import {
   ActivityCancellationType,
   ActivityFailure,
+  TimeoutFailure,
   scheduleActivity,
   scheduleLocalActivity,
 } from '@temporalio/workflow';
-import { RetryState } from '@temporalio/common';
+import { RetryState, TimeoutType } from '@temporalio/common';
 import type { GateRequest } from '../activities.js';
 import type { Engine } from '../engine/engine.js';
 import { StepFailure, fail } from '../engine/errors.js';
-import { failureOf, isHaltRefusal } from '../engine/failures.js';
+import { failureOf, isFirstAttempt, isHaltRefusal } from '../engine/failures.js';
 import { undoPath } from '../engine/paths.pure.js';
-import { codeOf } from '../engine/problems.pure.js';
+import { secretPlaces } from '../engine/secrets.pure.js';
+import { checkSize } from '../engine/size.pure.js';
 import { callRetry, callTimeouts, temporalRetry } from '../engine/retry.pure.js';
 import type { FullRetry } from '../engine/retry.pure.js';
 import { withNames } from '../engine/scope.js';
@@ -24,13 +26,17 @@ import type { Frame, StepHandle, VerbResult } from '../engine/types.js';
 const EPOCH = 0;
 /** Answers of the gate come from memory or one HTTP call. */
 const GATE_TIMEOUT_MS = 10_000;
+/** Our own workers beat every 3 s: a killed one is noticed after this, not after the whole startToClose. */
+const OWN_HEARTBEAT_MS = 15_000;
 
 /** `call`: one atom. */
 export async function callStep(engine: Engine, step: CallStep, frame: Frame, handle: StepHandle): Promise<VerbResult> {
   const atom = atomOf(frame, step.call);
   const input = engine.render(step.with ?? {}, frame);
-  const undo = registerUndo(engine, step, atom, input, frame, handle);
-  return { output: await invoke(engine, { step, atom, input, frame, handle, path: handle.path, undo }) };
+  checkSize(input, 'the input of the step', engine.where(handle.path, step.id));
+  const secrets = step.with === undefined ? [] : secretPlaces(step.with);
+  const undo = registerUndo(engine, { step, atom, input, secrets }, frame, handle);
+  return { output: await invoke(engine, { step, atom, input, secrets, frame, handle, path: handle.path, undo }) };
 }
 
 export function atomOf(frame: Frame, ref: string): PinnedAtom {
@@ -43,6 +49,8 @@ export interface Invocation {
   step: Pick<CallStep, 'id' | 'call' | 'timeout' | 'retry' | 'queue' | 'priority'>;
   atom: PinnedAtom;
   input: Json;
+  /** Places of the input that hold secrets. */
+  secrets: readonly string[];
   frame: Frame;
   handle: StepHandle;
   path: string;
@@ -60,8 +68,12 @@ export async function invoke(engine: Engine, call: Invocation): Promise<Json> {
   const argument = argumentOf(engine, call);
   const mark = engine.haltMark;
   const queue = atom.execution === 'local' ? undefined : queueOf(engine, call);
-  const start = (): Promise<unknown> =>
-    queue === undefined ? callLocally(call, argument, retry) : callQueued(call, argument, retry, queue);
+  /** Whether the target may have seen the step: decides whether there is something to undo. */
+  let reached = false;
+  const start = (): Promise<unknown> => {
+    reached = true;
+    return queue === undefined ? callLocally(call, argument, retry) : callQueued(call, argument, retry, queue);
+  };
   engine.busy(1);
   try {
     const boundary = queue === undefined ? engine.localBoundary() : undefined;
@@ -73,26 +85,37 @@ export async function invoke(engine: Engine, call: Invocation): Promise<Json> {
   } catch (first) {
     let err = first;
     if (isHaltRefusal(first)) {
+      // A refusal of a later attempt says nothing about the attempts before it.
+      let before = !isFirstAttempt(first);
+      reached = before;
+      const refused = (later: unknown): boolean => {
+        if (!isHaltRefusal(later)) return false;
+        before ||= !isFirstAttempt(later);
+        reached = before;
+        return true;
+      };
       try {
-        return (await engine.afterHalt(handle.record, mark, start, isHaltRefusal)) as Json;
+        return (await engine.afterHalt(handle.record, mark, start, refused)) as Json;
       } catch (later) {
         err = later;
       }
     }
     const failure = failureOf(err, engine.where(path, step.id));
-    // Nobody took the task, or it was refused to the end: there is nothing to undo.
-    if (
-      call.undo !== undefined &&
-      (failure === undefined ? isHaltRefusal(first) : codeOf(failure.problem) === 'no-worker')
-    ) {
-      call.undo.dropped = true;
-    }
+    if (call.undo !== undefined && (!reached || wasNeverTaken(err))) call.undo.dropped = true;
     if (failure === undefined) throw err;
     const attempt = attemptsOf(err, retry) ?? failure.problem.attempt;
     throw attempt === undefined ? failure : new StepFailure({ ...failure.problem, attempt });
   } finally {
     engine.busy(-1);
   }
+}
+
+/** Nobody took the task from its queue, and no attempt came before. */
+function wasNeverTaken(err: unknown): boolean {
+  const cause = err instanceof ActivityFailure ? err.cause : undefined;
+  return (
+    cause instanceof TimeoutFailure && cause.timeoutType === TimeoutType.SCHEDULE_TO_START && cause.cause === undefined
+  );
 }
 
 async function passGate(engine: Engine, { handle }: Invocation, argument: AtomCall): Promise<void> {
@@ -146,6 +169,7 @@ function callQueued(
     taskQueue,
     summary: summaryOf(handle.record),
     retry: temporalRetry(retry),
+    ...(taskQueue === TEMPORAL_NAMES.atomQueue ? { heartbeatTimeout: OWN_HEARTBEAT_MS } : {}),
     ...callTimeouts(step.timeout, frame.ir.flow.defaults?.timeout, atom.timeout),
     // A change that is still going on must end before its lock is freed; a read may be left alone.
     cancellationType:
@@ -175,6 +199,7 @@ function argumentOf(engine: Engine, call: Invocation): AtomCall {
   const { atom, input, frame, path } = call;
   const { context } = engine.facts;
   const step = engine.fullPath(path);
+  const { secrets } = call;
   const gate = atom.effect === 'read' ? undefined : gateOf(engine, call);
   return {
     input,
@@ -187,6 +212,7 @@ function argumentOf(engine: Engine, call: Invocation): AtomCall {
       dryRun: context.dryRun ?? false,
     },
     ...(atom.manifest === undefined ? {} : { atom: atom.manifest, ...configOf(engine, atom.manifest) }),
+    ...(secrets.length === 0 ? {} : { secrets: [...secrets] }),
     ...(gate === undefined ? {} : { gate }),
     correlationId: context.correlationId,
     hops: context.hops,
@@ -244,9 +270,7 @@ function targetsOf(engine: Engine, atom: PinnedAtom, input: Json, frame: Frame):
 /** Registers the compensation before the action runs; the step's own wins over the manifest's, `null` switches it off. */
 function registerUndo(
   engine: Engine,
-  step: CallStep,
-  atom: PinnedAtom,
-  input: Json,
+  { step, atom, input, secrets }: { step: CallStep; atom: PinnedAtom; input: Json; secrets: readonly string[] },
   frame: Frame,
   handle: StepHandle,
 ): UndoEntry | undefined {
@@ -263,6 +287,7 @@ function registerUndo(
       const names = own === undefined ? { input: toScopeValue(input), result } : { result };
       return engine.render(spec.with ?? {}, { ...frame, names: withNames(frame.names, names) });
     },
+    secrets: secretPlaces(spec.with ?? {}, own === undefined ? secrets : []),
     dropped: false,
   };
   frame.undo.push(entry);

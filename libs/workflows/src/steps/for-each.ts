@@ -139,21 +139,22 @@ async function betweenBatches(loop: Loop, done: number): Promise<void> {
   const { engine, step, frame } = loop;
   const batch = step.forEach.batch;
   const path = gatePath(loop.path, done);
-  if (batch?.pause !== undefined && !engine.journal.has(path)) {
-    await engine.wait(durationMs(batch.pause), `pause after batch ${done}`);
-    engine.journal.set(path, { status: 'succeeded' });
+  // Passed in an earlier Temporal run of this run: what the gate saw then is not carried, and must not be asked again.
+  if (engine.journal.has(path)) return;
+  if (batch?.pause !== undefined) await engine.wait(durationMs(batch.pause), `pause after batch ${done}`);
+  if (batch?.gate !== undefined) {
+    const { expect, ...gate } = batch.gate;
+    const inner = innerFrame(frame, path, {});
+    await engine.inScope(inner, () => engine.walker.step(gate, inner));
+    if (expect !== undefined && !engine.test(expect, inner)) {
+      throw fail(
+        'batch-threshold',
+        `the gate "${gate.id}" refused to go on after batch ${done}`,
+        engine.where(path, gate.id),
+      );
+    }
   }
-  if (batch?.gate === undefined) return;
-  const { expect, ...gate } = batch.gate;
-  const inner = innerFrame(frame, path, {});
-  await engine.inScope(inner, () => engine.walker.step(gate, inner));
-  if (expect !== undefined && !engine.test(expect, inner)) {
-    throw fail(
-      'batch-threshold',
-      `the gate "${gate.id}" refused to go on after batch ${done}`,
-      engine.where(path, gate.id),
-    );
-  }
+  engine.journal.set(path, { status: 'succeeded' });
 }
 
 /** Runs one batch with at most `concurrency` items in flight; busy items go to its end. */
@@ -162,22 +163,30 @@ async function runBatch(loop: Loop, items: Item[], batch: unknown): Promise<void
   const scope = new CancellationScope({ cancellable: true });
   const group = new BranchGroup(scope);
   const queue = items.filter((item) => !isDone(loop, item));
+  /** When a busy item may be asked for again; all wait equally long, so the first of the queue is due first. */
+  const due = new Map<Item, number>();
   const since = Date.now();
   let leave = false;
 
   const worker = async (): Promise<void> => {
-    for (let item = queue.shift(); item !== undefined && !loop.stopped && !leave; item = queue.shift()) {
-      const current = item;
+    while (queue.length > 0 && !loop.stopped && !leave) {
+      const current = queue.shift()!;
+      const pause = (due.get(current) ?? 0) - Date.now();
+      if (pause > 0) {
+        const waited = await group.run(() => engine.wait(pause, `${current.key} is busy`));
+        // Meanwhile the others may have decided that nothing more starts.
+        if (waited.kind !== 'done' || loop.stopped || leave) {
+          queue.unshift(current);
+          return;
+        }
+      }
       const end = await group.run(() => oneItem(loop, current, batch));
       if (end.kind === 'cancelled') return;
       if (end.kind === 'failed') {
         const busy = codeOf(end.failure.problem) === 'lock-conflict' && end.failure.problem['turn'] === true;
         if (busy && Date.now() - since < BUSY_TOTAL_MS) {
+          due.set(current, Date.now() + BUSY_RETRY_MS);
           queue.push(current);
-          // All that is left is busy: asking again at once would only spin.
-          if (queue.length <= loop.concurrency) {
-            await group.run(() => engine.wait(BUSY_RETRY_MS, `${current.key} is busy`));
-          }
           continue;
         }
         noteFailure(loop, current, end.failure.problem);

@@ -3,6 +3,8 @@ import type { Json, RunInput, RunStep } from '@opsloop/contracts';
 import { ChildWorkflowCancellationType, ParentClosePolicy, startChild, workflowInfo } from '@temporalio/workflow';
 import type { Engine } from '../engine/engine.js';
 import { fail } from '../engine/errors.js';
+import { secretPlaces } from '../engine/secrets.pure.js';
+import { checkSize } from '../engine/size.pure.js';
 import { undoPath } from '../engine/paths.pure.js';
 import { withNames } from '../engine/scope.js';
 import type { Frame, StepHandle, VerbResult } from '../engine/types.js';
@@ -37,12 +39,17 @@ export async function runStep(engine: Engine, step: RunStep, frame: Frame, handl
     input: engine.render(step.with ?? {}, frame),
     config: engine.facts.config as RunInput['config'],
   };
+  checkSize(input.input, 'the input of the sub-flow', engine.where(handle.path, step.id));
+  const abandoned = step.detach === true || step.onParentClose === 'abandon';
   const child = await startChild(name, {
     workflowId,
     args: [input],
     staticSummary: (handle.record.title ?? handle.path).slice(0, 100),
     parentClosePolicy: step.detach === true ? ParentClosePolicy.ABANDON : CLOSE_POLICY[step.onParentClose ?? 'cancel'],
-    cancellationType: ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+    // What is to outlive its parent must not be cancelled with it.
+    cancellationType: abandoned
+      ? ChildWorkflowCancellationType.ABANDON
+      : ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
   });
   if (step.detach === true) return { output: { workflowId } };
   engine.children.add(child);
@@ -68,6 +75,7 @@ function registerUndo(engine: Engine, step: RunStep, frame: Frame, handle: StepH
       const result = frame.steps[step.id]?.output ?? null;
       return engine.render(own.with ?? {}, { ...frame, names: withNames(frame.names, { result }) });
     },
+    secrets: secretPlaces(own.with ?? {}),
     dropped: false,
   });
 }

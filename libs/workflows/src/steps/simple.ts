@@ -6,6 +6,7 @@ import { scheduleLocalActivity } from '@temporalio/workflow';
 import type { EmitRequest } from '../activities.js';
 import type { Engine } from '../engine/engine.js';
 import { FlowReturn, StepFailure, fail } from '../engine/errors.js';
+import { checkSize } from '../engine/size.pure.js';
 import { problemOf } from '../engine/problems.pure.js';
 import type { Frame, StepHandle, VerbResult } from '../engine/types.js';
 
@@ -39,6 +40,7 @@ export async function emitStep(engine: Engine, step: EmitStep, frame: Frame, han
     correlationId: context.correlationId,
     hops: context.hops,
   };
+  if (request.data !== undefined) checkSize(request.data, 'the data of the event', engine.where(handle.path, step.id));
   await engine.localBoundary();
   await scheduleLocalActivity(TEMPORAL_NAMES.emitActivity, [request], {
     startToCloseTimeout: EMIT_ATTEMPT_MS,
