@@ -2,3 +2,6 @@
 export function serverEnvironment(): Record<string, string> {
   return { PATH: process.env['PATH'] ?? '', LC_ALL: 'C', TZ: 'UTC' };
 }
+
+/** Where programs are looked up. */
+export const programPath = (env: NodeJS.ProcessEnv = process.env): string => env.PATH ?? '';

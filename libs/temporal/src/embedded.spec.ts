@@ -1,4 +1,11 @@
-import { isAlive, stopProcess } from '@opsloop/embedded';
+import {
+  findTemporalBinary,
+  isAlive,
+  startEmbeddedTemporal,
+  stopProcess,
+  withFileLock,
+  type Log,
+} from '@opsloop/embedded';
 import { eventually, freePort, startHttpTarget } from '@opsloop/testing';
 import { Connection } from '@temporalio/client';
 import { execFileSync } from 'node:child_process';
@@ -9,10 +16,6 @@ import { rm } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import type { Log } from '../log.js';
-import { startEmbeddedTemporal } from './embedded-temporal.js';
-import { withFileLock } from './file-lock.js';
-import { findTemporalBinary } from './find-temporal-binary.js';
 
 const silent: Log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 const dirs: string[] = [];
