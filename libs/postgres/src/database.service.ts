@@ -111,8 +111,6 @@ export class Database {
   }
 
   private afterCommit(tx: PgTx): void {
-    const { publishedTopics } = tx;
-    if (publishedTopics.length > 0) this.announce(publishedTopics);
     for (const hook of tx.commitHooks) {
       try {
         hook();
@@ -121,5 +119,8 @@ export class Database {
         this.logger.error('a hook after commit failed', { error });
       }
     }
+    // After the hooks: an admitted run is started before others read about it.
+    const { publishedTopics } = tx;
+    if (publishedTopics.length > 0) this.announce(publishedTopics);
   }
 }
