@@ -1,7 +1,8 @@
 import { VERBS, type FlowDocument, type JsonObject, type Step } from '@opsloop/contracts';
 import { finding, pointerTo, type Finding } from '@opsloop/rules';
 import { defaultLast } from './check-rule.js';
-import { checkRef, checkTemplate, secretsOf } from './checks.js';
+import { checkRef, checkTemplate, looseSecrets, secretsOf } from './checks.js';
+import { flowReferences } from './references.js';
 import { isObject } from './normalise.js';
 import { checkUserSchema } from './user-schema.js';
 import { stepsOf, type PlacedStep } from './walk.js';
@@ -59,6 +60,7 @@ export function flowFindings(flow: FlowDocument): Finding[] {
     ...idFindings(placed),
     ...placed.flatMap((one) => stepFindings(flow, one).map((f) => ({ ...f, step: one.step.id }))),
     ...needsFindings(placed),
+    ...flowReferences(flow),
   ];
 }
 
@@ -166,6 +168,15 @@ function verbTemplates(flow: FlowDocument, step: Step, pointer: string): Finding
 
 function secretFindings(flow: FlowDocument, template: unknown, pointer: string): Finding[] {
   const declared = flow.use?.secrets ?? [];
+  const loose = looseSecrets(template).map((at) =>
+    finding(
+      'OPS1704',
+      pointer + at,
+      'a secret stands alone as a whole value: "${secrets.<name>}"; inside a text or $logic it would be read here, where it is only a reference',
+      'store the whole value as the secret ("Bearer …"), or put the text around it into an http atom',
+    ),
+  );
+  if (loose.length > 0) return loose;
   return secretsOf(template).flatMap((name) => {
     if (name === '*') return [finding('OPS1702', pointer, 'a secret is named in full: ${secrets.<name>}')];
     return declared.includes(name)

@@ -1,5 +1,6 @@
 import type { RuleDocument, Rung } from '@opsloop/contracts';
 import { finding, type Finding } from '@opsloop/rules';
+import { ruleReferences } from './references.js';
 import { checkRef, checkTemplate } from './checks.js';
 
 export function ruleFindings(rule: RuleDocument): Finding[] {
@@ -28,7 +29,7 @@ export function ruleFindings(rule: RuleDocument): Finding[] {
     );
   findings.push(...defaultLast(rule.branches, '/branches'), ...uniqueIds(rule.branches, '/branches'));
   rule.branches.forEach((branch, i) => findings.push(...ladderFindings(rule, branch.ladder, `/branches/${i}/ladder`)));
-  return findings;
+  return [...findings, ...ruleReferences(rule)];
 }
 
 /** An entry without `when` matches always, so whatever stands after it is dead. */

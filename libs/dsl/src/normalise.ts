@@ -4,7 +4,7 @@ import { normaliseCondition, pointerTo } from '@opsloop/rules';
 type Change = (condition: Json, pointer: string) => Json;
 
 /** Members that hold a condition, wherever a step, a branch or an event filter has them. */
-const CONDITIONS: ReadonlySet<string> = new Set(['if', 'when', 'until', 'while', 'goal', 'expect', 'filter']);
+export const CONDITIONS: ReadonlySet<string> = new Set(['if', 'when', 'until', 'while', 'goal', 'expect', 'filter']);
 /** Members that hold data of the author: whatever stands in them is no condition. */
 const DATA: ReadonlySet<string> = new Set([
   'with',
@@ -29,6 +29,8 @@ const DATA: ReadonlySet<string> = new Set([
   'raise',
   'in',
   'key',
+  // Its `until` is a time.
+  'wait',
 ]);
 
 /** Applies `change` to every condition of a document; shares what it does not change. */

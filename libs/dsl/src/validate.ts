@@ -8,7 +8,7 @@ import type {
   RuleDocument,
 } from '@opsloop/contracts';
 import { OpsError, pathProblem } from '@opsloop/contracts';
-import { finding, normaliseCondition, validateLogic, type Finding } from '@opsloop/rules';
+import { finding, logicPaths, normaliseCondition, validateLogic, type Finding } from '@opsloop/rules';
 import { atomFindings } from './check-atom.js';
 import { flowFindings, verbFindings } from './check-flow.js';
 import { ruleFindings } from './check-rule.js';
@@ -56,6 +56,10 @@ function conditionFindings(doc: JsonObject): Finding[] {
     try {
       const logic = normaliseCondition(condition);
       const isText = typeof condition === 'string';
+      if (logicPaths(logic).some((path) => path === 'secrets' || /^secrets[.[]/.test(path)))
+        findings.push(
+          finding('OPS1701', pointer, 'a condition cannot read secrets', 'compare in the atom that needs the secret'),
+        );
       findings.push(...validateLogic(logic).map((f) => ({ ...f, pointer: isText ? pointer : pointer + f.pointer })));
       if (logic !== null && typeof logic !== 'boolean' && !isObject(logic))
         findings.push(
