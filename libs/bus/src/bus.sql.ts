@@ -11,7 +11,7 @@ const GROUP_GONE = '7 days';
 
 export const takeSql = (group: string, topic: string, limit: number): Query => ({
   name: 'bus.take',
-  text: 'SELECT id, part, attempts, key, msg_id, tenant, body, at FROM bus.take($1, $2, $3)',
+  text: 'SELECT id, part, attempts, key, msg_id, tenant, body, at, more FROM bus.take($1, $2, $3)',
   values: [group, topic, limit],
 });
 

@@ -43,6 +43,8 @@ interface Row {
   tenant: string;
   body: TopicBodies[Topic];
   at: Date;
+  /** There was more: in other partitions, or behind the one message that is taken at a time after a failure. */
+  more: boolean;
 }
 
 export interface ConsumerObserver {
@@ -55,7 +57,7 @@ export interface ConsumerObserver {
 export class Consumer {
   private readonly running = new Set<Promise<void>>();
   private readonly timers = new Set<NodeJS.Timeout>();
-  private again = false;
+  private wakes = 0;
   private stopped = false;
 
   constructor(
@@ -68,8 +70,8 @@ export class Consumer {
   /** There may be something to do. Cheap when there is not. */
   wake(): void {
     if (this.stopped) return;
-    // A worker that is just finding nothing must look once more.
-    this.again = true;
+    // Whoever is looking now must look once more: what it found may be older than what we were woken for.
+    this.wakes += 1;
     if (this.running.size >= (this.subscription.workers ?? WORKERS)) return;
     const worker = this.work().finally(() => this.running.delete(worker));
     this.running.add(worker);
@@ -83,10 +85,10 @@ export class Consumer {
   }
 
   private async work(): Promise<void> {
-    do {
-      this.again = false;
-      while (!this.stopped && (await this.once())) continue;
-    } while (this.again && !this.stopped);
+    for (let seen = -1, more = true; !this.stopped && (more || seen !== this.wakes);) {
+      seen = this.wakes;
+      more = await this.once();
+    }
   }
 
   /** One partition, one transaction. True when there may be more. */
@@ -109,7 +111,8 @@ export class Consumer {
       return this.failed(rows, error);
     }
     if (rows.length > 0) this.observer.handled(rows.length, (performance.now() - started) / 1000);
-    return rows.length > 0;
+    // A short batch emptied its partition as of then, and whoever published later has woken us.
+    return rows.length >= BATCH || rows[0]?.more === true;
   }
 
   private async failed(rows: Row[], error: unknown): Promise<boolean> {

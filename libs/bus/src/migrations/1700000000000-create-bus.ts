@@ -71,16 +71,19 @@ export class CreateBus1700000000000 implements MigrationInterface {
       -- message at a time after a failure. A statement sees the commits before its own snapshot, and the snapshot of
       -- the second query is younger than the lock of the first, so the position read is the last one committed.
       CREATE FUNCTION bus.take(p_grp text, p_topic text, p_limit int)
-        RETURNS TABLE (id bigint, part smallint, attempts int, key text, msg_id uuid, tenant text, body jsonb, at timestamptz)
+        RETURNS TABLE (id bigint, part smallint, attempts int, key text, msg_id uuid, tenant text, body jsonb, at timestamptz, more boolean)
         LANGUAGE plpgsql AS $$
-      DECLARE c record;
+      DECLARE c record; others boolean;
       BEGIN
         SELECT x.part, x.position, x.attempts, x.single_until INTO c FROM bus.cursor x
           WHERE x.grp = p_grp AND x.topic = p_topic AND x.retry_at <= clock_timestamp()
             AND EXISTS (SELECT 1 FROM bus.message m WHERE m.topic = x.topic AND m.part = x.part AND m.id > x.position)
           ORDER BY random() LIMIT 1 FOR UPDATE OF x SKIP LOCKED;
         IF NOT FOUND THEN RETURN; END IF;
-        RETURN QUERY SELECT m.id, m.part, c.attempts, m.key, m.msg_id, m.tenant, m.body, m.at
+        -- Whether it is worth looking again after this batch: else half of all looks find nothing.
+        others := c.attempts > 0 OR c.position < c.single_until OR EXISTS (SELECT 1 FROM bus.cursor x WHERE x.grp = p_grp AND x.topic = p_topic AND x.part <> c.part AND x.retry_at <= clock_timestamp()
+            AND EXISTS (SELECT 1 FROM bus.message m WHERE m.topic = x.topic AND m.part = x.part AND m.id > x.position));
+        RETURN QUERY SELECT m.id, m.part, c.attempts, m.key, m.msg_id, m.tenant, m.body, m.at, others
           FROM bus.message m WHERE m.topic = p_topic AND m.part = c.part AND m.id > c.position ORDER BY m.id
           LIMIT CASE WHEN c.attempts > 0 OR c.position < c.single_until THEN 1 ELSE p_limit END;
       END $$;
