@@ -15,6 +15,7 @@ import { DocumentsService } from './documents/documents.service.js';
 import { DueService } from './episodes/due.service.js';
 import { LoopsService } from './episodes/loops.service.js';
 import { Observer } from './episodes/observer.service.js';
+import { RepeatService } from './episodes/repeat.service.js';
 import { ResyncService } from './episodes/resync.service.js';
 import { StopService } from './episodes/stop.service.js';
 import { DecisionsRepository } from './explain/decisions.repository.js';
@@ -65,6 +66,7 @@ export class DecisionModule {
         RecheckService,
         ResourceRepository,
         ResourcesService,
+        RepeatService,
         ResyncService,
         RetainService,
         RuleCache,

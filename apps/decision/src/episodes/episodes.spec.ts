@@ -3,6 +3,7 @@ import { eventually, startHttpTarget } from '@opsloop/testing';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { DecisionApp } from '../decision-app.spec-kit.js';
 import { runsOf, SERVICE, startDecision } from '../decision-app.spec-kit.js';
+import { RepeatService } from './repeat.service.js';
 import { ResyncService } from './resync.service.js';
 
 const HOST = 'host/dc1/r1/a';
@@ -144,6 +145,21 @@ describe('an episode', () => {
     await decision.runs(runsOf(start, { kind: 'verdict', verdict: 'coalesced', into: other.id }));
     await nthStart(2);
     expect((await episodes())[0]).toMatchObject({ attempts: 1, starts: 2 });
+  });
+
+  it('asks again under the same id when control never answered, and not once it has', async () => {
+    await decision.events(down);
+    const start = await nthStart(1);
+    const repeat = decision.app.get(RepeatService);
+    expect(await repeat.run()).toBe(0);
+    await decision.database.query(
+      `UPDATE decision.episode SET doc = jsonb_set(doc, '{episode,changedAt}', to_jsonb((doc->'episode'->>'changedAt')::bigint - 301000))`,
+    );
+    expect(await repeat.run()).toBe(1);
+    expect((await decision.starts()).map((one) => one.id)).toEqual([start.id, start.id]);
+    await decision.runs(runsOf(start, { kind: 'verdict', verdict: 'queued', position: 1 }));
+    await decision.settled();
+    expect(await repeat.run()).toBe(0);
   });
 
   it('is withdrawn with its rule', async () => {

@@ -8,6 +8,7 @@ import { DECISION_CONFIG } from '../config.js';
 import { WindowsService } from '../decide/windows.service.js';
 import { RetainService } from '../retain/retain.service.js';
 import { DueService } from './due.service.js';
+import { RepeatService, UNANSWERED_MS } from './repeat.service.js';
 import { ResyncService } from './resync.service.js';
 
 const SWEEP_MS = 60_000;
@@ -25,6 +26,7 @@ export class LoopsService implements OnApplicationBootstrap, OnApplicationShutdo
     private readonly due: DueService,
     private readonly windows: WindowsService,
     private readonly resync: ResyncService,
+    private readonly repeat: RepeatService,
     private readonly retain: RetainService,
     private readonly logger: Logger,
     @Inject(DECISION_CONFIG) private readonly config: DecisionConfig,
@@ -42,6 +44,12 @@ export class LoopsService implements OnApplicationBootstrap, OnApplicationShutdo
         everyMs: this.config.resyncMs,
         logger,
         run: once(() => this.resync.pass()),
+      }),
+      startDueLoop({
+        name: 'decision unanswered starts',
+        everyMs: UNANSWERED_MS,
+        logger,
+        run: once(() => this.repeat.run()),
       }),
       startDueLoop({
         name: 'decision retention',
