@@ -119,7 +119,9 @@ const isBareV6 = (text: string): boolean => !text.includes('[') && isIPv6(text.s
 
 /** `undefined` = allowed; else why not. */
 export function refusal(address: string, port: number, policy: AddressPolicy): string | undefined {
-  const judged = innerV4(address) ?? address;
+  // A zone (fe80::1%eth0) says over which link, not which address; with it no range would match.
+  const bare = address.split('%', 1)[0]!;
+  const judged = innerV4(bare) ?? bare;
   const family = isIPv4(judged) ? 'ipv4' : isIPv6(judged) ? 'ipv6' : undefined;
   if (family === undefined) return `${address} is no IP address`;
   if (family === 'ipv4' ? metadataV4.check(judged, 'ipv4') : metadataV6.check(judged, 'ipv6')) {

@@ -3,7 +3,7 @@ import { startHttpTarget, type HttpTarget } from '@opsloop/testing';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { HttpGuard, type HttpGuardOptions } from './http-guard.js';
+import { callMs, HttpGuard, type HttpGuardOptions } from './http-guard.js';
 
 const guards: HttpGuard[] = [];
 function guard(options: Partial<HttpGuardOptions> = {}): HttpGuard {
@@ -180,6 +180,12 @@ describe('bounds', () => {
       code,
     );
     expect(performance.now() - started).toBeLessThan(3_000);
+  });
+
+  it('waits as long as the step says, also beyond the default', () => {
+    expect(callMs(undefined)).toBe(30_000);
+    expect(callMs(600_000)).toBe(600_000);
+    expect(callMs(86_400_000)).toBe(900_000);
   });
 
   it('says communication when nobody listens or the name has no address', async () => {

@@ -6,8 +6,10 @@ import { parseAllow, refusal, type AddressPolicy } from './address-policy.pure.j
 
 /** An answer above this is cut off: one answer must not take the memory of a worker that runs a hundred calls. */
 const ANSWER_BYTES_MAX = 5 * 1024 * 1024;
-/** No call to a target lasts longer, and a shorter step timeout wins. */
-export const CALL_MS_MAX = 30_000;
+/** Where nobody says how long a call may take. */
+const CALL_MS_DEFAULT = 30_000;
+/** A step may wait for a slow target, but a socket that is held for longer is better asked again. */
+const CALL_MS_MAX = 900_000;
 const CONNECT_MS_MAX = 10_000;
 /** Names of metadata services; their addresses are refused too, this only gives the better message. */
 const METADATA_NAMES = new Set(['metadata.google.internal', 'metadata.goog', 'instance-data.ec2.internal']);
@@ -41,7 +43,7 @@ export interface GuardedRequest {
   headers?: Record<string, string>;
   body?: string;
   signal?: AbortSignal;
-  /** Default and most: 30 s. */
+  /** Default 30 s, at most 15 minutes. */
   timeoutMs?: number;
 }
 
@@ -90,6 +92,9 @@ export class HttpGuard {
       },
       // Sockets to many targets: idle ones are given back soon, a poll every 5 s still reuses its own.
       keepAliveTimeout: 10_000,
+      // The time of a call is its own; undici's 5 minutes to the first byte would cut a longer one short.
+      headersTimeout: 0,
+      bodyTimeout: 0,
       connections: 64,
     });
   }
@@ -113,7 +118,7 @@ export class HttpGuard {
    */
   async request(call: GuardedRequest): Promise<GuardedAnswer> {
     const url = parseUrl(call.url);
-    const timeoutMs = Math.min(call.timeoutMs ?? CALL_MS_MAX, CALL_MS_MAX);
+    const timeoutMs = callMs(call.timeoutMs);
     const timeout = AbortSignal.timeout(timeoutMs);
     const signal = call.signal === undefined ? timeout : AbortSignal.any([timeout, call.signal]);
     const where = `${call.method} ${url.origin}${url.pathname}`;
@@ -142,6 +147,11 @@ export class HttpGuard {
   async close(): Promise<void> {
     await this.agent.destroy();
   }
+}
+
+/** How long a call may take. */
+export function callMs(wanted: number | undefined): number {
+  return Math.min(wanted ?? CALL_MS_DEFAULT, CALL_MS_MAX);
 }
 
 function refused(target: string, why: string): OpsError {

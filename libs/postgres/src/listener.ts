@@ -27,8 +27,16 @@ export async function listen(options: ListenOptions): Promise<() => Promise<void
     next.on('notification', (notice) => {
       if (notice.channel === options.channel) options.fn(notice.payload ?? '');
     });
-    await next.connect();
-    await next.query(`LISTEN ${pg.escapeIdentifier(options.channel)}`);
+    try {
+      await next.connect();
+      await next.query(`LISTEN ${pg.escapeIdentifier(options.channel)}`);
+    } catch (error) {
+      // Connected but not listening: left open, every further try would add a connection.
+      void next.end().catch(() => undefined);
+      throw error;
+    }
+    // Stopped while it connected: nobody else would end it.
+    if (stopped) await next.end();
   };
 
   const reconnectLater = (): void => {
@@ -44,7 +52,12 @@ export async function listen(options: ListenOptions): Promise<() => Promise<void
     }, RECONNECT_MS);
   };
 
-  await connect();
+  await connect().catch((error: unknown) => {
+    // Whoever asked is told; nothing goes on in the background.
+    stopped = true;
+    clearTimeout(timer);
+    throw error;
+  });
   return async () => {
     stopped = true;
     clearTimeout(timer);

@@ -1,10 +1,12 @@
 import { Body, Controller, HttpCode, Param, Post } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
 import type { InternalCalls } from '@opsloop/contracts';
-import { ServiceOnly } from '@opsloop/platform';
+import { BodyLimit, ServiceOnly } from '@opsloop/platform';
 import { InternalRunsService } from './internal-runs.service.js';
 
 type Calls = InternalCalls;
+
+const OUTCOME_BYTES_MAX = 8 * 1024 * 1024;
 
 /** What the interpreter asks of control while a run is open. The bodies come from our own code alone. */
 @ApiExcludeController()
@@ -13,6 +15,8 @@ type Calls = InternalCalls;
 export class InternalRunsController {
   constructor(private readonly runs: InternalRunsService) {}
 
+  // 2,000 steps with their titles and problems and an output of up to 512 K characters: refused, it would be lost.
+  @BodyLimit(OUTCOME_BYTES_MAX)
   @Post('outcome')
   @HttpCode(200)
   outcome(
