@@ -1,3 +1,4 @@
+export * from './api-route.js';
 export * from './cluster.config.js';
 export * from './platform.config.js';
 export * from './platform.module.js';

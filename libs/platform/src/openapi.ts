@@ -4,16 +4,16 @@ import { z } from 'zod';
 import type { PlatformConfig } from './platform.config.js';
 
 const Problem = z
-  .object({
+  .looseObject({
     type: z.url(),
     title: z.string(),
     status: z.int(),
     code: z.string(),
     detail: z.string().optional(),
     instance: z.string().optional(),
-    errors: z.array(z.object({ pointer: z.string(), message: z.string() })).optional(),
+    errors: z.array(z.looseObject({ pointer: z.string(), message: z.string() })).optional(),
   })
-  .meta({ id: 'Problem', description: 'RFC 9457 problem details; `code` is one of a closed list' });
+  .meta({ description: 'RFC 9457 problem details; `code` is one of a closed list' });
 
 interface StandardSchemaLike {
   '~standard'?: { vendor?: string };

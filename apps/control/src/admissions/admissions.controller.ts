@@ -1,9 +1,10 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query, Res } from '@nestjs/common';
-import { ApiBearerAuth, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { ApiBearerAuth, ApiTags } from '@nestjs/swagger';
 import { type AdmissionView, type Json, type Page, type Tier, TIERS } from '@opsloop/contracts';
-import { CurrentPrincipal, PageQuery, parseBody, parseQuery } from '@opsloop/platform';
+import { ApiRoute, CurrentPrincipal, PageQuery, parseBody, parseQuery } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
 import { z } from 'zod';
+import { ADMISSION_STATES } from '../admit/admission.repository.js';
 import { ClaimBody } from '../lock/lock.controller.js';
 import { LOCK_CLAIMS_MAX } from '../lock/lock.pure.js';
 import { boundedMs, TTL_MAX_MS, TTL_MIN_MS } from '../lock/lock.service.js';
@@ -28,7 +29,7 @@ const ForecastBody = z.strictObject({
   tier,
   coalesce: z.boolean().default(false),
 });
-const ListQuery = z.strictObject({ ...PageQuery.shape, state: z.string().max(20).optional() });
+const ListQuery = z.strictObject({ ...PageQuery.shape, state: z.enum(ADMISSION_STATES).optional() });
 
 @ApiTags('admissions')
 @ApiBearerAuth()
@@ -37,7 +38,7 @@ export class AdmissionsController {
   constructor(private readonly admissions: AdmissionsService) {}
 
   @Post()
-  @ApiOperation({ summary: 'Ask for a lock for work outside (start: false)' })
+  @ApiRoute('Ask for a lock for work outside (start: false)', { body: LockBody })
   async lock(
     @Body() body: unknown,
     @CurrentPrincipal() principal: Principal,
@@ -57,28 +58,28 @@ export class AdmissionsController {
   }
 
   @Post('forecast')
+  @ApiRoute('What admission would say to a start now', { body: ForecastBody })
   @HttpCode(200)
-  @ApiOperation({ summary: 'What admission would say to a start now' })
   forecast(@Body() body: unknown, @CurrentPrincipal() principal: Principal): Promise<AdmissionView> {
     const { flow, input, ...rest } = parseBody(ForecastBody, body);
     return this.admissions.forecast(principal, { name: flow, input: input as Json, ...rest });
   }
 
   @Get()
-  @ApiOperation({ summary: 'Admissions, newest first' })
+  @ApiRoute('Admissions, newest first', { query: ListQuery })
   list(@Query() query: unknown, @CurrentPrincipal() principal: Principal): Promise<Page<AdmissionDetail>> {
     return this.admissions.list(principal.tenant, parseQuery(ListQuery, query));
   }
 
   @Get(':id')
-  @ApiOperation({ summary: 'An admission, its place in the queue and who is in its way' })
+  @ApiRoute('An admission, its place in the queue and who is in its way')
   get(@Param('id') id: string, @CurrentPrincipal() principal: Principal): Promise<AdmissionDetail> {
     return this.admissions.get(principal.tenant, id);
   }
 
   @Delete(':id')
+  @ApiRoute('Cancel while it waits; give a lock for work outside back')
   @HttpCode(204)
-  @ApiOperation({ summary: 'Cancel while it waits; give a lock for work outside back' })
   remove(@Param('id') id: string, @CurrentPrincipal() principal: Principal): Promise<void> {
     return this.admissions.remove(principal, id);
   }

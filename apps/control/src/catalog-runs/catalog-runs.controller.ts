@@ -1,7 +1,7 @@
 import { Body, Controller, Headers, Param, Post, Res } from '@nestjs/common';
-import { ApiBearerAuth, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { ApiBearerAuth, ApiTags } from '@nestjs/swagger';
 import { type Json, OpsError } from '@opsloop/contracts';
-import { CurrentPrincipal, parseBody } from '@opsloop/platform';
+import { ApiRoute, CurrentPrincipal, parseBody } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
 import { z } from 'zod';
 import { boundedMs } from '../lock/lock.service.js';
@@ -31,7 +31,7 @@ export class CatalogRunsController {
   constructor(private readonly runs: CatalogRunsService) {}
 
   @Post(':domain/:name/runs')
-  @ApiOperation({ summary: 'Start a flow, or an atom as atom/<name>' })
+  @ApiRoute('Start a flow, or an atom as atom/<name>', { body: RunBody })
   async start(
     @Param('domain') domain: string,
     @Param('name') name: string,

@@ -1,7 +1,7 @@
 import { Body, Controller, Get, HttpCode, Param, Post, Res } from '@nestjs/common';
-import { ApiBearerAuth, ApiExcludeController, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { ApiBearerAuth, ApiExcludeController, ApiTags } from '@nestjs/swagger';
 import { type HaltScope, type HaltSnapshot, type HaltView, type HoldsView, TIERS } from '@opsloop/contracts';
-import { CurrentPrincipal, parseBody, ServiceOnly } from '@opsloop/platform';
+import { ApiRoute, CurrentPrincipal, parseBody, ServiceOnly } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
 import { z } from 'zod';
 import { type HaltHits, HaltService, PER_MINUTE_DEFAULT } from './halt.service.js';
@@ -39,7 +39,7 @@ export class HaltsController {
   constructor(private readonly halts: HaltService) {}
 
   @Post()
-  @ApiOperation({ summary: 'Stop everything in a scope; with dryRun only say what it would hit' })
+  @ApiRoute('Stop everything in a scope; with dryRun only say what it would hit', { body: HaltBody })
   async make(
     @Body() body: unknown,
     @CurrentPrincipal() principal: Principal,
@@ -52,14 +52,14 @@ export class HaltsController {
   }
 
   @Get()
-  @ApiOperation({ summary: 'Halts in force' })
+  @ApiRoute('Halts in force')
   list(@CurrentPrincipal() principal: Principal): Promise<{ items: HaltView[] }> {
     return this.halts.list(principal.tenant);
   }
 
   @Post(':id/lift')
+  @ApiRoute('End a halt; held work is checked again and goes on at a bounded rate', { body: LiftBody })
   @HttpCode(200)
-  @ApiOperation({ summary: 'End a halt; held work is checked again and goes on at a bounded rate' })
   lift(
     @Param('id') id: string,
     @Body() body: unknown,

@@ -1,7 +1,7 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Post, Query, Res } from '@nestjs/common';
-import { ApiBearerAuth, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { ApiBearerAuth, ApiTags } from '@nestjs/swagger';
 import { OpsError } from '@opsloop/contracts';
-import { CurrentPrincipal, parseBody, parseQuery } from '@opsloop/platform';
+import { ApiRoute, CurrentPrincipal, parseBody, parseQuery } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
 import { z } from 'zod';
 import { LOCK_CLAIMS_MAX } from './lock.pure.js';
@@ -35,7 +35,7 @@ export class LockController {
   constructor(private readonly locks: LockService) {}
 
   @Post()
-  @ApiOperation({ summary: 'Take a lock; with wait the answer 202 is a ticket, repeated as its heartbeat' })
+  @ApiRoute('Take a lock; with wait the answer 202 is a ticket, repeated as its heartbeat', { body: LockBody })
   async acquire(
     @Body() body: unknown,
     @CurrentPrincipal() principal: Principal,
@@ -53,14 +53,14 @@ export class LockController {
   }
 
   @Get()
-  @ApiOperation({ summary: 'Locks on a path, above it and below it' })
+  @ApiRoute('Locks on a path, above it and below it', { query: LocksQuery })
   list(@Query() query: unknown, @CurrentPrincipal() principal: Principal): Promise<{ items: LockView[] }> {
     return this.locks.list(principal.tenant, parseQuery(LocksQuery, query).path);
   }
 
   @Post(':fence/renew')
+  @ApiRoute('Extend a lock that is still held', { body: RenewBody })
   @HttpCode(200)
-  @ApiOperation({ summary: 'Extend a lock that is still held' })
   renew(
     @Param('fence') fence: string,
     @Body() body: unknown,
@@ -74,8 +74,8 @@ export class LockController {
   }
 
   @Post(':fence/assert')
+  @ApiRoute('Is this fence current on these paths?', { body: AssertBody })
   @HttpCode(200)
-  @ApiOperation({ summary: 'Is this fence current on these paths?' })
   assert(
     @Param('fence') fence: string,
     @Body() body: unknown,
@@ -85,8 +85,8 @@ export class LockController {
   }
 
   @Post(':fence/break')
+  @ApiRoute('Free a lock by force, with a reason', { body: ReasonBody })
   @HttpCode(200)
-  @ApiOperation({ summary: 'Free a lock by force, with a reason' })
   break(
     @Param('fence') fence: string,
     @Body() body: unknown,
@@ -96,8 +96,8 @@ export class LockController {
   }
 
   @Delete(':fence')
+  @ApiRoute('Give a lock back; 204 also when it is gone')
   @HttpCode(204)
-  @ApiOperation({ summary: 'Give a lock back; 204 also when it is gone' })
   release(@Param('fence') fence: string, @CurrentPrincipal() principal: Principal): Promise<void> {
     return this.locks.release(principal.tenant, fenceOf(fence));
   }

@@ -1,7 +1,7 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Put, Query, Res } from '@nestjs/common';
-import { ApiBearerAuth, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { ApiBearerAuth, ApiTags } from '@nestjs/swagger';
 import type { DocumentView, Page, PutAnswer } from '@opsloop/contracts';
-import { CurrentPrincipal, PageQuery, parseQuery } from '@opsloop/platform';
+import { AnyDocument, ApiRoute, CurrentPrincipal, PageQuery, parseQuery } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
 import { PolicyService } from './policy.service.js';
 
@@ -12,19 +12,19 @@ export class PolicyController {
   constructor(private readonly policies: PolicyService) {}
 
   @Get()
-  @ApiOperation({ summary: 'List policies' })
+  @ApiRoute('List policies', { query: PageQuery })
   list(@Query() query: unknown): Promise<Page<DocumentView>> {
     return this.policies.list(parseQuery(PageQuery, query));
   }
 
   @Get(':domain/:name')
-  @ApiOperation({ summary: 'A policy' })
+  @ApiRoute('A policy')
   get(@Param('domain') domain: string, @Param('name') name: string): Promise<DocumentView> {
     return this.policies.get(`${domain}/${name}`);
   }
 
   @Put(':domain/:name')
-  @ApiOperation({ summary: 'Create or change a policy; what would not be evaluated is refused' })
+  @ApiRoute('Create or change a policy; what would not be evaluated is refused', { body: AnyDocument })
   async put(
     @Param('domain') domain: string,
     @Param('name') name: string,
@@ -38,8 +38,8 @@ export class PolicyController {
   }
 
   @Delete(':domain/:name')
+  @ApiRoute('Take a policy out of force')
   @HttpCode(204)
-  @ApiOperation({ summary: 'Take a policy out of force' })
   remove(
     @Param('domain') domain: string,
     @Param('name') name: string,

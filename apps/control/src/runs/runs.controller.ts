@@ -1,7 +1,7 @@
 import { Body, Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
-import { ApiBearerAuth, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { ApiBearerAuth, ApiTags } from '@nestjs/swagger';
 import { type Page, type RunView, TIERS, type TimelineEntry } from '@opsloop/contracts';
-import { CurrentPrincipal, PageQuery, parseBody, parseQuery } from '@opsloop/platform';
+import { ApiRoute, CurrentPrincipal, PageQuery, parseBody, parseQuery } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
 import { z } from 'zod';
 import { ReasonBody } from '../lock/lock.controller.js';
@@ -30,19 +30,19 @@ export class RunsController {
   ) {}
 
   @Get()
-  @ApiOperation({ summary: 'Runs, newest first' })
+  @ApiRoute('Runs, newest first', { query: RunsQuery })
   list(@Query() query: unknown, @CurrentPrincipal() principal: Principal): Promise<Page<RunView>> {
     return this.reader.list(principal.tenant, parseQuery(RunsQuery, query) as never);
   }
 
   @Get(':id')
-  @ApiOperation({ summary: 'A run with its steps' })
+  @ApiRoute('A run with its steps')
   get(@Param('id') id: string, @CurrentPrincipal() principal: Principal): Promise<RunView> {
     return this.reader.get(principal.tenant, id);
   }
 
   @Get(':id/timeline')
-  @ApiOperation({ summary: 'Its story, from the first event to the last change of state' })
+  @ApiRoute('Its story, from the first event to the last change of state')
   timeline(
     @Param('id') id: string,
     @CurrentPrincipal() principal: Principal,
@@ -51,15 +51,15 @@ export class RunsController {
   }
 
   @Post(':id/cancel')
+  @ApiRoute('Cancel: compensation and finally run', { body: ReasonBody })
   @HttpCode(202)
-  @ApiOperation({ summary: 'Cancel: compensation and finally run' })
   cancel(@Param('id') id: string, @Body() body: unknown, @CurrentPrincipal() principal: Principal): Promise<ActAnswer> {
     return this.operate.cancel(principal, id, parseBody(ReasonBody, body).reason);
   }
 
   @Post(':id/terminate')
+  @ApiRoute('Terminate: nothing of it runs any more; says what stays undone', { body: ReasonBody })
   @HttpCode(200)
-  @ApiOperation({ summary: 'Terminate: nothing of it runs any more; says what stays undone' })
   terminate(
     @Param('id') id: string,
     @Body() body: unknown,

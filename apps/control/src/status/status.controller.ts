@@ -1,6 +1,6 @@
 import { Controller, Get } from '@nestjs/common';
-import { ApiBearerAuth, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { CurrentPrincipal } from '@opsloop/platform';
+import { ApiBearerAuth, ApiTags } from '@nestjs/swagger';
+import { ApiRoute, CurrentPrincipal } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
 import { StatusService, type StatusView } from './status.service.js';
 
@@ -11,7 +11,7 @@ export class StatusController {
   constructor(private readonly statuses: StatusService) {}
 
   @Get()
-  @ApiOperation({ summary: 'How things stand, worst first' })
+  @ApiRoute('How things stand, worst first')
   status(@CurrentPrincipal() principal: Principal): Promise<StatusView> {
     return this.statuses.status(principal.tenant);
   }

@@ -2,7 +2,7 @@ import { Body, Controller, Delete, Get, HttpCode, Param, Put, Query, Res } from 
 import { ApiTags } from '@nestjs/swagger';
 import type { Page, PutAnswer, ResourceView } from '@opsloop/contracts';
 import { OpsError } from '@opsloop/contracts';
-import { CurrentPrincipal, PageQuery, parseQuery } from '@opsloop/platform';
+import { AnyDocument, ApiRoute, CurrentPrincipal, PageQuery, parseQuery } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
 import type { Reply } from '../reply.js';
 import { z } from 'zod';
@@ -22,6 +22,7 @@ export class ResourcesController {
   constructor(private readonly resources: ResourcesService) {}
 
   @Get()
+  @ApiRoute('Resources, by kind, label or path', { query: ListQuery })
   list(@Query() query: unknown): Promise<Page<ResourceView>> {
     const { kind, label, under, ...page } = parseQuery(ListQuery, query);
     return this.resources.list(
@@ -35,11 +36,16 @@ export class ResourcesController {
   }
 
   @Put()
+  @ApiRoute('Create or change several resources', { body: AnyDocument })
   putMany(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<{ items: PutAnswer[] }> {
     return this.resources.putMany(principal, body);
   }
 
   @Put('*')
+  @ApiRoute('Create or change a resource', {
+    body: AnyDocument,
+    rest: 'path of the resource, such as host/dc1/rack1/web-01',
+  })
   async put(
     @CurrentPrincipal() principal: Principal,
     @Param() params: Record<string, unknown>,
@@ -52,11 +58,13 @@ export class ResourcesController {
   }
 
   @Get('*')
+  @ApiRoute('A resource with its observed state', { rest: 'path of the resource, such as host/dc1/rack1/web-01' })
   get(@Param() params: Record<string, unknown>): Promise<ResourceView> {
     return this.resources.get(pathOf(params));
   }
 
   @Delete('*')
+  @ApiRoute('Forget a resource', { rest: 'path of the resource, such as host/dc1/rack1/web-01' })
   @HttpCode(204)
   remove(@CurrentPrincipal() principal: Principal, @Param() params: Record<string, unknown>): Promise<void> {
     return this.resources.remove(principal, pathOf(params));

@@ -1,7 +1,7 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Put, Query, Res } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import type { DocumentView, Page, PutAnswer } from '@opsloop/contracts';
-import { CurrentPrincipal, PageQuery, parseBody, parseQuery } from '@opsloop/platform';
+import { AnyDocument, ApiRoute, CurrentPrincipal, PageQuery, parseBody, parseQuery } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
 import type { Reply } from '../reply.js';
 import { z } from 'zod';
@@ -25,17 +25,20 @@ export class RulesController {
   ) {}
 
   @Get()
+  @ApiRoute('Rules, the live version of each', { query: PageQuery })
   list(@Query() query: unknown): Promise<Page<DocumentView>> {
     return this.rules.list(parseQuery(PageQuery, query));
   }
 
   @Post('test')
+  @ApiRoute('What a rule would decide on an event: the trace and the decision; nothing starts', { body: TestBody })
   @HttpCode(200)
   test(@Body() body: unknown): Promise<RuleTestAnswer> {
     return this.tests.test(parseBody(TestBody, body));
   }
 
   @Put(':domain/:name')
+  @ApiRoute('Publish a version of a rule', { body: AnyDocument })
   async put(
     @CurrentPrincipal() principal: Principal,
     @Param('domain') domain: string,
@@ -50,6 +53,7 @@ export class RulesController {
   }
 
   @Patch(':domain/:name')
+  @ApiRoute('Change the mode or the rollout of a rule, with a reason', { body: PatchBody })
   patch(
     @CurrentPrincipal() principal: Principal,
     @Param('domain') domain: string,
@@ -60,16 +64,19 @@ export class RulesController {
   }
 
   @Get(':domain/:name')
+  @ApiRoute('The live version of a rule')
   get(@Param('domain') domain: string, @Param('name') name: string): Promise<DocumentView> {
     return this.rules.get(`${domain}/${name}`);
   }
 
   @Get(':domain/:name/versions')
+  @ApiRoute('All versions, newest first')
   versions(@Param('domain') domain: string, @Param('name') name: string): Promise<Page<DocumentView>> {
     return this.rules.versions(`${domain}/${name}`);
   }
 
   @Get(':domain/:name/versions/:version')
+  @ApiRoute('One version')
   version(
     @Param('domain') domain: string,
     @Param('name') name: string,
@@ -79,6 +86,7 @@ export class RulesController {
   }
 
   @Delete(':domain/:name')
+  @ApiRoute('Take a rule out of use; its history stays')
   @HttpCode(204)
   remove(
     @CurrentPrincipal() principal: Principal,

@@ -1,13 +1,25 @@
 import { Controller, HttpCode, Post, Req } from '@nestjs/common';
-import { ApiBearerAuth, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { ApiBearerAuth, ApiTags } from '@nestjs/swagger';
 import { newId } from '@opsloop/contracts/ids';
 import type { AcceptedEvent } from '@opsloop/contracts';
-import { Clock, CurrentPrincipal } from '@opsloop/platform';
+import { ApiRoute, Clock, CurrentPrincipal } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
+import { z } from 'zod';
 import { AcceptService } from './accept.service.js';
 import { headerText, isBatch, parseCloudEvents, readMessage } from './cloud-event.pure.js';
 import type { HttpMessage, IncomingRequest } from './cloud-event.pure.js';
 import { acceptItem } from './message.pure.js';
+
+/** For the API pages; what is accepted is decided in `cloud-event.pure.ts`, which also knows the binary form. */
+const EventBody = z.looseObject({
+  specversion: z.literal('1.0'),
+  id: z.string(),
+  source: z.string(),
+  type: z.string(),
+  subject: z.string().optional(),
+  time: z.iso.datetime({ offset: true }).optional(),
+  data: z.json().optional(),
+});
 
 @ApiTags('events')
 @ApiBearerAuth()
@@ -19,8 +31,10 @@ export class AcceptController {
   ) {}
 
   @Post()
+  @ApiRoute('Send CloudEvents: binary, structured or batched; a batch is stored whole or not at all', {
+    body: z.union([EventBody, z.array(EventBody)]),
+  })
   @HttpCode(202)
-  @ApiOperation({ summary: 'Send CloudEvents: binary, structured or batched; a batch is stored whole or not at all' })
   async accept(
     @Req() request: IncomingRequest,
     @CurrentPrincipal() principal: Principal,

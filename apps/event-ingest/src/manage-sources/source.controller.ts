@@ -1,7 +1,7 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Put, Query, Res } from '@nestjs/common';
-import { ApiBearerAuth, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { ApiBearerAuth, ApiTags } from '@nestjs/swagger';
 import type { DocumentView, Page, PutAnswer } from '@opsloop/contracts';
-import { CurrentPrincipal, PageQuery, parseQuery } from '@opsloop/platform';
+import { AnyDocument, ApiRoute, CurrentPrincipal, PageQuery, parseQuery } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
 import { SourceService } from './source.service.js';
 
@@ -12,19 +12,19 @@ export class SourceController {
   constructor(private readonly sources: SourceService) {}
 
   @Get()
-  @ApiOperation({ summary: 'List sources' })
+  @ApiRoute('List sources', { query: PageQuery })
   list(@Query() query: unknown, @CurrentPrincipal() principal: Principal): Promise<Page<DocumentView>> {
     return this.sources.list(principal.tenant, parseQuery(PageQuery, query));
   }
 
   @Get(':name')
-  @ApiOperation({ summary: 'A source; its secrets are shown as ***' })
+  @ApiRoute('A source; its secrets are shown as ***')
   get(@Param('name') name: string, @CurrentPrincipal() principal: Principal): Promise<DocumentView> {
     return this.sources.get(principal.tenant, name);
   }
 
   @Put(':name')
-  @ApiOperation({ summary: 'Create or change a source; a secret of *** keeps the stored one' })
+  @ApiRoute('Create or change a source; a secret of *** keeps the stored one', { body: AnyDocument })
   async put(
     @Param('name') name: string,
     @Body() body: unknown,
@@ -37,8 +37,8 @@ export class SourceController {
   }
 
   @Delete(':name')
+  @ApiRoute('Delete a source; its events stay')
   @HttpCode(204)
-  @ApiOperation({ summary: 'Delete a source; its events stay' })
   remove(@Param('name') name: string, @CurrentPrincipal() principal: Principal): Promise<void> {
     return this.sources.remove(principal.tenant, name, principal.name);
   }

@@ -1,7 +1,7 @@
 import { Body, Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
-import { ApiBearerAuth, ApiOperation, ApiTags } from '@nestjs/swagger';
+import { ApiBearerAuth, ApiTags } from '@nestjs/swagger';
 import type { AcceptedEvent, EventMessage, EventView, Page } from '@opsloop/contracts';
-import { CurrentPrincipal, ServiceOnly, parseBody, parseQuery } from '@opsloop/platform';
+import { ApiRoute, CurrentPrincipal, parseBody, parseQuery, ServiceOnly } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
 import { z } from 'zod';
 import { EventQuery } from './event-query.pure.js';
@@ -17,22 +17,22 @@ export class EventsController {
   constructor(private readonly events: EventReader) {}
 
   @Get()
-  @ApiOperation({ summary: 'List events, newest first; type, subject and source may hold *' })
+  @ApiRoute('List events, newest first; type, subject and source may hold *', { query: EventQuery })
   list(@Query() query: unknown, @CurrentPrincipal() principal: Principal): Promise<Page<EventView>> {
     return this.events.list(principal.tenant, parseQuery(EventQuery, query));
   }
 
   @Get(':eventId')
-  @ApiOperation({ summary: 'One event' })
+  @ApiRoute('One event')
   get(@Param('eventId') eventId: string, @CurrentPrincipal() principal: Principal): Promise<EventView> {
     return this.events.get(principal.tenant, eventId);
   }
 
   @Post(':eventId/replay')
-  @HttpCode(202)
-  @ApiOperation({
-    summary: 'Send a stored event again under a new id; shadow (decided, nothing started) unless ?mode=active',
+  @ApiRoute('Send a stored event again under a new id; shadow (decided, nothing started) unless ?mode=active', {
+    query: ReplayQuery,
   })
+  @HttpCode(202)
   async replay(
     @Param('eventId') eventId: string,
     @Query() query: unknown,

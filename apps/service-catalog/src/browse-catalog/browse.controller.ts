@@ -1,6 +1,6 @@
 import { Controller, Get, Param, Query } from '@nestjs/common';
-import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { CurrentPrincipal, parseQuery, type Principal } from '@opsloop/platform';
+import { ApiOkResponse, ApiTags } from '@nestjs/swagger';
+import { ApiRoute, CurrentPrincipal, parseQuery, type Principal } from '@opsloop/platform';
 import { CatalogQuery, OfferingDetail, OfferingPage } from '../answers.pure.js';
 import { BrowseService } from './browse.service.js';
 
@@ -10,16 +10,14 @@ export class BrowseController {
   constructor(private readonly browse: BrowseService) {}
 
   @Get()
-  @ApiOperation({ summary: 'What can be called: published flows and atoms' })
+  @ApiRoute('What can be called: published flows and atoms', { query: CatalogQuery })
   @ApiOkResponse({ standardSchema: OfferingPage })
   list(@CurrentPrincipal() who: Principal, @Query() query: unknown) {
     return this.browse.list(who.tenant, parseQuery(CatalogQuery, query));
   }
 
   @Get(':domain/:name')
-  @ApiOperation({
-    summary: 'How to call it: input schema, examples, effect, versions, owner, curl; an atom is atom/<name>',
-  })
+  @ApiRoute('How to call it: input schema, examples, effect, versions, owner, curl; an atom is atom/<name>')
   @ApiOkResponse({ standardSchema: OfferingDetail })
   detail(@CurrentPrincipal() who: Principal, @Param('domain') domain: string, @Param('name') name: string) {
     return this.browse.detail(who.tenant, `${domain}/${name}`);

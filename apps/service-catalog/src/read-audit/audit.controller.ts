@@ -1,6 +1,6 @@
 import { Controller, Get, Query } from '@nestjs/common';
-import { ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { CurrentPrincipal, parseQuery, type Principal } from '@opsloop/platform';
+import { ApiOkResponse, ApiTags } from '@nestjs/swagger';
+import { ApiRoute, CurrentPrincipal, parseQuery, type Principal } from '@opsloop/platform';
 import { AuditPage, AuditQuery } from '../answers.pure.js';
 import { AuditRepository } from './audit.repository.js';
 
@@ -10,7 +10,7 @@ export class AuditController {
   constructor(private readonly audit: AuditRepository) {}
 
   @Get()
-  @ApiOperation({ summary: 'Who changed which document and when, newest first' })
+  @ApiRoute('Who changed which document and when, newest first', { query: AuditQuery })
   @ApiOkResponse({ standardSchema: AuditPage })
   list(@CurrentPrincipal() who: Principal, @Query() query: unknown) {
     return this.audit.list(who.tenant, parseQuery(AuditQuery, query));

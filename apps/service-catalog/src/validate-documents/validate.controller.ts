@@ -1,6 +1,6 @@
 import { Body, Controller, HttpCode, Post } from '@nestjs/common';
-import { ApiBody, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { CurrentPrincipal, parseBody, type Principal } from '@opsloop/platform';
+import { ApiBody, ApiOkResponse, ApiTags } from '@nestjs/swagger';
+import { ApiRoute, CurrentPrincipal, parseBody, type Principal } from '@opsloop/platform';
 import { PlanAnswer, PlanRequest, ValidateAnswer } from '../answers.pure.js';
 import { PlanService } from '../plan-runs/plan.service.js';
 import { ValidateService } from './validate.service.js';
@@ -14,8 +14,8 @@ export class ValidateController {
   ) {}
 
   @Post('validate')
+  @ApiRoute('Check a flow document, or { documents: [...] } together, without writing anything')
   @HttpCode(200)
-  @ApiOperation({ summary: 'Check a flow document, or { documents: [...] } together, without writing anything' })
   @ApiBody({ schema: { type: 'object', additionalProperties: true } })
   @ApiOkResponse({ standardSchema: ValidateAnswer })
   validate(@CurrentPrincipal() who: Principal, @Body() body: unknown) {
@@ -23,10 +23,8 @@ export class ValidateController {
   }
 
   @Post('plan')
+  @ApiRoute('What a run would do with this input: tree, pinned versions, targets, locks, batches, effects')
   @HttpCode(200)
-  @ApiOperation({
-    summary: 'What a run would do with this input: tree, pinned versions, targets, locks, batches, effects',
-  })
   @ApiBody({
     schema: { type: 'object', properties: { flow: { type: 'object' }, name: { type: 'string' }, input: {} } },
   })

@@ -1,6 +1,6 @@
 import { Body, Controller, Get, Param, Put, Query, Res } from '@nestjs/common';
-import { ApiBody, ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { CurrentPrincipal, PageQuery, parseQuery, type Principal } from '@opsloop/platform';
+import { ApiBody, ApiCreatedResponse, ApiOkResponse, ApiTags } from '@nestjs/swagger';
+import { ApiRoute, CurrentPrincipal, PageQuery, parseQuery, type Principal } from '@opsloop/platform';
 import { PutAnswer, StoredPage, StoredVersion, VersionQuery } from '../answers.pure.js';
 import { DocumentReader } from './document-reader.service.js';
 import { DocumentWriter } from './document-writer.service.js';
@@ -15,14 +15,14 @@ export class AtomsController {
   ) {}
 
   @Get()
-  @ApiOperation({ summary: 'Atoms, the newest version of each; those that come with opsloop are marked builtIn' })
+  @ApiRoute('Atoms, the newest version of each; those that come with opsloop are marked builtIn', { query: PageQuery })
   @ApiOkResponse({ standardSchema: StoredPage })
   list(@CurrentPrincipal() who: Principal, @Query() query: unknown) {
     return this.reader.list(who.tenant, 'atom', parseQuery(PageQuery, query));
   }
 
   @Put(':name')
-  @ApiOperation({ summary: 'Publish a version of an atom' })
+  @ApiRoute('Publish a version of an atom')
   @ApiBody(VersionedBody)
   @ApiCreatedResponse({ standardSchema: PutAnswer, description: 'a new version' })
   @ApiOkResponse({ standardSchema: PutAnswer, description: 'an equal version' })
@@ -36,13 +36,14 @@ export class AtomsController {
   }
 
   @Get(':name')
-  @ApiOperation({ summary: 'One version of an atom, the newest by default' })
+  @ApiRoute('One version of an atom, the newest by default', { query: VersionQuery })
   @ApiOkResponse({ standardSchema: StoredVersion })
   get(@CurrentPrincipal() who: Principal, @Param('name') name: string, @Query() query: unknown) {
     return this.reader.get(who.tenant, 'atom', name, parseQuery(VersionQuery, query).version);
   }
 
   @Get(':name/versions')
+  @ApiRoute('All versions, newest first', { query: PageQuery })
   @ApiOkResponse({ standardSchema: StoredPage })
   versions(@CurrentPrincipal() who: Principal, @Param('name') name: string, @Query() query: unknown) {
     return this.reader.versions(who.tenant, 'atom', name, parseQuery(PageQuery, query));

@@ -1,6 +1,6 @@
 import { Body, Controller, Get, HttpCode, Param, Post, Put, Query, Res } from '@nestjs/common';
-import { ApiBody, ApiCreatedResponse, ApiOkResponse, ApiOperation, ApiTags } from '@nestjs/swagger';
-import { CurrentPrincipal, PageQuery, parseBody, parseQuery, type Principal } from '@opsloop/platform';
+import { ApiBody, ApiCreatedResponse, ApiOkResponse, ApiTags } from '@nestjs/swagger';
+import { ApiRoute, CurrentPrincipal, PageQuery, parseBody, parseQuery, type Principal } from '@opsloop/platform';
 import { PutAnswer, StoredPage, StoredVersion, VersionAct, VersionActAnswer } from '../answers.pure.js';
 import { type Reply, replyPut, VersionedBody } from './reply.js';
 import { DocumentWriter } from './document-writer.service.js';
@@ -17,14 +17,14 @@ export class FlowsController {
   ) {}
 
   @Get()
-  @ApiOperation({ summary: 'Flows, the newest version of each' })
+  @ApiRoute('Flows, the newest version of each', { query: PageQuery })
   @ApiOkResponse({ standardSchema: StoredPage })
   list(@CurrentPrincipal() who: Principal, @Query() query: unknown) {
     return this.reader.list(who.tenant, 'flow', parseQuery(PageQuery, query));
   }
 
   @Put(':domain/:name')
-  @ApiOperation({ summary: 'Keep a version of a flow as a draft; a draft may be overwritten until it is published' })
+  @ApiRoute('Keep a version of a flow as a draft; a draft may be overwritten until it is published')
   @ApiBody(VersionedBody)
   @ApiCreatedResponse({ standardSchema: PutAnswer, description: 'a new version' })
   @ApiOkResponse({ standardSchema: PutAnswer, description: 'an equal version, or a draft that was overwritten' })
@@ -39,14 +39,14 @@ export class FlowsController {
   }
 
   @Get(':domain/:name')
-  @ApiOperation({ summary: 'The newest published version, or the newest draft while none is published' })
+  @ApiRoute('The newest published version, or the newest draft while none is published')
   @ApiOkResponse({ standardSchema: StoredVersion })
   get(@CurrentPrincipal() who: Principal, @Param('domain') domain: string, @Param('name') name: string) {
     return this.reader.get(who.tenant, 'flow', `${domain}/${name}`);
   }
 
   @Get(':domain/:name/versions')
-  @ApiOperation({ summary: 'All versions, newest first' })
+  @ApiRoute('All versions, newest first', { query: PageQuery })
   @ApiOkResponse({ standardSchema: StoredPage })
   versions(
     @CurrentPrincipal() who: Principal,
@@ -58,6 +58,7 @@ export class FlowsController {
   }
 
   @Get(':domain/:name/versions/:version')
+  @ApiRoute('One version')
   @ApiOkResponse({ standardSchema: StoredVersion })
   version(
     @CurrentPrincipal() who: Principal,
@@ -69,10 +70,10 @@ export class FlowsController {
   }
 
   @Post(':domain/:name/publish')
-  @HttpCode(200)
-  @ApiOperation({
-    summary: 'Publish a version: from now on it can start and never changes; every reference must resolve',
+  @ApiRoute('Publish a version: from now on it can start and never changes; every reference must resolve', {
+    body: VersionAct,
   })
+  @HttpCode(200)
   @ApiOkResponse({ standardSchema: VersionActAnswer })
   publish(
     @CurrentPrincipal() who: Principal,
@@ -84,8 +85,8 @@ export class FlowsController {
   }
 
   @Post(':domain/:name/rollback')
+  @ApiRoute('Make a version the newest one in use: published versions above it become deprecated', { body: VersionAct })
   @HttpCode(200)
-  @ApiOperation({ summary: 'Make a version the newest one in use: published versions above it become deprecated' })
   @ApiOkResponse({ standardSchema: VersionActAnswer })
   rollback(
     @CurrentPrincipal() who: Principal,
@@ -97,8 +98,8 @@ export class FlowsController {
   }
 
   @Post(':domain/:name/deprecate')
+  @ApiRoute('Take a version out of use: only exact references still find it', { body: VersionAct })
   @HttpCode(200)
-  @ApiOperation({ summary: 'Take a version out of use: only exact references still find it' })
   @ApiOkResponse({ standardSchema: VersionActAnswer })
   deprecate(
     @CurrentPrincipal() who: Principal,

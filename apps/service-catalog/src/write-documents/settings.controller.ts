@@ -8,7 +8,7 @@ import {
   ApiOperation,
   ApiTags,
 } from '@nestjs/swagger';
-import { CurrentPrincipal, PageQuery, parseQuery, type Principal } from '@opsloop/platform';
+import { ApiRoute, CurrentPrincipal, PageQuery, parseQuery, type Principal } from '@opsloop/platform';
 import { PutAnswer, StoredPage, StoredVersion, VersionQuery } from '../answers.pure.js';
 import { DocumentReader } from './document-reader.service.js';
 import { DocumentWriter } from './document-writer.service.js';
@@ -23,15 +23,14 @@ export class ConfigsController {
   ) {}
 
   @Get()
+  @ApiRoute('The newest of each', { query: PageQuery })
   @ApiOkResponse({ standardSchema: StoredPage })
   list(@CurrentPrincipal() who: Principal, @Query() query: unknown) {
     return this.reader.list(who.tenant, 'config', parseQuery(PageQuery, query));
   }
 
   @Put(':name')
-  @ApiOperation({
-    summary: 'Set the values of a config; runs that are already started keep what they were started with',
-  })
+  @ApiRoute('Set the values of a config; runs that are already started keep what they were started with')
   @ApiBody(VersionedBody)
   @ApiCreatedResponse({ standardSchema: PutAnswer })
   @ApiOkResponse({ standardSchema: PutAnswer })
@@ -45,12 +44,14 @@ export class ConfigsController {
   }
 
   @Get(':name')
+  @ApiRoute('The one of this name')
   @ApiOkResponse({ standardSchema: StoredVersion })
   get(@CurrentPrincipal() who: Principal, @Param('name') name: string) {
     return this.reader.get(who.tenant, 'config', name);
   }
 
   @Delete(':name')
+  @ApiRoute('Take it out of use; its history stays')
   @HttpCode(204)
   @ApiNoContentResponse()
   remove(@CurrentPrincipal() who: Principal, @Param('name') name: string) {
@@ -67,13 +68,14 @@ export class TablesController {
   ) {}
 
   @Get()
+  @ApiRoute('The newest of each', { query: PageQuery })
   @ApiOkResponse({ standardSchema: StoredPage })
   list(@CurrentPrincipal() who: Principal, @Query() query: unknown) {
     return this.reader.list(who.tenant, 'table', parseQuery(PageQuery, query));
   }
 
   @Put(':domain/:name')
-  @ApiOperation({ summary: 'Publish a version of a decision table' })
+  @ApiRoute('Publish a version of a decision table')
   @ApiBody(VersionedBody)
   @ApiCreatedResponse({ standardSchema: PutAnswer })
   @ApiOkResponse({ standardSchema: PutAnswer })
@@ -88,6 +90,7 @@ export class TablesController {
   }
 
   @Get(':domain/:name')
+  @ApiRoute('The one of this name', { query: VersionQuery })
   @ApiOkResponse({ standardSchema: StoredVersion })
   get(
     @CurrentPrincipal() who: Principal,
@@ -99,6 +102,7 @@ export class TablesController {
   }
 
   @Get(':domain/:name/versions')
+  @ApiRoute('All versions, newest first', { query: PageQuery })
   @ApiOkResponse({ standardSchema: StoredPage })
   versions(
     @CurrentPrincipal() who: Principal,
@@ -110,6 +114,7 @@ export class TablesController {
   }
 
   @Delete(':domain/:name')
+  @ApiRoute('Take it out of use; its history stays')
   @HttpCode(204)
   @ApiNoContentResponse()
   remove(@CurrentPrincipal() who: Principal, @Param('domain') domain: string, @Param('name') name: string) {
@@ -126,13 +131,14 @@ export class SchedulesController {
   ) {}
 
   @Get()
+  @ApiRoute('The newest of each', { query: PageQuery })
   @ApiOkResponse({ standardSchema: StoredPage })
   list(@CurrentPrincipal() who: Principal, @Query() query: unknown) {
     return this.reader.list(who.tenant, 'schedule', parseQuery(PageQuery, query));
   }
 
   @Put(':domain/:name')
-  @ApiOperation({ summary: 'Keep a schedule; this release checks and stores it but does not fire it yet' })
+  @ApiRoute('Keep a schedule; this release checks and stores it but does not fire it yet')
   @ApiBody(VersionedBody)
   @ApiCreatedResponse({ standardSchema: PutAnswer })
   @ApiOkResponse({ standardSchema: PutAnswer })
@@ -147,12 +153,14 @@ export class SchedulesController {
   }
 
   @Get(':domain/:name')
+  @ApiRoute('The one of this name')
   @ApiOkResponse({ standardSchema: StoredVersion })
   get(@CurrentPrincipal() who: Principal, @Param('domain') domain: string, @Param('name') name: string) {
     return this.reader.get(who.tenant, 'schedule', `${domain}/${name}`);
   }
 
   @Delete(':domain/:name')
+  @ApiRoute('Take it out of use; its history stays')
   @HttpCode(204)
   @ApiNoContentResponse()
   remove(@CurrentPrincipal() who: Principal, @Param('domain') domain: string, @Param('name') name: string) {
