@@ -46,6 +46,19 @@ describe('compileFlow', () => {
     expect((compiled!.flow.do[0] as { finally: Step[] }).finally[0]!.if).toEqual({ '==': [true, true] });
   });
 
+  it('refuses verbs that cannot be run yet, also inside a sub-flow', () => {
+    const waiting = flow('a/waiting', [
+      { id: 'ok', approval: { title: 'sure?' } },
+      { id: 'w', waitForEvent: { one: [{ type: 'x' }], timeout: '1m' } } as unknown as Step,
+    ]);
+    expect(compileFlow(waiting, resolver([])).findings).toMatchObject([
+      { code: 'OPS1015', severity: 'error', pointer: '/do/0/approval', step: 'ok' },
+      { code: 'OPS1015', pointer: '/do/1/waitForEvent', step: 'w' },
+    ]);
+    const outer = flow('a/outer', [{ id: 'sub', run: 'a/waiting@1' }]);
+    expect(compileFlow(outer, resolver([waiting])).compiled).toBeUndefined();
+  });
+
   it('reports every reference that leads nowhere, with its place', () => {
     const { compiled, findings } = compileFlow(
       flow('a/x', [

@@ -1,4 +1,11 @@
-import { digestOf, type AtomDocument, type CompiledFlow, type FlowDocument, type PinnedAtom } from '@opsloop/contracts';
+import {
+  digestOf,
+  type AtomDocument,
+  type CompiledFlow,
+  type FlowDocument,
+  type PinnedAtom,
+  type Step,
+} from '@opsloop/contracts';
 import { finding, type Finding } from '@opsloop/rules';
 import { normaliseDocument } from './normalise.js';
 import { stepsOf } from './walk.js';
@@ -29,6 +36,7 @@ function compile(doc: FlowDocument, above: readonly string[], outer: string, wor
   const result: CompiledFlow = { ir: 1, flow, digest: digestOf(flow), atoms: {}, flows: {} };
   const chain = [...above, flow.name];
   for (const { step, pointer } of stepsOf(flow)) {
+    refuseUnavailable(step, outer === '' ? pointer : outer, work);
     const at = outer === '' ? pointer : outer;
     if ('call' in step) pinAtom(result, step.call, `${at}${outer === '' ? '/call' : ''}`, step.id, work);
     if (step.compensate)
@@ -36,6 +44,23 @@ function compile(doc: FlowDocument, above: readonly string[], outer: string, wor
     if ('run' in step) pinFlow(result, step.run, chain, outer === '' ? `${pointer}/run` : outer, step.id, work);
   }
   return result;
+}
+
+/** Verbs that the language has and the interpreter has not yet: said here, not in the middle of a run. */
+function refuseUnavailable(step: Step, pointer: string, work: Compilation): void {
+  const verb = 'approval' in step ? 'approval' : 'waitForEvent' in step ? 'waitForEvent' : undefined;
+  if (verb === undefined) return;
+  work.findings.push({
+    ...finding(
+      'OPS1015',
+      `${pointer}/${verb}`,
+      `"${verb}" cannot be run by this version`,
+      verb === 'approval'
+        ? 'end the flow here and let a person start the rest'
+        : 'let a rule start a flow on that event',
+    ),
+    step: step.id,
+  });
 }
 
 function pinAtom(into: CompiledFlow, ref: string, pointer: string, step: string, work: Compilation): void {
