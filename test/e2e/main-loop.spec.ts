@@ -89,8 +89,8 @@ describe('the loop', () => {
     const order = ['event', 'decision', 'admission', 'lock', 'run', 'step'].map((kind) => kinds.indexOf(kind));
     expect(order).toEqual(order.toSorted((x, y) => x - y));
     expect(kinds[0]).toBe('event');
-    expect(kinds.at(-1)).toBe('state');
-    expect(story.at(-1).title).toMatch(/up/);
+    // Whoever looks first sees it up: a poll before the run has closed, or after.
+    expect(story.findLast((e: { kind: string }) => e.kind === 'state').title).toMatch(/up/);
   }, 40_000);
 
   test('walks four hosts canary first, and one failure under tolerate does not stop it', async () => {

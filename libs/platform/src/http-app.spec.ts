@@ -144,6 +144,10 @@ describe('every bad input is a problem document', () => {
     ['JSON with a trailing comma', '/v1/parsed', { body: '{"name":"x",}' }, 400, 'malformed-json'],
     ['bytes that are not JSON', '/v1/parsed', { body: '\u0000\u0001' }, 400, 'malformed-json'],
     ['__proto__', '/v1/parsed', { body: '{"name":"x","__proto__":{"a":1}}' }, 400, 'validation', '/__proto__'],
+    ['NUL', '/v1/parsed', { body: '{"name":"a\\u0000"}' }, 400, 'validation', '/name'],
+    ['half a surrogate pair', '/v1/parsed', { body: '{"q":["\\ud800"]}' }, 400, 'validation', '/q/0'],
+    ['NUL in a name', '/v1/parsed', { body: '{"q":{"\\u0000":1}}' }, 400, 'validation', '/q'],
+    ['a number without end', '/v1/parsed', { body: '{"n":1e400}' }, 400, 'validation', '/n'],
     ['nested __proto__', '/v1/parsed', { body: '{"q":[{"__proto__":1}]}' }, 400, 'validation', '/q/0/__proto__'],
     [
       'constructor.prototype',

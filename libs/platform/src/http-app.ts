@@ -9,7 +9,7 @@ import type { Socket } from 'node:net';
 import { registerBodyParsers } from './body-parsers.js';
 import { Logger, NestLogger } from './logger.service.js';
 import { mountOpenApi } from './openapi.js';
-import { fieldErrorsOf, validationError } from './parse.pure.js';
+import { checkParameters, fieldErrorsOf, validationError } from './parse.pure.js';
 import { PLATFORM_CONFIG, type PlatformConfig } from './platform.config.js';
 import { pathOf, PROBLEM_TYPE, sendProblem } from './problem.filter.js';
 import { toOpsError } from './problem.pure.js';
@@ -58,6 +58,14 @@ export async function createHttpApp(rootModule: unknown, options: HttpAppOptions
   const routes = watchRoutes(fastify);
   addSecurityHeaders(fastify);
   registerBodyParsers(fastify);
+  fastify.addHook('preValidation', (request, _reply, done) => {
+    try {
+      checkParameters(request.query, request.params);
+      done();
+    } catch (error) {
+      done(error as Error);
+    }
+  });
 
   const app = await NestFactory.create<NestFastifyApplication>(rootModule as never, adapter, {
     bodyParser: false,

@@ -17,6 +17,7 @@ export {
   fieldErrorsOf,
   jsonPointer,
   JSON_DEPTH_MAX,
+  IsoTime,
   PageQuery,
   parseBody,
   parseJsonBody,

@@ -61,6 +61,11 @@ export const PageQuery = z.strictObject({
 });
 export type PageQuery = z.infer<typeof PageQuery>;
 
+/** A time of a caller. PostgreSQL knows no year 0, which ISO 8601 allows. */
+export const IsoTime = z.iso
+  .datetime({ offset: true })
+  .refine((text) => !text.startsWith('0000'), { error: 'lies before the year 1' });
+
 /** Opaque to callers: base64url of JSON. */
 export function encodeCursor(value: Json): string {
   return Buffer.from(JSON.stringify(value), 'utf8').toString('base64url');
@@ -76,7 +81,31 @@ export function decodeCursor(text: string): Json {
   }
 }
 
-/** JSON.parse for strangers: bounded in depth and size, and free of the keys that reach a prototype. */
+/**
+ * What JSON and URLs can carry and PostgreSQL cannot store: found here it is the caller's mistake, found in the database
+ * it would be an error of ours.
+ */
+export function textProblem(text: string): string | undefined {
+  if (text.includes('\u0000')) return 'holds the character NUL';
+  // With the flag u, a surrogate that is part of a pair is no character of its own and does not match.
+  return /\p{Surrogate}/u.test(text) ? 'holds half a surrogate pair' : undefined;
+}
+
+/** Refuses parameters of a URL that no column can hold. */
+export function checkParameters(query: unknown, params: unknown): void {
+  for (const [values, prefix] of [
+    [query, ''],
+    [params, '/path'],
+  ] as const)
+    for (const [name, value] of Object.entries(values ?? {}))
+      for (const text of [value].flat()) {
+        const wrong = typeof text === 'string' ? textProblem(text) : undefined;
+        if (wrong !== undefined)
+          throw validationError('The address', [{ pointer: prefix + jsonPointer([name]), message: wrong }]);
+      }
+}
+
+/** JSON.parse for strangers: bounded in depth and size, storable, and free of the keys that reach a prototype. */
 export function parseJsonBody(text: string): Json {
   let value: Json;
   try {
@@ -91,6 +120,8 @@ export function parseJsonBody(text: string): Json {
 /** Walks without recursion, so that depth cannot exhaust our own stack before it is refused. */
 function checkShape(root: Json): void {
   const stack: { value: Json; path: readonly PropertyKey[] }[] = [{ value: root, path: [] }];
+  const bare = leafProblem(root);
+  if (bare !== undefined) throw refuse([], bare);
   let nodes = 0;
   for (let at = stack.pop(); at !== undefined; at = stack.pop()) {
     if (typeof at.value !== 'object' || at.value === null) continue;
@@ -101,9 +132,18 @@ function checkShape(root: Json): void {
       if (++nodes > JSON_NODES_MAX) throw refuse([], `has more than ${JSON_NODES_MAX} members`);
       const path = [...at.path, key];
       if (isPrototypeKey(key, value)) throw refuse(path, 'is a prototype key and refused');
+      const wrong = textProblem(key);
+      if (wrong !== undefined) throw refuse(at.path, `has a member whose name ${wrong}`);
+      const leaf = leafProblem(value);
+      if (leaf !== undefined) throw refuse(path, leaf);
       if (typeof value === 'object' && value !== null) stack.push({ value, path });
     }
   }
+}
+
+function leafProblem(value: Json): string | undefined {
+  if (typeof value === 'string') return textProblem(value);
+  return typeof value === 'number' && !Number.isFinite(value) ? 'is beyond the range of a double' : undefined;
 }
 
 /** `constructor` alone is an ordinary word in labels and messages; with a `prototype` inside it is an attack. */

@@ -21,18 +21,20 @@ import type {
 import { messageId } from '@opsloop/contracts/ids';
 import type { Query, Tx } from '@opsloop/postgres';
 
-export type AdmissionState =
-  | 'queued'
-  | 'held'
-  | 'needs-approval'
-  | 'admitted'
-  | 'started'
-  | 'closed'
-  | 'rejected'
-  | 'coalesced'
-  | 'withdrawn'
-  | 'cancelled'
-  | 'expired';
+export const ADMISSION_STATES = [
+  'queued',
+  'held',
+  'needs-approval',
+  'admitted',
+  'started',
+  'closed',
+  'rejected',
+  'coalesced',
+  'withdrawn',
+  'cancelled',
+  'expired',
+] as const;
+export type AdmissionState = (typeof ADMISSION_STATES)[number];
 
 /** States in which a row can still come to life. */
 export const WAITING_STATES: readonly AdmissionState[] = ['queued', 'held', 'needs-approval'];

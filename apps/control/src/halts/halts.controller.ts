@@ -1,7 +1,7 @@
 import { Body, Controller, Get, HttpCode, Param, Post, Res } from '@nestjs/common';
 import { ApiBearerAuth, ApiExcludeController, ApiTags } from '@nestjs/swagger';
 import { type HaltScope, type HaltSnapshot, type HaltView, type HoldsView, TIERS } from '@opsloop/contracts';
-import { ApiRoute, CurrentPrincipal, parseBody, ServiceOnly } from '@opsloop/platform';
+import { ApiRoute, CurrentPrincipal, IsoTime, parseBody, ServiceOnly } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
 import { z } from 'zod';
 import { type HaltHits, HaltService, PER_MINUTE_DEFAULT } from './halt.service.js';
@@ -23,7 +23,7 @@ const HaltBody = z.strictObject({
   }),
   running: z.enum(['pause', 'cancel', 'leave']).default('pause'),
   reason: z.string().min(1).max(500),
-  until: z.iso.datetime({ offset: true }).optional(),
+  until: IsoTime.optional(),
   dryRun: z.boolean().optional(),
 });
 /** 6,000 a minute is as fast as Temporal starts runs on two cores. */

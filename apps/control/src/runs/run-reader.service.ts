@@ -9,7 +9,7 @@ import {
   type Tier,
   type TimelineEntry,
 } from '@opsloop/contracts';
-import { decodeCursor, encodeCursor, InternalClient } from '@opsloop/platform';
+import { decodeCursor, encodeCursor, InternalClient, IsoTime } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
 import { AdmissionRepository, type AdmissionRow } from '../admit/admission.repository.js';
 import { WorkflowClient } from '../start/workflow-client.service.js';
@@ -167,7 +167,7 @@ export function cursorOf(text: string): { at: string; id: string } {
     Array.isArray(value) &&
     typeof value[0] === 'string' &&
     typeof value[1] === 'string' &&
-    !Number.isNaN(Date.parse(value[0]))
+    IsoTime.safeParse(value[0]).success
   ) {
     requireRunId(value[1]);
     return { at: value[0], id: value[1] };

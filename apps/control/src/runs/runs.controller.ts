@@ -1,7 +1,7 @@
 import { Body, Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { ApiBearerAuth, ApiTags } from '@nestjs/swagger';
 import { type Page, type RunView, TIERS, type TimelineEntry } from '@opsloop/contracts';
-import { ApiRoute, CurrentPrincipal, PageQuery, parseBody, parseQuery } from '@opsloop/platform';
+import { ApiRoute, CurrentPrincipal, IsoTime, PageQuery, parseBody, parseQuery } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
 import { z } from 'zod';
 import { ReasonBody } from '../lock/lock.controller.js';
@@ -17,7 +17,7 @@ const RunsQuery = z.strictObject({
   rule: z.string().max(200).optional(),
   tier: z.enum(TIERS as [string, ...string[]]).optional(),
   under: z.string().max(512).optional(),
-  since: z.iso.datetime({ offset: true }).optional(),
+  since: IsoTime.optional(),
 });
 
 @ApiTags('runs')

@@ -1,7 +1,7 @@
 import { Body, Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import type { Page } from '@opsloop/contracts';
-import { ApiRoute, CurrentPrincipal, PageQuery, parseBody, parseQuery } from '@opsloop/platform';
+import { ApiRoute, CurrentPrincipal, IsoTime, PageQuery, parseBody, parseQuery } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
 import { z } from 'zod';
 import { PathText } from '../resources/resources.service.js';
@@ -15,7 +15,7 @@ const DecisionsQuery = z.strictObject({
   rule: z.string().max(200).optional(),
   event: z.uuid().optional(),
   target: PathText.optional(),
-  since: z.iso.datetime({ offset: true }).optional(),
+  since: IsoTime.optional(),
 });
 const EpisodesQuery = z.strictObject({
   ...PageQuery.shape,

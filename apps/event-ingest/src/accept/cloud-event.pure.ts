@@ -70,7 +70,10 @@ export function isBatch(message: Pick<HttpMessage, 'headers'>): boolean {
 
 /** RFC 3339 and a real day. */
 export function isRfc3339(text: string): boolean {
-  return RFC3339.test(text) && !Number.isNaN(Date.parse(text.toUpperCase()));
+  if (!RFC3339.test(text) || Number.isNaN(Date.parse(text.toUpperCase()))) return false;
+  // Date.parse takes the 30th of February for the 2nd of March; PostgreSQL knows no year 0.
+  const [year, month, day] = text.slice(0, 10).split('-').map(Number) as [number, number, number];
+  return year >= 1 && day <= new Date(Date.UTC(year, month, 0)).getUTCDate();
 }
 
 function parseBatch(body: unknown): CloudEvent[] {
