@@ -38,6 +38,8 @@ test.each(['control.after-commit', 'control.after-start'])(
     expect(await control.story(id)).toEqual(['verdict:admitted', 'started', 'closed:succeeded']);
     await control.close();
   },
+  // Two processes one after the other; 5 s alone, several times that when all cores are busy.
+  90_000,
 );
 
 test('while Temporal cannot be reached nothing is freed; what is admitted starts when it is back', async () => {
