@@ -39,9 +39,14 @@ export class Output {
     this.streams.err(`opsloop: ${text}\n`);
   }
 
+  /** A command as this person can type it: who came through npx has no `opsloop` on the path. */
+  typed(command: string): string {
+    return this.streams.env['npm_command'] === 'exec' ? command.replace(/^opsloop /, 'npx opsloop ') : command;
+  }
+
   /** The next useful command. */
   next(...commands: string[]): void {
-    if (!this.json) this.line(this.color.dim(`Next: ${commands.join('   or   ')}`));
+    if (!this.json) this.line(this.color.dim(`Next: ${commands.map((c) => this.typed(c)).join('   or   ')}`));
   }
 
   table(head: string[], rows: (string | number | undefined)[][]): void {

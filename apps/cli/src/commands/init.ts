@@ -40,7 +40,9 @@ function init(context: Context, dir: string): void {
     context.out.line('Next:');
     if (place !== '') context.out.line(`  cd ${place}`);
     context.out.line('  node service.mjs &            # a service that comes up sick');
-    context.out.line('  opsloop apply -f . --publish  # with "opsloop up" running; watch it heal');
-    context.out.line('  opsloop explain service/hello # why, and what was done');
+    context.out.line(
+      `  ${context.out.typed('opsloop apply -f . --publish')}  # with "opsloop up" running; watch it heal`,
+    );
+    context.out.line(`  ${context.out.typed('opsloop explain service/hello')} # why, and what was done`);
   });
 }

@@ -69,7 +69,7 @@ export function undecidedText(event: EventMessage, now: number, retentionMs: num
 function notesText(notes: JsonObject): string {
   const parts = [
     ...(notes['stale'] === true ? ['late: a newer state is known'] : []),
-    ...(notes['clockSkew'] === true ? ["the sender's clock is wrong, our time counts"] : []),
+    ...(notes['clockSkew'] === true ? ['the sender gave no time that can be right, ours counts'] : []),
   ];
   return parts.length === 0 ? '' : ` (${parts.join('; ')})`;
 }

@@ -1,13 +1,6 @@
 /** Configs, tables and schedules: the documents of this app that no run starts from. */
 import { Body, Controller, Delete, Get, HttpCode, Param, Put, Query, Res } from '@nestjs/common';
-import {
-  ApiBody,
-  ApiCreatedResponse,
-  ApiNoContentResponse,
-  ApiOkResponse,
-  ApiOperation,
-  ApiTags,
-} from '@nestjs/swagger';
+import { ApiBody, ApiCreatedResponse, ApiNoContentResponse, ApiOkResponse, ApiTags } from '@nestjs/swagger';
 import { ApiRoute, CurrentPrincipal, PageQuery, parseQuery, type Principal } from '@opsloop/platform';
 import { PutAnswer, StoredPage, StoredVersion, VersionQuery } from '../answers.pure.js';
 import { DocumentReader } from './document-reader.service.js';
