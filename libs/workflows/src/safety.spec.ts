@@ -149,3 +149,87 @@ describe('secrets', () => {
     expect(h.recorded.find((r) => r.type === 'a.boom')!.argument).not.toHaveProperty('secrets');
   });
 });
+
+describe('sub-flows', () => {
+  it('of targets pause under a halt and go on at the signal to their parent, with the same keys', async () => {
+    let inForce = true;
+    h.on('a.fix', () => (inForce ? halted(1) : { ok: true }));
+    const child = compiled({ name: 'test/child', do: [{ id: 'fix', call: 'a.fix@1', with: '${input}' }] });
+    const hosts = ['host/a', 'host/b'];
+    const each = { in: '${input.hosts}', as: 'host', key: '${host}', concurrency: 2 };
+    const run = await h.run(
+      {
+        name: TEMPORAL_NAMES.perTargetFlow,
+        do: [{ id: 'each', forEach: each, do: [{ id: 'run', run: 'test/child@1', with: '${host}' }] }],
+      },
+      { input: { hosts }, context: { targets: hosts }, flows: { 'test/child@1': child } },
+    );
+    await eventually(() => expect(run.calls()).toHaveLength(2));
+    const ids = (await run.steps()).flatMap((step) => step.workflowId ?? []);
+    expect(ids).toHaveLength(2);
+    for (const id of ids) {
+      const handle = h.client.workflow.getHandle(id);
+      await eventually(async () =>
+        expect(await handle.query(TEMPORAL_NAMES.stepsQuery)).toMatchObject([{ id: 'fix', status: 'paused' }]),
+      );
+    }
+    inForce = false;
+    const since = Date.now();
+    await run.handle.signal(TEMPORAL_NAMES.haltSignal, {});
+    expect((await run.end()).status).toBe('succeeded');
+    // Without the signal each of them would ask again after 5 s.
+    expect(Date.now() - since).toBeLessThan(4_000);
+    const keys = h.recorded.filter((r) => r.type === 'a.fix').map((r) => r.argument.context.key);
+    expect(keys).toHaveLength(4);
+    expect(new Set(keys).size).toBe(2);
+  });
+
+  it('that may outlive their parent are not cancelled with it', async () => {
+    let finish = (): void => undefined;
+    h.on('a.long', () => new Promise<void>((resolve) => (finish = resolve)));
+    const child = compiled({ name: 'test/child', do: [{ id: 'long', call: 'a.long@1' }] });
+    const run = await h.run(
+      { do: [{ id: 'sub', run: 'test/child@1', onParentClose: 'abandon' }] },
+      { flows: { 'test/child@1': child } },
+    );
+    await eventually(() => expect(run.calls()).toHaveLength(1));
+    const { workflowId } = (await run.step('sub'))!;
+    await run.handle.cancel();
+    expect(await run.end()).toEqual({ status: 'cancelled' });
+    finish();
+    await h.client.workflow.getHandle(workflowId!).result();
+  });
+});
+
+describe('after a continue-as-new', () => {
+  it('a gate that was passed is not asked and judged again', async () => {
+    const gate = { id: 'slo', call: 'a.slo@1', expect: { '==': [{ var: 'steps.slo.output.ok' }, true] } };
+    const done = { status: 'succeeded' };
+    const run = await h.run(
+      {
+        do: [
+          {
+            id: 'each',
+            forEach: { in: ['h1', 'h2', 'h3'], as: 'n', batch: { size: 1, gate } },
+            do: [{ id: 'go', call: 'a.go@1', with: '${n}' }],
+          },
+        ],
+      },
+      {
+        carried: {
+          v: 1,
+          startedMs: Date.now(),
+          journal: { 'each[h1]': done, 'each[batch:1]': done },
+          cursors: {},
+          remembered: { each: ['h1', 'h2', 'h3'] },
+          vars: {},
+          scopes: {},
+          undo: {},
+          records: [],
+        },
+      },
+    );
+    expect((await run.end()).status).toBe('succeeded');
+    expect(run.calls()).toEqual(['a.go:each[h2]/go', 'a.slo:each[batch:2]/slo', 'a.go:each[h3]/go']);
+  });
+});

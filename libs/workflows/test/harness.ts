@@ -49,6 +49,8 @@ export interface RunOptions {
   flows?: Record<string, CompiledFlow>;
   attributes?: boolean;
   byDigest?: boolean;
+  /** State of an earlier Temporal run of this run. */
+  carried?: JsonObject;
 }
 
 export type WorkflowBundle = WorkflowBundleWithSourceMap;
@@ -218,6 +220,7 @@ export class Harness {
       ...(options.byDigest === true ? { irDigest: ir.digest } : { ir }),
       input: options.input ?? {},
       config: options.config ?? {},
+      ...(options.carried === undefined ? {} : { carried: options.carried }),
     };
     const handle = await this.client.workflow.start(ir.flow.name, {
       taskQueue: TEMPORAL_NAMES.flowQueue,
