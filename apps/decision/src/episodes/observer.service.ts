@@ -10,6 +10,7 @@ import { errorText } from '../decide/aim.pure.js';
 import { configScope, resourceScope } from '../decide/scope.pure.js';
 import { ConfigCache } from '../documents/config-cache.service.js';
 import type { Resource } from '../store/model.js';
+import { storable } from './storable.pure.js';
 
 /** Looks at a time: they wait for the network, not for a core. */
 const PARALLEL = 16;
@@ -125,8 +126,8 @@ function executable({
  * that its atom can tell: what it does not tell today (the reason of a failure, say) is gone, so it is cleared.
  */
 function stateOf(atom: AtomDocument, output: Json): JsonObject {
-  if (output === null || typeof output !== 'object' || Array.isArray(output)) return { observed: output };
+  if (output === null || typeof output !== 'object' || Array.isArray(output)) return { observed: storable(output) };
   const told = atom.output?.schema['properties'];
   const silent = told !== null && typeof told === 'object' && !Array.isArray(told) ? Object.keys(told) : [];
-  return { ...Object.fromEntries(silent.map((key) => [key, null])), ...output };
+  return { ...Object.fromEntries(silent.map((key) => [key, null])), ...(storable(output) as JsonObject) };
 }
