@@ -12,6 +12,7 @@ import { RuleCache } from '../rules/rule-cache.service.js';
 import type { LiveRule, Resource } from '../store/model.js';
 import type { LoadRequest } from '../store/world.repository.js';
 import { WorldService } from '../store/world.service.js';
+import { LookTurns } from './look-turns.pure.js';
 import type { Look } from './observer.service.js';
 import { Observer } from './observer.service.js';
 import { caresFor, openFromState, stateCause } from './open-from-state.pure.js';
@@ -26,6 +27,7 @@ const LOOKS_MAX = 256;
 @Injectable()
 export class ResyncService {
   private running = false;
+  private readonly turns = new LookTurns(LOOKS_MAX);
 
   constructor(
     private readonly db: Database,
@@ -66,11 +68,14 @@ export class ResyncService {
     try {
       const { rules } = await this.rules.live();
       if (!rules.some((rule) => rule.mode === 'active' && rule.doc.goal !== undefined)) return;
-      let looks = LOOKS_MAX;
+      this.turns.begin();
+      let after: string | undefined;
       let cursor: string | undefined;
       do {
         const page = await this.resources.list({}, { limit: PAGE, cursor });
-        looks -= await this.check(page.items, looks);
+        const last = page.items.at(-1)?.path ?? '';
+        this.turns.took(await this.check(page.items, this.turns.grant(last)), after);
+        after = last;
         cursor = page.nextCursor;
       } while (cursor !== undefined);
     } catch (error) {

@@ -75,13 +75,19 @@ export class RuleCache {
     named: readonly { name: string; version: string }[],
   ): Promise<ReadonlyMap<string, RuleDocument>> {
     if (this.byVersion.size > VERSIONS_MAX) this.byVersion.clear();
+    // A map of its own: the cache may start anew while somebody else still works with the answer.
+    const found = new Map<string, RuleDocument>();
     for (const { name, version } of named) {
       const key = `${name}@${version}`;
-      if (this.byVersion.has(key)) continue;
-      const stored = await this.documents.get(from, 'rule', name, version);
-      if (stored !== undefined) this.byVersion.set(key, stored.body as unknown as RuleDocument);
+      if (found.has(key)) continue;
+      const doc =
+        this.byVersion.get(key) ??
+        ((await this.documents.get(from, 'rule', name, version))?.body as RuleDocument | undefined);
+      if (doc === undefined) continue;
+      this.byVersion.set(key, doc);
+      found.set(key, doc);
     }
-    return this.byVersion;
+    return found;
   }
 }
 
