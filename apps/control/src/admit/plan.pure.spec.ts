@@ -1,4 +1,4 @@
-import type { StartRequest } from '@opsloop/contracts';
+import type { Json, StartRequest } from '@opsloop/contracts';
 import { describe, expect, it } from 'vitest';
 import { withDefaults } from './plan.pure.js';
 
@@ -14,7 +14,7 @@ describe('withDefaults', () => {
     expect(withDefaults(start({ input: { host: 'a' } }), schema).input).toEqual({ host: 'a', days: 7 });
   });
   it('each target of a start per target gets them, and the start itself needs no input', () => {
-    const items = [
+    const items: { path: string; input: Json }[] = [
       { path: 'host/a', input: { host: 'a' } },
       { path: 'host/b', input: { host: 'b', days: 1 } },
     ];
