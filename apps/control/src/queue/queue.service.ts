@@ -39,6 +39,40 @@ interface Turn {
   recheck: Consulted[];
 }
 
+/** What the turn of a queued or held admission came to. */
+interface TurnResult {
+  state: 'admitted' | 'held' | 'queued';
+  consulted: Consulted[];
+  reason?: string | undefined;
+  fence?: string | undefined;
+  blockedBy?: unknown;
+}
+
+function turnEntries(r: TurnResult, at: string): TimelineEntry[] {
+  const entries: TimelineEntry[] = [
+    { at, kind: 'admission', title: r.reason === undefined ? r.state : `${r.state}: ${r.reason}` },
+  ];
+  if (r.fence !== undefined)
+    entries.push({ at, kind: 'lock', title: `locks granted under fence ${r.fence}`, ref: r.fence });
+  return entries;
+}
+
+function tellVerdict(tx: Tx, saved: AdmissionRow, r: TurnResult, now: Date): void {
+  publishRuns(
+    tx,
+    {
+      ...runsBase(saved, now),
+      kind: 'verdict',
+      verdict: r.state,
+      consulted: r.consulted,
+      ...(r.reason === undefined ? {} : { reason: r.reason }),
+      ...(r.fence === undefined ? {} : { fence: r.fence }),
+      ...(r.state === 'admitted' ? { exclusive: exclusivePaths(saved.claims ?? []) } : {}),
+    },
+    String(saved.history.length),
+  );
+}
+
 /** Gives queued work its turn: after every release and each second, in the order of the queue. */
 @Injectable()
 export class QueueService implements OnApplicationBootstrap, OnApplicationShutdown {
@@ -242,19 +276,7 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
     );
   }
 
-  private async save(
-    tx: Tx,
-    turn: Turn,
-    row: AdmissionRow,
-    r: {
-      state: 'admitted' | 'held' | 'queued';
-      consulted: Consulted[];
-      reason?: string | undefined;
-      fence?: string | undefined;
-      blockedBy?: unknown;
-    },
-    now: Date,
-  ): Promise<void> {
+  private async save(tx: Tx, turn: Turn, row: AdmissionRow, r: TurnResult, now: Date): Promise<void> {
     const plan = turn.plan;
     // Somebody was quicker. It stands in the queue (again, when a halt had taken it out); there is nothing new to tell.
     if (r.state === 'queued' && plan === undefined) {
@@ -266,16 +288,6 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
         claims: row.claims ?? [],
       });
     }
-    const entries: TimelineEntry[] = [
-      { at: now.toISOString(), kind: 'admission', title: r.reason === undefined ? r.state : `${r.state}: ${r.reason}` },
-    ];
-    if (r.fence !== undefined)
-      entries.push({
-        at: now.toISOString(),
-        kind: 'lock',
-        title: `locks granted under fence ${r.fence}`,
-        ref: r.fence,
-      });
     if (turn.compiled !== undefined) await this.repository.keepIr(tx, turn.irDigest!, turn.compiled);
     const [saved] = await tx.query<AdmissionRow>({
       name: 'control.turn',
@@ -289,7 +301,7 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
         JSON.stringify(r.consulted),
         r.reason ?? null,
         r.fence ?? null,
-        JSON.stringify(entries),
+        JSON.stringify(turnEntries(r, now.toISOString())),
         JSON.stringify(turn.request),
         plan?.targets ?? row.targets,
         JSON.stringify(plan?.claims ?? row.claims ?? []),
@@ -310,21 +322,7 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
         runId: row.id,
         claims: plan!.claims,
       });
-    if (row.kind === 'run') {
-      publishRuns(
-        tx,
-        {
-          ...runsBase(saved!, now),
-          kind: 'verdict',
-          verdict: r.state,
-          consulted: r.consulted,
-          ...(r.reason === undefined ? {} : { reason: r.reason }),
-          ...(r.fence === undefined ? {} : { fence: r.fence }),
-          ...(r.state === 'admitted' ? { exclusive: exclusivePaths(saved!.claims ?? []) } : {}),
-        },
-        String(saved!.history.length),
-      );
-    }
+    if (row.kind === 'run') tellVerdict(tx, saved!, r, now);
     if (r.state === 'admitted' && row.kind === 'run') tx.afterCommit(() => this.signals.emit('admitted', row.id));
     // A held one no longer stands in anybody's way, and neither do targets that were dropped.
     if (r.state === 'held' || turn.withdrawn.length > 0) tx.afterCommit(() => this.signals.emit('released'));
