@@ -55,6 +55,8 @@ async function measure(client, db, api) {
       'content-type': 'application/cloudevents+json',
     });
     const answered = nowMs();
+    // Nothing may ask while the way is measured; the marks stand in the log and wait.
+    await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
     const marks = await until('the run to end', () => marksOf(db, answer.items[0].eventId, subject), 10_000, 20);
     const { startTime } = await client.workflow.getHandle(marks.workflow).describe();
     return {
@@ -93,6 +95,9 @@ async function measure(client, db, api) {
     )} of ${ROUNDS}`,
   );
 }
+
+/** Three times what a round takes, its end included. */
+const SETTLE_MS = 150;
 
 const HOPS = [
   ['accept', 'accept: POST → event in the log'],
