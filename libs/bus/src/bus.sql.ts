@@ -58,7 +58,7 @@ export const readySql = (groups: string[], topics: string[]): Query => ({
   text: `SELECT DISTINCT c.grp AS "group", c.topic FROM bus.cursor c
          JOIN unnest($1::text[], $2::text[]) s(grp, topic) ON s.grp = c.grp AND s.topic = c.topic
          WHERE c.retry_at <= clock_timestamp()
-           AND EXISTS (SELECT 1 FROM bus.message m WHERE m.topic = c.topic AND m.part = c.part AND m.id > c.position)`,
+           AND (SELECT m.id FROM bus.message m WHERE m.topic = c.topic AND m.part = c.part AND m.id > c.position ORDER BY m.id LIMIT 1) IS NOT NULL`,
   values: [groups, topics],
 });
 

@@ -75,14 +75,15 @@ export class CreateBus1700000000000 implements MigrationInterface {
         LANGUAGE plpgsql AS $$
       DECLARE c record; others boolean;
       BEGIN
+        -- One probe of the key per partition. As EXISTS the planner joins, which reads the whole log of the last hour.
         SELECT x.part, x.position, x.attempts, x.single_until INTO c FROM bus.cursor x
           WHERE x.grp = p_grp AND x.topic = p_topic AND x.retry_at <= clock_timestamp()
-            AND EXISTS (SELECT 1 FROM bus.message m WHERE m.topic = x.topic AND m.part = x.part AND m.id > x.position)
+            AND (SELECT m.id FROM bus.message m WHERE m.topic = x.topic AND m.part = x.part AND m.id > x.position ORDER BY m.id LIMIT 1) IS NOT NULL
           ORDER BY random() LIMIT 1 FOR UPDATE OF x SKIP LOCKED;
         IF NOT FOUND THEN RETURN; END IF;
         -- Whether it is worth looking again after this batch: else half of all looks find nothing.
         others := c.attempts > 0 OR c.position < c.single_until OR EXISTS (SELECT 1 FROM bus.cursor x WHERE x.grp = p_grp AND x.topic = p_topic AND x.part <> c.part AND x.retry_at <= clock_timestamp()
-            AND EXISTS (SELECT 1 FROM bus.message m WHERE m.topic = x.topic AND m.part = x.part AND m.id > x.position));
+            AND (SELECT m.id FROM bus.message m WHERE m.topic = x.topic AND m.part = x.part AND m.id > x.position ORDER BY m.id LIMIT 1) IS NOT NULL);
         RETURN QUERY SELECT m.id, m.part, c.attempts, m.key, m.msg_id, m.tenant, m.body, m.at, others
           FROM bus.message m WHERE m.topic = p_topic AND m.part = c.part AND m.id > c.position ORDER BY m.id
           LIMIT CASE WHEN c.attempts > 0 OR c.position < c.single_until THEN 1 ELSE p_limit END;
