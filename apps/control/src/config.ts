@@ -1,5 +1,3 @@
-import { OpsError } from '@opsloop/contracts';
-
 /** Control needs nothing of its own from the environment; what all apps share is in the platform's configuration. */
 export type ControlConfig = Record<string, never>;
 
@@ -14,11 +12,3 @@ export const CONTROL_CONFIG = Symbol('CONTROL_CONFIG');
 export const VERSION = '0.1.0';
 
 export const readEnvironment = (): NodeJS.ProcessEnv => process.env;
-
-export function databaseUrl(env: NodeJS.ProcessEnv): string {
-  const url = env['DATABASE_URL'];
-  if (url === undefined || url === '') {
-    throw new OpsError('configuration', 'DATABASE_URL is not set; write postgresql://user:password@host:5432/opsloop');
-  }
-  return url;
-}

@@ -2,10 +2,10 @@
 import 'reflect-metadata';
 import { Module } from '@nestjs/common';
 import { BusModule, busMigrations, connectBus } from '@opsloop/bus';
-import { createHttpApp, platformConfigFromEnv, PlatformModule } from '@opsloop/platform';
+import { createHttpApp, platformConfigFromEnv, PlatformModule, databaseUrlFromEnv } from '@opsloop/platform';
 import { PostgresModule } from '@opsloop/postgres';
 import { TemporalModule, temporalConfigFromEnv } from '@opsloop/temporal';
-import { controlConfigFromEnv, databaseUrl, readEnvironment, VERSION } from './config.js';
+import { controlConfigFromEnv, readEnvironment, VERSION } from './config.js';
 import { ControlModule, controlMigrations } from './control.module.js';
 
 const env = readEnvironment();
@@ -14,7 +14,7 @@ const platform = platformConfigFromEnv(env, VERSION);
 @Module({
   imports: [
     PlatformModule.forRoot(platform),
-    PostgresModule.forRoot({ url: databaseUrl(env), migrations: [busMigrations, controlMigrations] }),
+    PostgresModule.forRoot({ url: databaseUrlFromEnv(env), migrations: [busMigrations, controlMigrations] }),
     TemporalModule.forRoot(temporalConfigFromEnv(env)),
     BusModule.forRoot(),
     ControlModule.register(controlConfigFromEnv(env)),

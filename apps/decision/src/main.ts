@@ -2,9 +2,9 @@
 import 'reflect-metadata';
 import { Module } from '@nestjs/common';
 import { BusModule, busMigrations, connectBus } from '@opsloop/bus';
-import { createHttpApp, platformConfigFromEnv, PlatformModule } from '@opsloop/platform';
+import { createHttpApp, platformConfigFromEnv, PlatformModule, databaseUrlFromEnv } from '@opsloop/platform';
 import { PostgresModule } from '@opsloop/postgres';
-import { databaseUrl, decisionConfigFromEnv, readEnvironment, VERSION } from './config.js';
+import { decisionConfigFromEnv, readEnvironment, VERSION } from './config.js';
 import { DecisionModule } from './decision.module.js';
 import { decisionMigrations } from './migrations/index.js';
 
@@ -14,7 +14,7 @@ const platform = platformConfigFromEnv(env, VERSION);
 @Module({
   imports: [
     PlatformModule.forRoot(platform),
-    PostgresModule.forRoot({ url: databaseUrl(env), migrations: [busMigrations, decisionMigrations] }),
+    PostgresModule.forRoot({ url: databaseUrlFromEnv(env), migrations: [busMigrations, decisionMigrations] }),
     BusModule.forRoot(),
     DecisionModule.register(decisionConfigFromEnv(env)),
   ],

@@ -40,11 +40,3 @@ export const INGEST_CONFIG = Symbol('INGEST_CONFIG');
 export const VERSION = '0.1.0';
 
 export const readEnvironment = (): NodeJS.ProcessEnv => process.env;
-
-export function databaseUrl(env: NodeJS.ProcessEnv): string {
-  const url = env['DATABASE_URL'];
-  if (url === undefined || url === '') {
-    throw new OpsError('configuration', 'DATABASE_URL is not set; write postgresql://user:password@host:5432/opsloop');
-  }
-  return url;
-}

@@ -1,5 +1,3 @@
-import { OpsError } from '@opsloop/contracts';
-
 /** Configuration of service-catalog; the only place of this app that reads the environment. */
 export interface ServiceCatalogConfig {
   /** Compiled offerings kept in memory. */
@@ -21,12 +19,3 @@ export const CATALOG_CONFIG = Symbol('CATALOG_CONFIG');
 export const VERSION = '0.1.0';
 
 export const readEnvironment = (): Record<string, string | undefined> => process.env;
-
-/** Where our tables are. There is no default: a wrong database is worse than none. */
-export function databaseUrl(env: Record<string, string | undefined>): string {
-  const url = env['DATABASE_URL'];
-  if (url === undefined || !/^postgres(ql)?:\/\//.test(url)) {
-    throw new OpsError('configuration', 'DATABASE_URL must be set, such as postgres://opsloop:…@db:5432/opsloop');
-  }
-  return url;
-}

@@ -2,9 +2,9 @@
 import 'reflect-metadata';
 import { Module } from '@nestjs/common';
 import { BusModule, busMigrations, connectBus } from '@opsloop/bus';
-import { createHttpApp, platformConfigFromEnv, PlatformModule } from '@opsloop/platform';
+import { createHttpApp, platformConfigFromEnv, PlatformModule, databaseUrlFromEnv } from '@opsloop/platform';
 import { PostgresModule } from '@opsloop/postgres';
-import { databaseUrl, readEnvironment, serviceCatalogConfigFromEnv, VERSION } from './config.js';
+import { readEnvironment, serviceCatalogConfigFromEnv, VERSION } from './config.js';
 import { ServiceCatalogModule, serviceCatalogMigrations } from './service-catalog.module.js';
 
 const env = readEnvironment();
@@ -13,7 +13,7 @@ const platform = platformConfigFromEnv(env, VERSION);
 @Module({
   imports: [
     PlatformModule.forRoot(platform),
-    PostgresModule.forRoot({ url: databaseUrl(env), migrations: [busMigrations, serviceCatalogMigrations] }),
+    PostgresModule.forRoot({ url: databaseUrlFromEnv(env), migrations: [busMigrations, serviceCatalogMigrations] }),
     BusModule.forRoot(),
     ServiceCatalogModule.register(serviceCatalogConfigFromEnv(env)),
   ],

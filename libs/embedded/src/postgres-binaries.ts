@@ -21,7 +21,7 @@ export function postgresBinaries(): PostgresBinaries {
   } catch (cause) {
     throw new Error(
       `no PostgreSQL came with the packages for ${process.platform}-${process.arch}; ` +
-        'set DATABASE_URL to a PostgreSQL 15 or newer',
+        'set DATABASE_URL to a PostgreSQL of your own (tested with 18)',
       { cause },
     );
   }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { platformConfigFromEnv } from './cluster.config.js';
+import { databaseUrlFromEnv, platformConfigFromEnv } from './cluster.config.js';
 
 const TOKEN = 'a'.repeat(32);
 const URLS = {
@@ -48,4 +48,14 @@ describe('configuration of an app in a cluster', () => {
   ])('refuses %s = %s and names it', (name, value) => {
     expect(() => platformConfigFromEnv({ ...GOOD, [name]: value }, '1.2.3')).toThrow(name);
   });
+});
+
+describe('the database of an app', () => {
+  it.each(['postgres://o:s@db:5432/opsloop', 'postgresql://db/opsloop'])('is taken as it is: %s', (url) =>
+    expect(databaseUrlFromEnv({ DATABASE_URL: url })).toBe(url),
+  );
+
+  it.each([undefined, '', 'db:5432', 'mysql://db/opsloop'])('is refused with the form to write: %j', (url) =>
+    expect(() => databaseUrlFromEnv({ DATABASE_URL: url })).toThrow(/DATABASE_URL .*postgresql:\/\//),
+  );
 });

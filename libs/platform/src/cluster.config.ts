@@ -65,3 +65,12 @@ export function platformConfigFromEnv(env: Environment, version: string): Platfo
     version,
   };
 }
+
+/** Where the database of an app in a process of its own is: `DATABASE_URL`, which has no default. */
+export function databaseUrlFromEnv(env: Environment): string {
+  const url = env['DATABASE_URL'];
+  if (url === undefined || !/^postgres(ql)?:\/\//.test(url)) {
+    throw wrong('DATABASE_URL', 'is not set to a PostgreSQL; write postgresql://user:password@host:5432/opsloop');
+  }
+  return url;
+}

