@@ -5,6 +5,8 @@ export interface Principal {
   kind: 'user' | 'token' | 'service';
   name: string;
   roles: string[];
+  /** Teams this caller speaks for, as approvals name them. Empty for the admin key and for the apps. */
+  groups: string[];
 }
 
 export interface KnownTokens {
@@ -35,7 +37,7 @@ export function principalOf(token: string, known: KnownTokens): Principal | unde
   const hash = hashToken(token);
   const isAdmin = known.admin !== undefined && timingSafeEqual(hash, known.admin);
   const isService = timingSafeEqual(hash, known.service);
-  if (isAdmin) return { tenant: known.tenant, kind: 'user', name: 'admin', roles: ['admin'] };
-  if (isService) return { tenant: known.tenant, kind: 'service', name: 'opsloop', roles: ['service'] };
+  if (isAdmin) return { tenant: known.tenant, kind: 'user', name: 'admin', roles: ['admin'], groups: [] };
+  if (isService) return { tenant: known.tenant, kind: 'service', name: 'opsloop', roles: ['service'], groups: [] };
   return undefined;
 }
