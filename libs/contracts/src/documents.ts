@@ -59,6 +59,44 @@ export interface HttpAtomSpec {
   output?: Template;
 }
 
+/** One call of a job: an HTTP call without an output of its own. */
+export type JobHttpCall = Omit<HttpAtomSpec, 'output'>;
+
+/**
+ * Work that goes on at the target after the call that started it. Without `worker` each part is an HTTP call; with one
+ * the parts are its activities `<activity>.start`, `<activity>.poll` and `<activity>.cancel`.
+ */
+export interface JobSpec {
+  /** Only without `worker`. `id` is a template over `{ input, response }`; default `${response.body.id}`. */
+  start?: JobHttpCall & { id?: Template };
+  /** Templates and conditions see `{ input, job: { id }, response }`. */
+  poll: Partial<JobHttpCall> & {
+    every?: string;
+    done?: Condition;
+    failed?: Condition;
+    output?: Template;
+    progress?: { percent?: Template; message?: Template };
+  };
+  /** Of a worker: `{}` when it has a cancel activity. */
+  cancel?: Partial<JobHttpCall>;
+}
+
+/** Answers of a read that later calls with the same key are given. */
+export interface CacheSpec {
+  /** Template over `{ input }`; default the whole input. */
+  key?: Template;
+  ttl: string;
+}
+
+/** How an atom may be tried without harm. */
+export interface VerifySpec {
+  input?: Json;
+  /** A read atom that tells how often the effect was applied; `with` sees `input`, `value` sees `result`. */
+  count?: { call: string; with?: Template; value: Template };
+  /** Input whose work takes at least 10 s. */
+  slow?: Json;
+}
+
 export interface ScriptAtomSpec {
   /** The script's text, ≤ 64 KB. `apply` turns `file` into it. */
   source?: string;
@@ -86,13 +124,16 @@ export interface AtomDocument extends DocumentBase {
   worker?: WorkerAtomSpec;
   http?: HttpAtomSpec;
   script?: ScriptAtomSpec;
+  job?: JobSpec;
   /** Only of the atoms that come with opsloop; documents of users cannot set it. */
   bundled?: true;
   execution?: 'local';
+  cache?: CacheSpec;
   timeout?: CallTimeout;
   retry?: RetryPolicy;
   compensate?: { call: string; with?: Template };
   examples?: { input: Json; output?: Json }[];
+  verify?: VerifySpec;
 }
 
 // ---------------------------------------------------------------- rule

@@ -4,6 +4,7 @@
 import type { Json, JsonObject } from './json.js';
 import type {
   AtomDocument,
+  CacheSpec,
   CallTimeout,
   Condition,
   Effect,
@@ -67,7 +68,13 @@ export interface ForEachSpec {
   collect?: Template;
 }
 
-export type CallStep = StepCommon & { call: string; with?: Template; queue?: string };
+export type CallStep = StepCommon & {
+  call: string;
+  with?: Template;
+  queue?: string;
+  /** Instead of the atom's own. */
+  execution?: 'local' | 'activity';
+};
 export type RunStep = StepCommon & {
   run: string;
   with?: Template;
@@ -185,8 +192,11 @@ export interface PinnedAtom {
   timeout?: CallTimeout;
   retry?: RetryPolicy;
   compensate?: { call: string; with?: Template };
+  /** Present for job atoms: the step is a start, polls every so often, and a cancel where there is one. */
+  job?: { every: string; cancels: boolean };
+  cache?: CacheSpec;
   /** Present for http and script atoms: sent with the activity, so that a worker needs no catalog. */
-  manifest?: Pick<AtomDocument, 'name' | 'version' | 'http' | 'script' | 'output'>;
+  manifest?: Pick<AtomDocument, 'name' | 'version' | 'http' | 'script' | 'job' | 'output'>;
 }
 
 /**
@@ -288,8 +298,31 @@ export interface AtomCall {
   /** JSON pointers into `input` where the flow names a secret (`{ "$secret": name }`); nowhere else is one put in. */
   secrets?: string[];
   gate?: GateContext;
+  /** Of a job atom: which part of it this is; `id` from the start on. */
+  job?: JobCall;
+  /** The worker may answer from its memory, and keeps its answer there: the result is then a {@link CachedAnswer}. */
+  cache?: { key: string; ttlMs: number };
   correlationId?: string;
   hops?: number;
+}
+
+export interface JobCall {
+  phase: 'start' | 'poll' | 'cancel';
+  id?: string;
+  /** Of a poll: how many failed polls in a row end the step; 0 = none does. */
+  attempts?: number;
+}
+
+/** Result of an activity that was allowed to answer from memory; `cachedAt` when it did. */
+export interface CachedAnswer {
+  output: Json;
+  cachedAt?: string;
+}
+
+/** What a running step says about how far it is. */
+export interface StepProgress {
+  percent?: number;
+  message?: string;
 }
 
 export type StepStatus = 'running' | 'waiting' | 'paused' | 'succeeded' | 'failed' | 'skipped' | 'cancelled';
@@ -311,6 +344,14 @@ export interface StepRecord {
   problem?: Problem;
   /** Of a `run` step: the child's workflow id. */
   workflowId?: string;
+  /** Of a job atom: the job's id at its target. */
+  jobId?: string;
+  /** The output was taken from a worker's memory; the time at which the target gave it. */
+  cachedAt?: string;
+  /** Of a running call: what its last heartbeat said. */
+  progress?: StepProgress;
+  /** Of a running call that has failed and is tried again: why, and when. */
+  retrying?: { why: string; nextAt?: string };
 }
 
 export type RunEnd = 'succeeded' | 'failed' | 'cancelled' | 'terminated';

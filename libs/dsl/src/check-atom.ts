@@ -1,21 +1,25 @@
 import type { AtomDocument } from '@opsloop/contracts';
 import { finding, type Finding } from '@opsloop/rules';
 import { checkRef, checkTemplate } from './checks.js';
+import { cacheFindings, jobFindings, verifyFindings } from './check-job.js';
 import { checkUserSchema, validateInput } from './user-schema.js';
 
 export function atomFindings(atom: AtomDocument): Finding[] {
-  const forms = (['worker', 'http', 'script'] as const).filter((form) => atom[form] !== undefined);
+  const declared = (['worker', 'http', 'script'] as const).filter((form) => atom[form] !== undefined);
+  // A job is a form of its own, unless a worker does it.
+  const forms = atom.job === undefined || atom.worker !== undefined ? declared : [...declared, 'job' as const];
   const findings: Finding[] = [];
   if (forms.length !== 1) {
     findings.push(
       finding(
         'OPS1020',
         forms.length === 0 ? '' : `/${forms[1]}`,
-        `an atom has exactly one of worker, http, script; this one has ${forms.length === 0 ? 'none' : forms.join(' and ')}`,
+        `an atom has exactly one of worker, http, script, job; this one has ${forms.length === 0 ? 'none' : forms.join(' and ')}`,
       ),
     );
   }
   findings.push(...localFindings(atom), ...templateFindings(atom), ...schemaFindings(atom));
+  findings.push(...jobFindings(atom), ...cacheFindings(atom), ...verifyFindings(atom));
   if (atom.idempotency === 'none' && atom.retry?.maximumAttempts !== undefined && atom.retry.maximumAttempts !== 1) {
     findings.push(
       finding(

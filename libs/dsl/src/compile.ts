@@ -1,6 +1,7 @@
 import {
   digestOf,
   type AtomDocument,
+  type CallStep,
   type CompiledFlow,
   type FlowDocument,
   type PinnedAtom,
@@ -38,7 +39,10 @@ function compile(doc: FlowDocument, above: readonly string[], outer: string, wor
   for (const { step, pointer } of stepsOf(flow)) {
     refuseUnavailable(step, outer === '' ? pointer : outer, work);
     const at = outer === '' ? pointer : outer;
-    if ('call' in step) pinAtom(result, step.call, `${at}${outer === '' ? '/call' : ''}`, step.id, work);
+    if ('call' in step) {
+      pinAtom(result, step.call, `${at}${outer === '' ? '/call' : ''}`, step.id, work);
+      refuseLocal(step, result.atoms[step.call], `${at}${outer === '' ? '/execution' : ''}`, work);
+    }
     if (step.compensate)
       pinAtom(result, step.compensate.call, `${at}${outer === '' ? '/compensate/call' : ''}`, step.id, work);
     if ('run' in step) pinFlow(result, step.run, chain, outer === '' ? `${pointer}/run` : outer, step.id, work);
@@ -63,6 +67,26 @@ function refuseUnavailable(step: Step, pointer: string, work: Compilation): void
   });
 }
 
+/** A step that wants to run in our own worker needs an atom that may. */
+function refuseLocal(step: CallStep, atom: PinnedAtom | undefined, pointer: string, work: Compilation): void {
+  if (step.execution !== 'local' || atom === undefined) return;
+  const why = localRefusal(atom);
+  if (why === undefined) return;
+  work.findings.push({
+    ...finding('OPS1021', pointer, `${step.call} cannot run as a local step: ${why}`, 'remove "execution"'),
+    step: step.id,
+  });
+}
+
+/** Why an atom may not run as a local activity of the flow's worker; a crash repeats local steps. */
+export function localRefusal(atom: PinnedAtom): string | undefined {
+  if (atom.queue !== undefined) return 'a worker of others executes it';
+  if (atom.job !== undefined) return 'a job outlives its call';
+  if (atom.effect !== 'read' && atom.idempotency !== 'native')
+    return 'it changes something and is not natively idempotent';
+  return undefined;
+}
+
 function pinAtom(into: CompiledFlow, ref: string, pointer: string, step: string, work: Compilation): void {
   if (Object.hasOwn(into.atoms, ref)) return;
   const atom = work.resolve(ref, 'atom');
@@ -83,10 +107,13 @@ function pinAtom(into: CompiledFlow, ref: string, pointer: string, step: string,
   if (atom.compensate !== undefined) pinAtom(into, atom.compensate.call, pointer, step, work);
 }
 
+/** A job that is worth polling takes minutes, so a tenth of one is soon enough. */
+const POLL_EVERY = '10s';
+
 /** What the interpreter needs of a manifest. */
 export function pinnedAtom(atom: AtomDocument): PinnedAtom {
-  const { name, version, effect, idempotency, targets, timeout, retry, compensate, worker, http, script, output } =
-    atom;
+  const { name, version, effect, idempotency, targets, timeout, retry, compensate } = atom;
+  const { worker, http, script, job, cache, output } = atom;
   return {
     name,
     version,
@@ -99,7 +126,9 @@ export function pinnedAtom(atom: AtomDocument): PinnedAtom {
     ...(timeout === undefined ? {} : { timeout }),
     ...(retry === undefined ? {} : { retry }),
     ...(compensate === undefined ? {} : { compensate }),
-    ...(http === undefined && script === undefined
+    ...(job === undefined ? {} : { job: { every: job.poll.every ?? POLL_EVERY, cancels: job.cancel !== undefined } }),
+    ...(cache === undefined ? {} : { cache }),
+    ...(http === undefined && script === undefined && (job === undefined || worker !== undefined)
       ? {}
       : {
           manifest: {
@@ -107,6 +136,7 @@ export function pinnedAtom(atom: AtomDocument): PinnedAtom {
             version,
             ...(http === undefined ? {} : { http }),
             ...(script === undefined ? {} : { script }),
+            ...(job === undefined ? {} : { job }),
             ...(output === undefined ? {} : { output }),
           },
         }),

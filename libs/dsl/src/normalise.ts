@@ -39,6 +39,7 @@ export function mapConditions<T>(document: T, change: Change): T {
   if (doc === null || typeof doc !== 'object') return document;
   if (doc['kind'] === 'flow') return mapMembers(doc, '', change) as unknown as T;
   if (doc['kind'] === 'rule') return mapRule(doc, change) as unknown as T;
+  if (doc['kind'] === 'atom') return mapPoll(doc, change) as unknown as T;
   if (doc['kind'] === 'table' && Array.isArray(doc['rows']))
     return { ...doc, rows: mapWhen(doc['rows'], '/rows', change) } as unknown as T;
   return document;
@@ -65,6 +66,16 @@ function mapRule(rule: JsonObject, change: Change): JsonObject {
   if (isObject(goal) && goal['state'] !== undefined)
     result['goal'] = { ...goal, state: change(goal['state'], '/goal/state') };
   return result;
+}
+
+/** An atom has conditions only where it polls a job. */
+function mapPoll(atom: JsonObject, change: Change): JsonObject {
+  const job = atom['job'];
+  if (!isObject(job) || !isObject(job['poll'])) return atom;
+  const poll = { ...job['poll'] };
+  for (const member of ['failed', 'done'])
+    if (poll[member] !== undefined) poll[member] = change(poll[member], `/job/poll/${member}`);
+  return { ...atom, job: { ...job, poll } };
 }
 
 function mapWhen(entries: Json[], pointer: string, change: Change): Json[] {
