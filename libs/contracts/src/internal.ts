@@ -14,6 +14,20 @@ export interface InternalCalls {
   'POST /internal/catalog/atom': { body: { ref: string }; answer: AtomDocument };
   /** service-catalog: all configs of the tenant, `{ <name>: values }`. */
   'POST /internal/catalog/configs': { body: Record<string, never>; answer: { configs: Record<string, JsonObject> } };
+  /** service-catalog: values of secrets, only for the moment of their use. Names that are not kept are absent from the answer. */
+  'POST /internal/catalog/secrets/resolve': {
+    body: { names: string[] };
+    answer: { secrets: { name: string; version: number; value: string }[] };
+  };
+  /** service-catalog: keeps a secret that stood in a document of another app, such as `source/am-prod`. Idempotent. */
+  'POST /internal/catalog/secrets/keep': {
+    body: { name: string; value: string; by: string };
+    answer: { name: string; version: number };
+  };
+  /** service-catalog: forgets such a secret. Idempotent. */
+  'POST /internal/catalog/secrets/forget': { body: { name: string; by: string }; answer: { forgotten: boolean } };
+  /** service-catalog: who an API token belongs to, by its id and the sha256 of all of it (base64url). */
+  'POST /internal/catalog/tokens/find': { body: { id: string; hash: string }; answer: TokenAnswer };
   /** decision: is the cause of a queued or held start still there? `unknown` = ask again later. */
   'POST /internal/decision/recheck': {
     body: { id: string; cause: StartCause; targets: string[] };
@@ -52,6 +66,20 @@ export interface InternalCalls {
   'POST /internal/halts': { body: Record<string, never>; answer: HaltSnapshot };
   /** control: who holds, waits for and halts this path, for explain. */
   'POST /internal/control/holds': { body: { path: string }; answer: HoldsView };
+}
+
+/** Without `principal` the token is unknown, revoked or expired. */
+export interface TokenAnswer {
+  principal?: {
+    tenant: string;
+    kind: 'token';
+    name: string;
+    roles: string[];
+    groups: string[];
+    /** Patterns of the secrets that a worker may resolve. */
+    secrets: string[];
+  };
+  expiresAt?: string;
 }
 
 export interface CompiledOffering {

@@ -9,8 +9,10 @@ import {
 import { Reflector } from '@nestjs/core';
 import { OpsError } from '@opsloop/contracts';
 import type { FastifyRequest } from 'fastify';
+import { mayCall } from './access.pure.js';
 import { bearerToken, hashToken, type KnownTokens, type Principal, principalOf } from './auth.pure.js';
 import { PLATFORM_CONFIG, type PlatformConfig } from './platform.config.js';
+import { TokenDirectory } from './token-directory.service.js';
 
 const PUBLIC = 'opsloop:public';
 const SERVICE_ONLY = 'opsloop:service-only';
@@ -30,7 +32,10 @@ export const CurrentPrincipal = createParamDecorator((_data: unknown, context: E
   return principal;
 });
 
-/** Every HTTP route needs a known bearer token unless it says `@Public()`. Bus handlers are not HTTP and pass. */
+/**
+ * Every HTTP route needs a known bearer token, of a role that may call it, unless it says `@Public()`. Bus handlers are
+ * not HTTP and pass.
+ */
 @Injectable()
 export class AuthGuard implements CanActivate {
   private readonly known: KnownTokens;
@@ -38,6 +43,7 @@ export class AuthGuard implements CanActivate {
   constructor(
     @Inject(PLATFORM_CONFIG) config: PlatformConfig,
     private readonly reflector: Reflector,
+    private readonly tokens: TokenDirectory,
   ) {
     this.known = {
       tenant: config.tenant,
@@ -46,7 +52,7 @@ export class AuthGuard implements CanActivate {
     };
   }
 
-  canActivate(context: ExecutionContext): boolean {
+  async canActivate(context: ExecutionContext): Promise<boolean> {
     if (context.getType() !== 'http') return true;
     const places = [context.getHandler(), context.getClass()];
     const serviceOnly = this.reflector.getAllAndOverride<boolean | undefined>(SERVICE_ONLY, places) === true;
@@ -55,10 +61,18 @@ export class AuthGuard implements CanActivate {
     const request = context.switchToHttp().getRequest<AuthenticatedRequest>();
     const token = bearerToken(request.headers.authorization);
     if (token === undefined) throw new OpsError('authentication', 'Send "Authorization: Bearer <token or API key>"');
-    const principal = principalOf(token, this.known);
+    const principal = principalOf(token, this.known) ?? (await this.tokens.find(token));
     if (principal === undefined) throw new OpsError('authentication', 'The token is not known here');
     if (serviceOnly && principal.kind !== 'service') {
       throw new OpsError('authorization', 'Only the apps themselves may call this route');
+    }
+    // The route as the router matched it: no spelling of an address can mean one thing here and another there.
+    const route = request.routeOptions.url ?? '';
+    if (!serviceOnly && !mayCall(principal, request.method, route)) {
+      throw new OpsError(
+        'authorization',
+        `${principal.name} (${principal.roles.join(', ')}) may not ${request.method} ${route}; an admin can give a token with another role`,
+      );
     }
     request.principal = principal;
     return true;

@@ -7,6 +7,8 @@ export interface Principal {
   roles: string[];
   /** Teams this caller speaks for, as approvals name them. Empty for the admin key and for the apps. */
   groups: string[];
+  /** Patterns of the secrets that a worker's token may resolve; absent for everybody else. */
+  secrets?: string[];
 }
 
 export interface KnownTokens {

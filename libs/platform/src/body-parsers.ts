@@ -1,3 +1,4 @@
+import { OpsError } from '@opsloop/contracts';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { parseJsonBody } from './parse.pure.js';
 
@@ -21,7 +22,8 @@ export function registerBodyParsers(fastify: FastifyInstance): void {
       // An empty body is an absent one: DELETE and operator acts without arguments send the header all the same.
       done(null, text.trim() === '' ? undefined : parseJsonBody(text));
     } catch (error) {
-      done(error as Error);
+      const secret = (request.routeOptions.config as { secretBody?: boolean }).secretBody === true;
+      done(secret ? new OpsError('malformed-json', 'The body is not valid JSON') : (error as Error));
     }
   };
   const text = (request: FastifyRequest, body: Buffer, done: (error: Error | null, value?: unknown) => void): void =>

@@ -28,6 +28,9 @@ const PARAM_CHARS_MAX = 2_048;
 /** Lowers the body limit of one route, in bytes. */
 export const BodyLimit = (bytes: number): MethodDecorator => RouteConfig({ bodyLimit: bytes });
 
+/** A route whose body is a secret: no part of it may come back, not even as the place where its JSON is wrong. */
+export const SecretBody = (bytes: number): MethodDecorator => RouteConfig({ bodyLimit: bytes, secretBody: true });
+
 export interface HttpAppOptions {
   /** Title of the API pages. */
   title: string;

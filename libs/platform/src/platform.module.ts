@@ -10,12 +10,13 @@ import { Metrics } from './metrics.service.js';
 import { PLATFORM_CONFIG, type PlatformConfig } from './platform.config.js';
 import { ProblemFilter } from './problem.filter.js';
 import { Readiness } from './readiness.service.js';
+import { TokenDirectory } from './token-directory.service.js';
 
 /** What every app stands on: configuration, log, clock, metrics, readiness, authentication, problems, internal calls. */
 @Module({})
 export class PlatformModule {
   static forRoot(config: PlatformConfig): DynamicModule {
-    const shared = [Logger, Clock, Readiness, Metrics, InternalClient, Failpoint];
+    const shared = [Logger, Clock, Readiness, Metrics, InternalClient, TokenDirectory, Failpoint];
     return {
       module: PlatformModule,
       global: true,

@@ -1,0 +1,78 @@
+/** Who may call what: one table for all routes of all apps. */
+import type { Principal } from './auth.pure.js';
+
+/** Roles of persons and services, each with everything that the one before may do. */
+export const ROLES = ['viewer', 'operator', 'expert', 'admin'] as const;
+/** `worker` stands aside: a process that serves atoms may fetch its secrets and send events, and nothing else. */
+export const TOKEN_ROLES = [...ROLES, 'worker'] as const;
+export type TokenRole = (typeof TOKEN_ROLES)[number];
+
+interface Row {
+  /** Methods, or `*`. */
+  method: string;
+  /** The route as the router knows it (`/v1/rules/:domain/:name`); a final `*` takes everything below. */
+  route: string;
+  /** Least role; a list is closed: exactly these roles, whatever their rank. */
+  needs: TokenRole | readonly TokenRole[];
+}
+
+const row = (methods: string, route: string, needs: Row['needs']): Row[] =>
+  methods.split('|').map((method) => ({ method, route, needs }));
+
+/**
+ * The first row that fits counts, so exceptions stand above the wide rows. What no row names only an admin may do: a
+ * route that somebody forgot here is closed, not open.
+ */
+export const ACCESS: readonly Row[] = [
+  // Values of secrets go to workers alone: not even an admin reads them back.
+  ...row('POST', '/v1/secrets/resolve', ['worker']),
+  ...row('GET', '/v1/secrets', 'expert'),
+  ...row('*', '/v1/secrets*', 'admin'),
+  ...row('*', '/v1/secret-keys*', 'admin'),
+  ...row('*', '/v1/tokens*', 'admin'),
+  // Judging a document or an event changes nothing.
+  ...row('POST', '/v1/flows/validate', 'viewer'),
+  ...row('POST', '/v1/flows/plan', 'viewer'),
+  ...row('POST', '/v1/flows/test', 'viewer'),
+  ...row('POST', '/v1/rules/test', 'viewer'),
+  ...row('POST', '/v1/rules/backtest', 'viewer'),
+  ...row('POST', '/v1/policies/test', 'viewer'),
+  ...row('POST', '/v1/admissions/forecast', 'viewer'),
+  ...row('GET', '/v1/*', 'viewer'),
+  // Operators on call steer what runs.
+  ...row('POST', '/v1/events', ['operator', 'expert', 'admin', 'worker']),
+  ...row('POST', '/v1/events/:eventId/replay', 'operator'),
+  ...row('PATCH', '/v1/rules/:domain/:name', 'operator'),
+  ...row('POST', '/v1/episodes/*', 'operator'),
+  ...row('PUT|DELETE', '/v1/resources*', 'operator'),
+  ...row('POST', '/v1/catalog/:domain/:name/runs', 'operator'),
+  ...row('POST', '/v1/runs/*', 'operator'),
+  ...row('POST', '/v1/halts*', 'operator'),
+  ...row('POST|DELETE', '/v1/locks*', 'operator'),
+  ...row('POST|DELETE', '/v1/admissions*', 'operator'),
+  ...row('POST', '/v1/approvals/*', 'operator'),
+  // Experts write documents.
+  ...['flows', 'atoms', 'rules', 'policies', 'sources', 'configs', 'tables', 'schedules', 'flowtests'].flatMap((kind) =>
+    row('PUT|DELETE', `/v1/${kind}/*`, 'expert'),
+  ),
+  ...['publish', 'rollback', 'deprecate'].flatMap((act) => row('POST', `/v1/flows/:domain/:name/${act}`, 'expert')),
+];
+
+function fits(one: Row, method: string, route: string): boolean {
+  if (one.method !== '*' && one.method !== method) return false;
+  return one.route.endsWith('*') ? route.startsWith(one.route.slice(0, -1)) : route === one.route;
+}
+
+/** What a route asks for; `undefined` when no row names it. */
+export function accessOf(method: string, route: string): Row['needs'] | undefined {
+  return ACCESS.find((one) => fits(one, method === 'HEAD' ? 'GET' : method, route))?.needs;
+}
+
+/** Whether a caller may use a route, given as the router knows it. The apps themselves may use all of them. */
+export function mayCall(principal: Principal, method: string, route: string): boolean {
+  if (principal.kind === 'service') return true;
+  const needs = accessOf(method, route) ?? 'admin';
+  if (typeof needs !== 'string') return principal.roles.some((role) => (needs as readonly string[]).includes(role));
+  const least = ROLES.indexOf(needs as (typeof ROLES)[number]);
+  return principal.roles.some((role) => ROLES.indexOf(role as (typeof ROLES)[number]) >= Math.max(least, 0));
+}
