@@ -43,6 +43,8 @@ export interface RunView {
   stale?: boolean;
   initiator: { kind: string; name: string };
   rule?: string;
+  /** People are asked right now. */
+  approvals?: { id: string; path: string; title: string }[];
 }
 
 /** Every list: `?limit=&cursor=` (limit ≤ 500, default 50). */

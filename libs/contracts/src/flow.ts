@@ -1,6 +1,7 @@
 /**
  * The flow document (flow-language section 1), its compiled form, and what a workflow is started with.
  */
+import type { ApprovalSpec, EventFilter, WaitForEventSpec } from './human.js';
 import type { Json, JsonObject } from './json.js';
 import type {
   AtomDocument,
@@ -93,13 +94,13 @@ export type LoopStep = StepCommon & {
   do: Step[];
 };
 export type ReconcileStep = StepCommon & {
-  reconcile: { goal: Condition; every?: string; stable?: string; deadline: string; wakeOn?: JsonObject[] };
+  reconcile: { goal: Condition; every?: string; stable?: string; deadline: string; wakeOn?: EventFilter[] };
   observe: CallStep;
   do?: Step[];
 };
 export type WaitStep = StepCommon & { wait: { for?: string; until?: Template } };
-export type WaitForEventStep = StepCommon & { waitForEvent: JsonObject };
-export type ApprovalStep = StepCommon & { approval: JsonObject };
+export type WaitForEventStep = StepCommon & { waitForEvent: WaitForEventSpec };
+export type ApprovalStep = StepCommon & { approval: ApprovalSpec };
 export type TryStep = StepCommon & { try: Step[]; catch?: CatchClause[]; finally?: Step[] };
 export type SetStep = StepCommon & { set: Record<string, Template> };
 export type EmitStep = StepCommon & { emit: { type: string; subject?: Template; data?: Template } };
@@ -211,6 +212,10 @@ export interface CompiledFlow {
   digest: string;
   atoms: Record<string, PinnedAtom>;
   flows: Record<string, CompiledFlow>;
+  /** Event types and patterns that it or a flow inside it waits for; absent: none. */
+  waitsFor?: string[];
+  /** It or a flow inside it asks people. */
+  asks?: true;
 }
 
 // ---------------------------------------------------------------- workflow start
@@ -246,6 +251,10 @@ export interface RunContext {
   parentPath?: string;
   /** Of a child: the flows around it, outermost first. */
   within?: string[];
+  /** The run of which this is an operator's retry. */
+  retryOf?: string;
+  /** Of every step key; rises with each operator's retry. Absent = 0. */
+  epoch?: number;
 }
 
 /** The one argument of the interpreter workflow. */
@@ -257,8 +266,12 @@ export interface RunInput {
   input: Json;
   /** `config.<name>.<key>`, pinned at start. */
   config: Record<string, JsonObject>;
-  /** Carried over a continue-as-new. */
+  /** Carried over a continue-as-new, or from the run of which this is a retry. */
   carried?: JsonObject;
+  /** Of a child that runs one batch of a forEach (`isolate`): what stands around it. */
+  isolated?: JsonObject;
+  /** History events after which the run goes on in a new Temporal run, also when Temporal does not ask yet. */
+  continueAfter?: number;
 }
 
 /** What every atom of every worker receives beside its input. */
@@ -364,6 +377,8 @@ export interface RunOutcome {
   steps: StepRecord[];
   /** One entry per target; of a per-target run each with its own end. */
   targets: { path: string; status: RunEnd | 'withdrawn' }[];
+  /** Of a run that did not succeed: what a retry starts with. Absent when it is too large to keep. */
+  journal?: JsonObject;
 }
 
 /** Names on the Temporal side, shared by control (client) and the interpreter (worker). */
@@ -374,6 +389,22 @@ export const TEMPORAL_NAMES = {
   stepsQuery: 'steps',
   /** Signal: a halt was made or lifted; the payload is a hint, the gate is the truth. */
   haltSignal: 'halt-changed',
+  /** Update: an operator's act. */
+  steerUpdate: 'steer',
+  /** Signal: an operator's act on its way to a sub-flow. */
+  steerSignal: 'steered',
+  /** Signal of a sub-flow to its parent: it is held, or goes on. */
+  heldSignal: 'sub-flow-held',
+  /** Query → what a retry would start with. */
+  journalQuery: 'journal',
+  /** Signal of control: events that the run may wait for. */
+  eventsSignal: 'events',
+  /** Signal of a sub-flow to the run's root: what it waits for, and what it gives back. */
+  inboxSignal: 'inbox',
+  /** Signal of the root to a sub-flow: an event for one of its waits. */
+  offerSignal: 'offer',
+  /** Update: a person's answer. */
+  approvalUpdate: 'answerApproval',
   /** Built-in flow behind `per: target`. */
   perTargetFlow: 'opsloop/per-target',
   reportActivity: 'opsloop.reportOutcome',
@@ -382,5 +413,7 @@ export const TEMPORAL_NAMES = {
   loadActivity: 'opsloop.loadFlow',
   claimActivity: 'opsloop.claim',
   releaseActivity: 'opsloop.release',
+  approvalActivity: 'opsloop.approval',
+  cacheActivity: 'opsloop.cache',
   searchAttributes: { OpsTenant: 'Keyword', OpsTier: 'Keyword', OpsPhase: 'Keyword', OpsTargets: 'KeywordList' },
 } as const;

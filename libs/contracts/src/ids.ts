@@ -29,3 +29,6 @@ export const emittedEventId = (stepKey: string, kind: string): string => nameId(
 
 /** Id of a bus message that must be the same on every redelivery of its cause. */
 export const messageId = (...parts: string[]): string => nameId('message', ...parts);
+
+/** An approval is asked once per run and place. */
+export const approvalId = (tenant: string, run: string, path: string): string => nameId('approval', tenant, run, path);

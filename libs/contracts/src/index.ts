@@ -6,6 +6,7 @@ export * from './digest.js';
 export * from './step-key.js';
 export * from './documents.js';
 export * from './flow.js';
+export * from './human.js';
 export * from './messages.js';
 export * from './internal.js';
 export * from './api.js';

@@ -5,6 +5,7 @@
 import type { Json, JsonObject } from './json.js';
 import type { AtomDocument, Effect, RuleMode, Tier } from './documents.js';
 import type { Claim, CompiledFlow, FlowDocument, RunOutcome } from './flow.js';
+import type { ApprovalReport } from './human.js';
 import type { BlockedBy, EventMessage, StartCause } from './messages.js';
 
 export interface InternalCalls {
@@ -60,6 +61,8 @@ export interface InternalCalls {
   };
   /** control: gives back what a step claimed. Idempotent. */
   'POST /internal/runs/:id/release': { body: { step: string }; answer: { released: boolean } };
+  /** control: a flow asks people, or has stopped asking. Idempotent by run and path. */
+  'POST /internal/runs/:id/approvals': { body: ApprovalReport; answer: { id: string } };
   /** control: compiled flow by digest, for inputs above 128 KB. */
   'POST /internal/runs/:id/ir': { body: { digest: string }; answer: CompiledFlow };
   /** control: halts in force and the open runs each of them stops. Polled by every worker each 500 ms. */

@@ -160,7 +160,7 @@ function verbTemplates(flow: FlowDocument, step: Step, pointer: string): Finding
   if ('return' in step) return check(step.return, 'return');
   if ('wait' in step) return check(step.wait.until, 'wait/until');
   if ('approval' in step)
-    return [...check(step.approval['title'], 'approval/title'), ...check(step.approval['details'], 'approval/details')];
+    return [...check(step.approval.title, 'approval/title'), ...check(step.approval.details, 'approval/details')];
   if ('lock' in step && step.lock !== undefined)
     return step.lock.claims.flatMap((claim, i) => check(claim.path, `lock/claims/${i}/path`));
   return [];

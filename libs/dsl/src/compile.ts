@@ -37,7 +37,7 @@ function compile(doc: FlowDocument, above: readonly string[], outer: string, wor
   const result: CompiledFlow = { ir: 1, flow, digest: digestOf(flow), atoms: {}, flows: {} };
   const chain = [...above, flow.name];
   for (const { step, pointer } of stepsOf(flow)) {
-    refuseUnavailable(step, outer === '' ? pointer : outer, work);
+    noteWaits(result, step);
     const at = outer === '' ? pointer : outer;
     if ('call' in step) {
       pinAtom(result, step.call, `${at}${outer === '' ? '/call' : ''}`, step.id, work);
@@ -50,21 +50,18 @@ function compile(doc: FlowDocument, above: readonly string[], outer: string, wor
   return result;
 }
 
-/** Verbs that the language has and the interpreter has not yet: said here, not in the middle of a run. */
-function refuseUnavailable(step: Step, pointer: string, work: Compilation): void {
-  const verb = 'approval' in step ? 'approval' : 'waitForEvent' in step ? 'waitForEvent' : undefined;
-  if (verb === undefined) return;
-  work.findings.push({
-    ...finding(
-      'OPS1015',
-      `${pointer}/${verb}`,
-      `"${verb}" cannot be run by this version`,
-      verb === 'approval'
-        ? 'end the flow here and let a person start the rest'
-        : 'let a rule start a flow on that event',
-    ),
-    step: step.id,
-  });
+/** What a step waits for from outside: control hands over events of these types alone. */
+function noteWaits(into: CompiledFlow, step: Step): void {
+  if ('approval' in step) into.asks = true;
+  if ('waitForEvent' in step) {
+    const { one, any = [], all = [] } = step.waitForEvent;
+    addTypes(into, [...(one === undefined ? [] : [one]), ...any, ...all].map((entry) => entry.type));
+  }
+  if ('reconcile' in step) addTypes(into, step.reconcile.wakeOn?.map((entry) => entry.type) ?? []);
+}
+
+function addTypes(into: CompiledFlow, types: readonly string[]): void {
+  if (types.length > 0) into.waitsFor = [...new Set([...(into.waitsFor ?? []), ...types])].sort();
 }
 
 /** A step that wants to run in our own worker needs an atom that may. */
@@ -188,6 +185,8 @@ function pinFlow(
     work.done.set(key, compiled);
   }
   into.flows[ref] = compiled;
+  addTypes(into, compiled.waitsFor ?? []);
+  if (compiled.asks === true) into.asks = true;
 }
 
 /** The flow that runs an atom on its own: how the catalog starts atoms. */
@@ -254,5 +253,14 @@ export function flowPerTarget(inner: CompiledFlow, options: PerTargetOptions = {
     ],
     output: { targets: '${steps.targets.output}' },
   };
-  return { ir: 1, flow, digest: digestOf({ flow, inner: inner.digest }), atoms: {}, flows: { [ref]: inner } };
+  const { waitsFor, asks } = inner;
+  return {
+    ir: 1,
+    flow,
+    digest: digestOf({ flow, inner: inner.digest }),
+    atoms: {},
+    flows: { [ref]: inner },
+    ...(waitsFor === undefined ? {} : { waitsFor }),
+    ...(asks === undefined ? {} : { asks }),
+  };
 }
