@@ -2,7 +2,7 @@
  * The activities that the interpreter calls besides atoms. A worker of `opsloop-flows` registers all of them: they run
  * as local activities, in the worker's own process.
  */
-import type { AtomContext, Claim, CompiledFlow, GateContext, Json, RunOutcome } from '@opsloop/contracts';
+import type { AtomContext, CachedAnswer, Claim, CompiledFlow, GateContext, Json, RunOutcome } from '@opsloop/contracts';
 
 /** Closing report of a root run. Must be idempotent: it is repeated until it is accepted. */
 export interface ReportRequest {
@@ -42,6 +42,12 @@ export interface ClaimRequest {
 
 export type ClaimAnswer = { granted: true; fence: string } | { granted: false; blockedBy?: unknown[] };
 
+/** Asks for an answer that is kept in the worker's memory, or hands one over to be kept. */
+export interface CacheRequest {
+  key: string;
+  keep?: { output: Json; ttlMs: number };
+}
+
 export interface ReleaseRequest {
   run: string;
   step: string;
@@ -54,5 +60,6 @@ export interface FlowActivities {
   'opsloop.gate': (request: GateRequest) => Promise<void>;
   'opsloop.loadFlow': (request: LoadRequest) => Promise<CompiledFlow>;
   'opsloop.claim': (request: ClaimRequest) => Promise<ClaimAnswer>;
+  'opsloop.cache': (request: CacheRequest) => Promise<CachedAnswer | null>;
   'opsloop.release': (request: ReleaseRequest) => Promise<void>;
 }

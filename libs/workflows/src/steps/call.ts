@@ -1,5 +1,14 @@
-import { TEMPORAL_NAMES, stepKey } from '@opsloop/contracts';
-import type { AtomCall, CallStep, GateContext, Json, JsonObject, PinnedAtom, StepRecord } from '@opsloop/contracts';
+import { TEMPORAL_NAMES, digestOf, durationMs, stepKey } from '@opsloop/contracts';
+import type {
+  AtomCall,
+  CachedAnswer,
+  CallStep,
+  GateContext,
+  Json,
+  JsonObject,
+  PinnedAtom,
+  StepRecord,
+} from '@opsloop/contracts';
 import { templatePaths, toScopeValue } from '@opsloop/rules';
 import {
   ActivityCancellationType,
@@ -9,7 +18,7 @@ import {
   scheduleLocalActivity,
 } from '@temporalio/workflow';
 import { RetryState, TimeoutType } from '@temporalio/common';
-import type { GateRequest } from '../activities.js';
+import type { CacheRequest, GateRequest } from '../activities.js';
 import type { Engine } from '../engine/engine.js';
 import { StepFailure, fail } from '../engine/errors.js';
 import { failureOf, isFirstAttempt, isHaltRefusal } from '../engine/failures.js';
@@ -19,6 +28,9 @@ import { checkSize } from '../engine/size.pure.js';
 import { callRetry, callTimeouts, temporalRetry } from '../engine/retry.pure.js';
 import type { FullRetry } from '../engine/retry.pure.js';
 import { withNames } from '../engine/scope.js';
+import { runJob } from './job.js';
+import { OWN_HEARTBEAT_MS } from './limits.js';
+import type { JobPlan } from './job.js';
 import type { UndoEntry } from '../engine/undo.js';
 import type { Frame, StepHandle, VerbResult } from '../engine/types.js';
 
@@ -26,8 +38,8 @@ import type { Frame, StepHandle, VerbResult } from '../engine/types.js';
 const EPOCH = 0;
 /** Answers of the gate come from memory or one HTTP call. */
 const GATE_TIMEOUT_MS = 10_000;
-/** Our own workers beat every 3 s: a killed one is noticed after this, not after the whole startToClose. */
-const OWN_HEARTBEAT_MS = 15_000;
+/** A local step keeps the workflow task open: whatever takes longer than this belongs into an activity. */
+const LOCAL_MS_MAX = 5_000;
 
 /** `call`: one atom. */
 export async function callStep(engine: Engine, step: CallStep, frame: Frame, handle: StepHandle): Promise<VerbResult> {
@@ -46,7 +58,7 @@ export function atomOf(frame: Frame, ref: string): PinnedAtom {
 }
 
 export interface Invocation {
-  step: Pick<CallStep, 'id' | 'call' | 'timeout' | 'retry' | 'queue' | 'priority'>;
+  step: Pick<CallStep, 'id' | 'call' | 'timeout' | 'retry' | 'queue' | 'priority' | 'execution'>;
   atom: PinnedAtom;
   input: Json;
   /** Places of the input that hold secrets. */
@@ -67,12 +79,18 @@ export async function invoke(engine: Engine, call: Invocation): Promise<Json> {
   const retry = callRetry(step.retry, frame.ir.flow, atom);
   const argument = argumentOf(engine, call);
   const mark = engine.haltMark;
-  const queue = atom.execution === 'local' ? undefined : queueOf(engine, call);
+  const local = (step.execution ?? atom.execution) === 'local';
+  const queue = local ? undefined : queueOf(engine, call);
+  // Workers of others know no cache of ours: the flow's own worker keeps it for them.
+  const cache = queue === undefined || queue === TEMPORAL_NAMES.atomQueue ? undefined : cacheOf(engine, call);
   /** Whether the target may have seen the step: decides whether there is something to undo. */
   let reached = false;
   const start = (): Promise<unknown> => {
     reached = true;
-    return queue === undefined ? callLocally(call, argument, retry) : callQueued(call, argument, retry, queue);
+    if (queue === undefined) return callLocally(call, argument, retry);
+    return atom.job === undefined
+      ? callQueued(call, argument, retry, queue)
+      : runJob(engine, call, jobPlan(call, argument, retry, queue));
   };
   engine.busy(1);
   try {
@@ -81,7 +99,8 @@ export async function invoke(engine: Engine, call: Invocation): Promise<Json> {
     // Workers of others know no halts: ask before they get the task.
     if (queue !== undefined && queue !== TEMPORAL_NAMES.atomQueue && argument.gate !== undefined)
       await passGate(engine, call, argument);
-    return (await start()) as Json;
+    if (cache !== undefined) return await throughCache(call, cache, start);
+    return outputOf(call, argument, await start());
   } catch (first) {
     let err = first;
     if (isHaltRefusal(first)) {
@@ -95,7 +114,7 @@ export async function invoke(engine: Engine, call: Invocation): Promise<Json> {
         return true;
       };
       try {
-        return (await engine.afterHalt(handle.record, mark, start, refused)) as Json;
+        return outputOf(call, argument, await engine.afterHalt(handle.record, mark, start, refused));
       } catch (later) {
         err = later;
       }
@@ -152,7 +171,7 @@ function callLocally(
   );
   return scheduleLocalActivity(atom.activity, [argument], {
     retry: temporalRetry(retry),
-    startToCloseTimeout,
+    startToCloseTimeout: Math.min(startToCloseTimeout ?? LOCAL_MS_MAX, LOCAL_MS_MAX),
     ...(scheduleToCloseTimeout === undefined ? {} : { scheduleToCloseTimeout }),
     summary: summaryOf(handle.record),
   });
@@ -201,6 +220,7 @@ function argumentOf(engine: Engine, call: Invocation): AtomCall {
   const step = engine.fullPath(path);
   const { secrets } = call;
   const gate = atom.effect === 'read' ? undefined : gateOf(engine, call);
+  const cache = atom.queue === undefined && call.step.queue === undefined ? cacheOf(engine, call) : undefined;
   return {
     input,
     context: {
@@ -214,8 +234,63 @@ function argumentOf(engine: Engine, call: Invocation): AtomCall {
     ...(atom.manifest === undefined ? {} : { atom: atom.manifest, ...configOf(engine, atom.manifest) }),
     ...(secrets.length === 0 ? {} : { secrets: [...secrets] }),
     ...(gate === undefined ? {} : { gate }),
+    ...(cache === undefined ? {} : { cache }),
     correlationId: context.correlationId,
     hops: context.hops,
+  };
+}
+
+/** Under which key, and for how long, an answer may come from memory. */
+function cacheOf(engine: Engine, { atom, input, frame }: Invocation): AtomCall['cache'] {
+  const { cache } = atom;
+  if (cache === undefined || atom.effect !== 'read') return undefined;
+  const key = cache.key === undefined ? input : engine.render(cache.key, frame, { input: toScopeValue(input) });
+  return {
+    key: digestOf([engine.facts.context.tenant, atom.name, atom.version, key]),
+    ttlMs: durationMs(cache.ttl),
+  };
+}
+
+/** What the step's worker answered; from memory when it says so. */
+function outputOf({ handle }: Invocation, argument: AtomCall, result: unknown): Json {
+  if (argument.cache === undefined) return result as Json;
+  const { output, cachedAt } = result as CachedAnswer;
+  if (cachedAt !== undefined) handle.record.cachedAt = cachedAt;
+  return output;
+}
+
+/** A read of a worker of others through the memory of this one: 3 ms for an answer that is known. */
+async function throughCache(
+  { handle }: Invocation,
+  cache: NonNullable<AtomCall['cache']>,
+  start: () => Promise<unknown>,
+): Promise<Json> {
+  const ask = (request: CacheRequest): Promise<CachedAnswer | null> =>
+    scheduleLocalActivity<CachedAnswer | null>(TEMPORAL_NAMES.cacheActivity, [request], {
+      startToCloseTimeout: GATE_TIMEOUT_MS,
+    });
+  const known = await ask({ key: cache.key });
+  if (known !== null) {
+    if (known.cachedAt !== undefined) handle.record.cachedAt = known.cachedAt;
+    return known.output;
+  }
+  const output = (await start()) as Json;
+  await ask({ key: cache.key, keep: { output, ttlMs: cache.ttlMs } });
+  return output;
+}
+
+function jobPlan(call: Invocation, argument: AtomCall, retry: FullRetry, taskQueue: string): JobPlan {
+  const { step, atom, frame, handle, path } = call;
+  const own = typeof step.timeout === 'string' ? undefined : step.timeout;
+  const defaults = frame.ir.flow.defaults?.timeout;
+  return {
+    argument,
+    retry,
+    taskQueue,
+    activityId: `${path}#${EPOCH}`,
+    title: summaryOf(handle.record),
+    timeouts: callTimeouts(step.timeout, defaults, atom.timeout),
+    callLimit: [own, defaults, atom.timeout].some((t) => t?.startToClose !== undefined),
   };
 }
 
@@ -235,6 +310,7 @@ function namesOfConfigs(manifest: NonNullable<PinnedAtom['manifest']>): string[]
   const templates = {
     ...manifest.http,
     ...manifest.script,
+    job: { ...manifest.job, poll: { ...manifest.job?.poll, done: null, failed: null } },
     expect: null,
     interpreter: null,
     source: null,
