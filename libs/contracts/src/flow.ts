@@ -365,6 +365,8 @@ export interface StepRecord {
   progress?: StepProgress;
   /** Of a running call that has failed and is tried again: why, and when. */
   retrying?: { why: string; nextAt?: string };
+  /** Taken over from the run of which this is a retry: it was not executed again. */
+  reused?: true;
 }
 
 export type RunEnd = 'succeeded' | 'failed' | 'cancelled' | 'terminated';

@@ -11,3 +11,4 @@ export * from './messages.js';
 export * from './internal.js';
 export * from './api.js';
 export * from './failure.js';
+export * from './steer.js';
