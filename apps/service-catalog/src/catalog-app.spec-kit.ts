@@ -38,7 +38,11 @@ export interface CatalogApp {
 class SpecModule {}
 
 /** `shared`: the database of another one, to run two processes of the app on the same tables. */
-export async function startCatalog(shared?: string): Promise<CatalogApp & { databaseUrl: string }> {
+export async function startCatalog(
+  shared?: string,
+  /** Where the keys are: a data directory of an embedded stack, or what a cluster is configured with. */
+  keys: { dataDir?: string; env?: Record<string, string> } = {},
+): Promise<CatalogApp & { databaseUrl: string }> {
   const { url: databaseUrl, drop } =
     shared === undefined ? await createTestDatabase() : { url: shared, drop: () => Promise.resolve() };
   const port = await freePort();
@@ -58,12 +62,13 @@ export async function startCatalog(shared?: string): Promise<CatalogApp & { data
           logLevel: 'silent',
           httpAllow: [],
           ownPorts: [port],
+          ...(keys.dataDir === undefined ? {} : { dataDir: keys.dataDir }),
           tenant: 'default',
           version: '0.0.0',
         }),
         PostgresModule.forRoot({ url: databaseUrl, poolMax: 8, migrations: [busMigrations, serviceCatalogMigrations] }),
         BusModule.forRoot(),
-        ServiceCatalogModule.register(serviceCatalogConfigFromEnv({})),
+        ServiceCatalogModule.register(serviceCatalogConfigFromEnv(keys.env ?? {})),
       ],
     },
     { title: 'service-catalog', shutdownHooks: false },

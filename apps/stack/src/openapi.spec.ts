@@ -1,7 +1,7 @@
 import { RequestMethod } from '@nestjs/common';
 import { ModulesContainer } from '@nestjs/core';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
-import { createHttpApp } from '@opsloop/platform';
+import { accessOf, createHttpApp } from '@opsloop/platform';
 import { createTestDatabase, freePort, testTemporal } from '@opsloop/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { stackModule } from './compose.js';
@@ -115,6 +115,16 @@ test('each says what it does, what it takes, and how it fails', () => {
   }
   const hook = document.paths['/v1/hooks/{source}']!['post']!;
   expect(hook.security).toEqual([]);
+});
+
+test('the table of roles names every route', () => {
+  const asRouter = (route: string): string => route.replaceAll(/\{path\}/g, '*').replaceAll(/\{(\w+)\}/g, ':$1');
+  for (const [route, operation] of operations()) {
+    const [method, path] = asRouter(route).split(' ') as [string, string];
+    // Hooks are opened by their source's own authentication.
+    if (operation.security?.length === 0) continue;
+    expect(accessOf(method, path), route).toBeDefined();
+  }
 });
 
 test('filters and bodies are those that the routes parse', () => {

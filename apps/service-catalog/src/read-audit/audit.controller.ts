@@ -10,7 +10,7 @@ export class AuditController {
   constructor(private readonly audit: AuditRepository) {}
 
   @Get()
-  @ApiRoute('Who changed which document and when, newest first', { query: AuditQuery })
+  @ApiRoute('Who changed which document, secret or token, and when; newest first', { query: AuditQuery })
   @ApiOkResponse({ standardSchema: AuditPage })
   list(@CurrentPrincipal() who: Principal, @Query() query: unknown) {
     return this.audit.list(who.tenant, parseQuery(AuditQuery, query));

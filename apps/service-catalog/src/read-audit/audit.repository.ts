@@ -5,7 +5,7 @@ import { Database, type Tx } from '@opsloop/postgres';
 
 export interface Act {
   by: string;
-  act: 'put' | 'publish' | 'rollback' | 'deprecate' | 'delete';
+  act: 'put' | 'publish' | 'rollback' | 'deprecate' | 'delete' | 'rotate' | 'create' | 'revoke';
   kind: string;
   name: string;
   version?: string;
