@@ -50,6 +50,10 @@ export default tseslint.config(
             },
             { sourceTag: 'type:atoms', onlyDependOnLibsWithTags: ['type:contracts', 'type:pure', 'type:testing'] },
             { sourceTag: 'type:client', onlyDependOnLibsWithTags: ['type:contracts'] },
+            {
+              sourceTag: 'type:flowtest',
+              onlyDependOnLibsWithTags: ['type:contracts', 'type:pure', 'type:workflow', 'type:adapter'],
+            },
             { sourceTag: 'type:testing', onlyDependOnLibsWithTags: ['type:contracts', 'type:embedded'] },
             {
               sourceTag: 'type:app',
@@ -66,7 +70,7 @@ export default tseslint.config(
             },
             {
               sourceTag: 'type:cli',
-              onlyDependOnLibsWithTags: ['type:contracts', 'type:pure', 'type:client', 'type:testing'],
+              onlyDependOnLibsWithTags: ['type:contracts', 'type:pure', 'type:client', 'type:flowtest', 'type:testing'],
             },
             {
               sourceTag: 'type:stack',

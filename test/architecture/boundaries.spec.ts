@@ -25,6 +25,7 @@ describe('projects', () => {
     'adapter',
     'atoms',
     'client',
+    'flowtest',
     'testing',
     'app',
     'cli',

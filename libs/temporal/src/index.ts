@@ -14,7 +14,7 @@ export {
   type AtomWorkerOptions,
   type FlowWorkerOptions,
 } from './flow-worker.js';
-export { interpreterWorkflows, workflowBundle } from './workflow-bundle.js';
+export { interpreterPreload, interpreterWorkflows, workflowBundle } from './workflow-bundle.js';
 export {
   defaultCacheDir,
   embeddedTemporalArgs,
