@@ -6,7 +6,15 @@ import { OfferingService } from './admit/offering.service.js';
 import { StartsConsumer } from './admit/starts.consumer.js';
 import { StartsService } from './admit/starts.service.js';
 import { CONTROL_CONFIG, type ControlConfig } from './config.js';
+import { ApprovalRepository } from './approvals/approval.repository.js';
+import { ApprovalsController, InternalApprovalsController } from './approvals/approvals.controller.js';
+import { ApprovalsLoop } from './approvals/approvals.loop.service.js';
+import { ApprovalsService } from './approvals/approvals.service.js';
+import { DeliverEventsService } from './deliver-events/deliver-events.service.js';
+import { EventWaits } from './deliver-events/event-waits.repository.js';
+import { EventsConsumer } from './deliver-events/events.consumer.js';
 import { CreateControl1700000003000 } from './migrations/1700000003000-create-control.js';
+import { WaitForPeopleAndEvents1700000003010 } from './migrations/1700000003010-wait-for-people-and-events.js';
 import { PolicyController } from './policies/policy.controller.js';
 import { PolicyService } from './policies/policy.service.js';
 import { EndWaitingService } from './queue/end-waiting.service.js';
@@ -37,7 +45,10 @@ import { StatusService } from './status/status.service.js';
 
 const SCHEMA = 'control';
 
-export const controlMigrations: MigrationSet = { schema: SCHEMA, migrations: [CreateControl1700000003000] };
+export const controlMigrations: MigrationSet = {
+  schema: SCHEMA,
+  migrations: [CreateControl1700000003000, WaitForPeopleAndEvents1700000003010],
+};
 
 /** The one choke point: everything that starts work is admitted, queued, started, halted and closed here. */
 @Module({})
@@ -47,6 +58,9 @@ export class ControlModule {
       module: ControlModule,
       controllers: [
         StartsConsumer,
+        EventsConsumer,
+        ApprovalsController,
+        InternalApprovalsController,
         PolicyController,
         InternalRunsController,
         LockController,
@@ -61,6 +75,11 @@ export class ControlModule {
         { provide: CONTROL_CONFIG, useValue: config },
         { provide: DocumentStore, inject: [Database], useFactory: (db: Database) => new DocumentStore(db, SCHEMA) },
         Signals,
+        EventWaits,
+        DeliverEventsService,
+        ApprovalRepository,
+        ApprovalsService,
+        ApprovalsLoop,
         AdmissionRepository,
         OfferingService,
         PolicyService,

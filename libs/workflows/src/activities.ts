@@ -2,7 +2,16 @@
  * The activities that the interpreter calls besides atoms. A worker of `opsloop-flows` registers all of them: they run
  * as local activities, in the worker's own process.
  */
-import type { AtomContext, CachedAnswer, Claim, CompiledFlow, GateContext, Json, RunOutcome } from '@opsloop/contracts';
+import type {
+  ApprovalReport,
+  AtomContext,
+  CachedAnswer,
+  Claim,
+  CompiledFlow,
+  GateContext,
+  Json,
+  RunOutcome,
+} from '@opsloop/contracts';
 
 /** Closing report of a root run. Must be idempotent: it is repeated until it is accepted. */
 export interface ReportRequest {
@@ -53,6 +62,15 @@ export interface ReleaseRequest {
   step: string;
 }
 
+/** A flow asks people, or has stopped asking. Idempotent by run and path. */
+export interface ApprovalRequest {
+  run: string;
+  tenant: string;
+  correlationId: string;
+  hops: number;
+  report: ApprovalReport;
+}
+
 /** Keyed by `TEMPORAL_NAMES`. */
 export interface FlowActivities {
   'opsloop.reportOutcome': (request: ReportRequest) => Promise<void>;
@@ -62,4 +80,5 @@ export interface FlowActivities {
   'opsloop.claim': (request: ClaimRequest) => Promise<ClaimAnswer>;
   'opsloop.cache': (request: CacheRequest) => Promise<CachedAnswer | null>;
   'opsloop.release': (request: ReleaseRequest) => Promise<void>;
+  'opsloop.approval': (request: ApprovalRequest) => Promise<void>;
 }

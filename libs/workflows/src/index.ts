@@ -1,5 +1,6 @@
 /** What code outside the workflow sandbox needs. The workflow itself is `@opsloop/workflows/bundle`. */
 export type {
+  ApprovalRequest,
   ClaimAnswer,
   ClaimRequest,
   EmitRequest,

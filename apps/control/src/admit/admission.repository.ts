@@ -83,6 +83,8 @@ export interface AdmissionRow {
   withdrawn: string[];
   dry_run: boolean;
   cancel_reason: string | null;
+  /** Its flow waits for events or asks people. */
+  waits: boolean;
   history: TimelineEntry[];
 }
 

@@ -11,6 +11,7 @@ import {
 } from '@opsloop/contracts';
 import { Clock } from '@opsloop/platform';
 import type { Tx } from '@opsloop/postgres';
+import { EventWaits } from '../deliver-events/event-waits.repository.js';
 import { haltsOn } from '../halts/halt-scope.pure.js';
 import { coverPaths, mergeClaims, rankOf, runHolder } from '../lock/lock.pure.js';
 import { PolicyService } from '../policies/policy.service.js';
@@ -60,6 +61,7 @@ export class AdmitService {
     private readonly repository: AdmissionRepository,
     private readonly offerings: OfferingService,
     private readonly policies: PolicyService,
+    private readonly waits: EventWaits,
     private readonly signals: Signals,
     private readonly clock: Clock,
   ) {}
@@ -175,6 +177,8 @@ export class AdmitService {
       ttlMs: start.ttlMs,
       history: historyOf(result, now),
     });
+    if (start.offering !== undefined && start.kind === 'run' && state !== 'rejected' && state !== 'coalesced')
+      this.waits.register(tx, { id: request.id, flow: decided.flow }, start.offering.compiled);
     if (state === 'queued' && plan !== undefined) {
       await this.repository.insertWaiters(tx, {
         ticket: seen.ticket,

@@ -1,11 +1,12 @@
 import { Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
-import { type Claim, type Consulted, digestOf, type StartRequest, type TimelineEntry } from '@opsloop/contracts';
+import { type Claim, type CompiledFlow, type Consulted, digestOf, type StartRequest, type TimelineEntry } from '@opsloop/contracts';
 import { Clock, InternalClient, Logger } from '@opsloop/platform';
 import { Database, type DueLoop, startDueLoop, type Tx } from '@opsloop/postgres';
 import { AdmissionRepository, type AdmissionRow, publishRuns, runsBase } from '../admit/admission.repository.js';
 import { AdmitService, exclusivePaths, ownerOf, validityOf } from '../admit/admit.service.js';
 import type { StartPlan } from '../admit/plan.pure.js';
 import { decideVerdict } from '../admit/verdict.pure.js';
+import { EventWaits } from '../deliver-events/event-waits.repository.js';
 import { haltsOn, subjectOf } from '../halts/halt-scope.pure.js';
 import { coverPaths, mergeClaims, runHolder } from '../lock/lock.pure.js';
 import type { PolicyEffect } from '../policies/mutex-policy.pure.js';
@@ -34,7 +35,7 @@ interface Turn {
   ownClaims?: Claim[];
   policy?: PolicyEffect;
   irDigest?: string;
-  compiled?: unknown;
+  compiled?: CompiledFlow;
   withdrawn: string[];
   recheck: Consulted[];
 }
@@ -86,6 +87,7 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
     private readonly admission: AdmitService,
     private readonly policies: PolicyService,
     private readonly ends: EndWaitingService,
+    private readonly waits: EventWaits,
     private readonly internal: InternalClient,
     private readonly signals: Signals,
     private readonly clock: Clock,
@@ -288,7 +290,10 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
         claims: row.claims ?? [],
       });
     }
-    if (turn.compiled !== undefined) await this.repository.keepIr(tx, turn.irDigest!, turn.compiled);
+    if (turn.compiled !== undefined) {
+      await this.repository.keepIr(tx, turn.irDigest!, turn.compiled);
+      this.waits.register(tx, row, turn.compiled);
+    }
     const [saved] = await tx.query<AdmissionRow>({
       name: 'control.turn',
       text: `UPDATE control.admission SET state = $3, consulted = $4, reason = $5, fence = $6, history = history || $7::jsonb, request = $8, targets = $9,

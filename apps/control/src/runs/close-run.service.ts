@@ -3,6 +3,8 @@ import type { Json, Problem, RunEnd, RunOutcome, StepRecord, TimelineEntry } fro
 import { Clock, Failpoint } from '@opsloop/platform';
 import { Database, type Tx } from '@opsloop/postgres';
 import { type AdmissionRow, publishRuns, runsBase } from '../admit/admission.repository.js';
+import { closeApprovalsOf } from '../approvals/approval.repository.js';
+import { EventWaits } from '../deliver-events/event-waits.repository.js';
 import { Signals } from '../signals.service.js';
 
 /**
@@ -34,6 +36,7 @@ export class CloseRunService {
     private readonly signals: Signals,
     private readonly clock: Clock,
     private readonly failpoint: Failpoint,
+    private readonly waits: EventWaits,
   ) {}
 
   async close(tenant: string, id: string, ending: RunEnding): Promise<boolean> {
@@ -57,6 +60,10 @@ export class CloseRunService {
         text: `UPDATE control.claim SET releasing = true, expires_at = clock_timestamp() + make_interval(secs => $3::double precision) WHERE tenant = $1 AND run_id = $2`,
         values: [tx.tenant, id, LOCK_DELAY_MS / 1_000],
       });
+    }
+    if (row.waits) {
+      this.waits.forget(tx, id);
+      closeApprovalsOf(tx, id);
     }
     if (row.kind === 'run') {
       // A quick run reports before its start was noted; whoever follows the story must see both, in order.

@@ -12,6 +12,8 @@ import {
 import { decodeCursor, encodeCursor, InternalClient, IsoTime } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
 import { AdmissionRepository, type AdmissionRow } from '../admit/admission.repository.js';
+import { approvalEntries } from '../approvals/approval.pure.js';
+import { ApprovalRepository } from '../approvals/approval.repository.js';
 import { WorkflowClient } from '../start/workflow-client.service.js';
 import { requireRunId } from './internal-runs.service.js';
 import { mergeTimeline, runViewOf, stepEntries, statesOfStatus, type ViewExtras } from './run-view.pure.js';
@@ -27,6 +29,8 @@ export interface RunFilter {
   since?: string | undefined;
 }
 
+/** A story with more questions than this is told in part; as many steps are shown of a run. */
+const APPROVALS_MAX = 2_000;
 /** The story of decision is the front part; without it the rest is still worth showing. */
 const STORY_TIMEOUT_MS = 3_000;
 
@@ -38,6 +42,7 @@ export class RunReader {
     private readonly repository: AdmissionRepository,
     private readonly workflows: WorkflowClient,
     private readonly internal: InternalClient,
+    private readonly approvals: ApprovalRepository,
   ) {}
 
   async row(tenant: string, id: string): Promise<AdmissionRow> {
@@ -61,6 +66,8 @@ export class RunReader {
     };
     if (row.state === 'queued') Object.assign(extras, await this.place(row));
     if (row.state === 'started') Object.assign(extras, await this.liveSteps(row));
+    if (row.state === 'started' && row.waits)
+      extras.approvals = (await this.approvals.openOf(row.tenant, [row.id])).get(row.id);
     return runViewOf(row, extras);
   }
 
@@ -91,6 +98,10 @@ export class RunReader {
     );
     const page = rows.slice(0, f.limit);
     const last = page.at(-1);
+    const asked = await this.approvals.openOf(
+      tenant,
+      page.filter((row) => row.waits && row.state === 'started').map((row) => row.id),
+    );
     return {
       // Steps, input and output of each run would make pages of megabytes; they stand in the run itself.
       items: page.map((row) => {
@@ -99,7 +110,10 @@ export class RunReader {
           input: _input,
           output: _output,
           ...rest
-        } = runViewOf(row, { temporalUrl: row.workflow_id === null ? undefined : this.workflows.url(row.workflow_id) });
+        } = runViewOf(row, {
+          temporalUrl: row.workflow_id === null ? undefined : this.workflows.url(row.workflow_id),
+          approvals: asked.get(row.id),
+        });
         return rest;
       }),
       ...(rows.length <= f.limit || last === undefined
@@ -128,8 +142,19 @@ export class RunReader {
       row.state === 'started' ? this.liveSteps(row) : Promise.resolve<ViewExtras>({}),
     ]);
     const steps = live.steps ?? row.steps ?? [];
-    const items = mergeTimeline(story?.entries ?? [], row.history, stepEntries(steps));
+    const items = mergeTimeline(story?.entries ?? [], row.history, stepEntries(steps), await this.asked(row));
     return { items, ...(story === undefined || live.stale === true ? { stale: true as const } : {}) };
+  }
+
+  /** What people were asked and said. */
+  private async asked(row: AdmissionRow): Promise<TimelineEntry[]> {
+    if (!row.waits) return [];
+    const rows = await this.approvals.list(row.tenant, { run: row.id, limit: APPROVALS_MAX });
+    const answers = await this.approvals.answers(
+      row.tenant,
+      rows.map((one) => one.id),
+    );
+    return rows.flatMap((one) => approvalEntries(one, answers.get(one.id)!));
   }
 
   /** Where a queued run stands and who is in its way, as of now. */

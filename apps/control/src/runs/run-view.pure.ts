@@ -11,7 +11,11 @@ import type { AdmissionRow, AdmissionState } from '../admit/admission.repository
 import { verdictOfState } from '../admit/admit.service.js';
 
 /** What a person calls the state of a run. */
-export function statusOf(row: Pick<AdmissionRow, 'state' | 'status'>, steps?: readonly StepRecord[] | null): RunStatus {
+export function statusOf(
+  row: Pick<AdmissionRow, 'state' | 'status'>,
+  steps?: readonly StepRecord[] | null,
+  asked = false,
+): RunStatus {
   switch (row.state) {
     case 'queued':
     case 'held':
@@ -21,7 +25,8 @@ export function statusOf(row: Pick<AdmissionRow, 'state' | 'status'>, steps?: re
       return 'running';
     case 'started':
       if (steps?.some((s) => s.status === 'paused')) return 'paused';
-      return steps?.some((s) => s.status === 'waiting') ? 'waiting' : 'running';
+      // A sub-flow's question stands in its own steps, and the run waits for the answer all the same.
+      return asked || steps?.some((s) => s.status === 'waiting') === true ? 'waiting' : 'running';
     case 'closed':
       return row.status ?? 'failed';
     default:
@@ -49,6 +54,8 @@ export interface ViewExtras {
   position?: number | undefined;
   blockedBy?: BlockedBy[] | undefined;
   eta?: string | undefined;
+  /** What people are asked right now. */
+  approvals?: RunView['approvals'];
 }
 
 export function admissionViewOf(row: AdmissionRow, extras: ViewExtras = {}): AdmissionView {
@@ -69,7 +76,7 @@ export function runViewOf(row: AdmissionRow, extras: ViewExtras = {}): RunView {
     id: row.id,
     flow: row.flow,
     version: row.version ?? '',
-    status: statusOf(row, steps),
+    status: statusOf(row, steps, extras.approvals !== undefined),
     input: row.request.perTarget === undefined ? row.request.input : { items: row.request.perTarget.items as never },
     ...(row.output === null ? {} : { output: row.output }),
     ...(row.problem === null ? {} : { problem: row.problem }),
@@ -87,6 +94,7 @@ export function runViewOf(row: AdmissionRow, extras: ViewExtras = {}): RunView {
     ...(extras.stale === true ? { stale: true } : {}),
     initiator: row.initiator,
     ...(row.rule === null ? {} : { rule: row.rule }),
+    ...(extras.approvals === undefined ? {} : { approvals: extras.approvals }),
   };
 }
 

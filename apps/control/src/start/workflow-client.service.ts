@@ -1,9 +1,20 @@
 import { Injectable } from '@nestjs/common';
-import { type RunInput, type StepRecord, TEMPORAL_NAMES } from '@opsloop/contracts';
+import {
+  type AnswerRequest,
+  type AnswerResult,
+  type ErrorCode,
+  type EventsSignal,
+  isErrorCode,
+  OpsError,
+  type RunInput,
+  type StepRecord,
+  TEMPORAL_NAMES,
+} from '@opsloop/contracts';
 import { Logger } from '@opsloop/platform';
 import { TemporalConnection } from '@opsloop/temporal';
-import { WorkflowNotFoundError } from '@temporalio/client';
+import { WorkflowNotFoundError, WorkflowUpdateFailedError } from '@temporalio/client';
 import {
+  ApplicationFailure,
   defineSearchAttributeKey,
   type SearchAttributePair,
   WorkflowExecutionAlreadyStartedError,
@@ -102,6 +113,47 @@ export class WorkflowClient {
 
   async signalHalt(workflowId: string, payload: unknown): Promise<void> {
     await this.command(workflowId, (handle) => handle.signal(TEMPORAL_NAMES.haltSignal, payload));
+  }
+
+  /** False when the workflow is gone; throws when it cannot be told. */
+  async signalEvents(workflowId: string, events: EventsSignal): Promise<boolean> {
+    const { client } = this.temporal;
+    try {
+      await client.withDeadline(Date.now() + COMMAND_DEADLINE_MS, () =>
+        client.workflow.getHandle(workflowId).signal(TEMPORAL_NAMES.eventsSignal, events),
+      );
+      return true;
+    } catch (error) {
+      if (isNotFound(error)) return false;
+      throw error;
+    }
+  }
+
+  /**
+   * Hands an answer to the workflow that asks; the same `updateId` never counts twice. Throws what the workflow says
+   * against it as its failure, `run-closed` when nobody asks any more, `unavailable` when it did not answer in time.
+   */
+  async answerApproval(workflowId: string, request: AnswerRequest, updateId: string): Promise<AnswerResult> {
+    const { client } = this.temporal;
+    try {
+      return await client.withDeadline(Date.now() + COMMAND_DEADLINE_MS, () =>
+        client.workflow
+          .getHandle(workflowId)
+          .executeUpdate<AnswerResult, [AnswerRequest]>(TEMPORAL_NAMES.approvalUpdate, { args: [request], updateId }),
+      );
+    } catch (error) {
+      if (error instanceof WorkflowUpdateFailedError) {
+        const { cause } = error;
+        if (cause instanceof ApplicationFailure && isErrorCode(cause.type ?? ''))
+          throw new OpsError(cause.type as ErrorCode, cause.message, { cause: error });
+        throw new OpsError('conflict', cause?.message ?? error.message, { cause: error });
+      }
+      if (isNotFound(error)) throw new OpsError('run-closed', 'The run that asked has ended', { cause: error });
+      throw new OpsError('unavailable', 'The run did not take the answer in time; it is kept and handed over again', {
+        cause: error,
+        retryAfterSec: 5,
+      });
+    }
   }
 
   /** Undefined when Temporal does not know it; throws when it cannot be asked. */

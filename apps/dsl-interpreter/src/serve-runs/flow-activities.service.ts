@@ -1,9 +1,10 @@
 import { Inject, Injectable } from '@nestjs/common';
-import { TEMPORAL_NAMES } from '@opsloop/contracts';
+import { OpsError, TEMPORAL_NAMES } from '@opsloop/contracts';
 import { InternalClient } from '@opsloop/platform';
 import { toApplicationFailure } from '@opsloop/temporal';
 import type { FlowActivities } from '@opsloop/workflows';
 import { HaltGate } from '../gate-steps/halt-gate.service.js';
+import { approvalEvent } from './approval-event.pure.js';
 import { EventSender } from './event-sender.service.js';
 
 /** What the interpreter asks of the rest of the system. All of it is idempotent: a crash repeats what was in flight. */
@@ -30,6 +31,12 @@ export class FlowActivitiesService {
       [names.claimActivity]: mapped(({ run, step, claims }) =>
         client.call('POST /internal/runs/:id/claims', { step, claims }, { id: run }),
       ),
+      [names.approvalActivity]: mapped(async (request) => {
+        const { id } = await client.call('POST /internal/runs/:id/approvals', request.report, { id: request.run });
+        const event = approvalEvent(request, id);
+        // At the end of a long chain of causes no event may follow; the question stands all the same.
+        if (event !== undefined) await events.send(event).catch(unlessPolicy);
+      }),
       [names.releaseActivity]: mapped(async ({ run, step }) => {
         await client.call('POST /internal/runs/:id/release', { step }, { id: run });
       }),
@@ -46,4 +53,8 @@ function mapped<A, R>(act: (request: A) => Promise<R>): (request: A) => Promise<
       throw toApplicationFailure(error);
     }
   };
+}
+
+function unlessPolicy(error: unknown): void {
+  if (!(error instanceof OpsError && error.code === 'policy')) throw error;
 }
