@@ -1,22 +1,36 @@
 import { OpsError, TEMPORAL_NAMES } from '@opsloop/contracts';
-import type { CompiledFlow, Json, RunInput, StepRecord } from '@opsloop/contracts';
+import type {
+  AnswerRequest,
+  AnswerResult,
+  CompiledFlow,
+  EventsSignal,
+  Json,
+  JsonObject,
+  Problem,
+  RunInput,
+  SteerAnswer,
+  SteerRequest,
+  StepRecord,
+} from '@opsloop/contracts';
 import {
   CancellationScope,
   CancelledFailure,
   continueAsNew,
   defineQuery,
   defineSignal,
+  defineUpdate,
   isCancellation,
   scheduleLocalActivity,
   setHandler,
   setWorkflowOptions,
 } from '@temporalio/workflow';
 import type { LoadRequest, ReportRequest } from './activities.js';
-import { carry, restore } from './engine/carry.js';
+import { carry, restore, stateOf } from './engine/carry.js';
 import { Engine } from './engine/engine.js';
 import { ContinueLater, StepFailure, fail } from './engine/errors.js';
 import { failureOf, workflowFailure } from './engine/failures.js';
 import type { Where } from './engine/failures.js';
+import type { InboxSignal, OfferSignal } from './engine/inbox.js';
 import { fitProblem, withSuppressed } from './engine/problems.pure.js';
 import { listRecords, outcomeOf } from './engine/records.pure.js';
 import type { End } from './engine/records.pure.js';
@@ -33,15 +47,39 @@ const LOAD_TOTAL_MS = 600_000;
 
 const stepsQuery = defineQuery<StepRecord[]>(TEMPORAL_NAMES.stepsQuery);
 const haltSignal = defineSignal<[unknown?]>(TEMPORAL_NAMES.haltSignal);
+const eventsSignal = defineSignal<[EventsSignal]>(TEMPORAL_NAMES.eventsSignal);
+const inboxSignal = defineSignal<[InboxSignal]>(TEMPORAL_NAMES.inboxSignal);
+const offerSignal = defineSignal<[OfferSignal]>(TEMPORAL_NAMES.offerSignal);
+const steerUpdate = defineUpdate<SteerAnswer, [SteerRequest]>(TEMPORAL_NAMES.steerUpdate);
+const steerSignal = defineSignal<[SteerRequest]>(TEMPORAL_NAMES.steerSignal);
+const heldSignal = defineSignal<[{ workflowId: string; held: boolean }]>(TEMPORAL_NAMES.heldSignal);
+const journalQuery = defineQuery<JsonObject>(TEMPORAL_NAMES.journalQuery);
+const approvalUpdate = defineUpdate<AnswerResult, [AnswerRequest]>(TEMPORAL_NAMES.approvalUpdate);
 
 /** The interpreter: every flow runs as a workflow of its own name, and this function answers for all of them. */
 export async function interpret(input: RunInput): Promise<Json> {
-  const engine = new Engine({ context: input.context, config: input.config, input: input.input });
+  const engine = new Engine({
+    context: input.context,
+    config: input.config,
+    input: input.input,
+    continueAfter: input.continueAfter,
+  });
   engine.walker = createWalker(engine, VERB_TABLE);
   // Before the first await, so that no signal finds nobody.
   setHandler(stepsQuery, () => listRecords(engine.records.values()));
   setHandler(haltSignal, (payload) => engine.onHaltSignal(payload));
+  setHandler(eventsSignal, (signal) => engine.inbox.onEvents(signal));
+  setHandler(inboxSignal, (signal) => engine.inbox.onInbox(signal));
+  setHandler(offerSignal, (offer) => engine.inbox.onOffer(offer));
+  setHandler(approvalUpdate, (request) => engine.approvals.answer(request, engine.now()), {
+    validator: (request) => engine.approvals.validate(request),
+  });
+  setHandler(steerUpdate, (request) => engine.steer(request), { validator: (request) => engine.mayBeSteered(request) });
+  setHandler(steerSignal, (request) => void engine.steered(request));
+  setHandler(heldSignal, ({ workflowId, held }) => engine.onChildHeld(workflowId, held));
+  setHandler(journalQuery, () => stateOf(engine) as unknown as JsonObject);
   const end = await runToEnd(engine, input);
+  await engine.inbox.settled();
   if (input.context.parentPath === undefined) await report(engine, end);
   if (end.status === 'failed') throw workflowFailure(end.problem!);
   if (end.status === 'cancelled')
@@ -53,12 +91,15 @@ setWorkflowOptions({ failureExceptionTypes: [OpsError, StepFailure] }, interpret
 
 async function runToEnd(engine: Engine, input: RunInput): Promise<End> {
   const where = { instance: engine.fullPath(''), step: input.context.flow };
+  let ir: CompiledFlow | undefined;
   try {
     restore(engine, input.carried);
-    const ir = input.ir ?? (await load(input));
-    return { status: 'succeeded', output: await runFlow(engine, ir) };
+    const flow = (ir = input.ir ?? (await load(input)));
+    engine.begin(flow);
+    const walk = (): Promise<Json> => runFlow(engine, flow);
+    return { status: 'succeeded', output: await (engine.cancelled ? inCancelledScope(walk) : walk()) };
   } catch (err) {
-    if (err instanceof ContinueLater) return leave(engine, input, where);
+    if (err instanceof ContinueLater) return leave(engine, input, ir!, where);
     if (isCancellation(err)) {
       const [first, ...others] = engine.suppressed;
       return {
@@ -73,16 +114,36 @@ async function runToEnd(engine: Engine, input: RunInput): Promise<End> {
 }
 
 /** Goes on in a new Temporal run; a state that no payload can carry ends the run, with its report. */
-async function leave(engine: Engine, input: RunInput, where: Where): Promise<End> {
+async function leave(engine: Engine, input: RunInput, ir: CompiledFlow, where: Where): Promise<End> {
+  await engine.inbox.settled();
+  const cancelled = engine.cancelled || CancellationScope.current().consideredCancelled;
   let next: RunInput;
   try {
-    next = carry(engine, input);
+    next = carry(engine, input, cancelled);
   } catch (err) {
     const failure = failureOf(err, where);
     if (failure === undefined) throw err;
-    return { status: 'failed', problem: failure.problem };
+    return cleanUpHere(engine, ir, failure.problem);
   }
   return continueAsNew<typeof interpret>(next);
+}
+
+/** What the run knows fits no payload: it fails here, and cleans up as a cancelled one does. */
+async function cleanUpHere(engine: Engine, ir: CompiledFlow, problem: Problem): Promise<End> {
+  engine.stay();
+  try {
+    await inCancelledScope(() => runFlow(engine, ir));
+  } catch (err) {
+    if (!isCancellation(err) && failureOf(err, engine.where('', ir.flow.name)) === undefined) throw err;
+  }
+  return { status: 'failed', problem: fitProblem(withSuppressed(problem, engine.suppressed)) };
+}
+
+/** Nothing new begins; blocks that were under way are entered again, so that they compensate and run their `finally`. */
+function inCancelledScope<T>(work: () => Promise<T>): Promise<T> {
+  const scope = new CancellationScope({ cancellable: true });
+  scope.cancel();
+  return scope.run(work);
 }
 
 async function load(input: RunInput): Promise<CompiledFlow> {

@@ -1,23 +1,44 @@
-import { TEMPORAL_NAMES } from '@opsloop/contracts';
-import type { Condition, Json, JsonObject, Problem, RunEnd, Step, StepRecord, Template } from '@opsloop/contracts';
+import { OpsError, TEMPORAL_NAMES } from '@opsloop/contracts';
+import type {
+  CompiledFlow,
+  Condition,
+  Json,
+  JsonObject,
+  Problem,
+  RunEnd,
+  SteerAnswer,
+  SteerRequest,
+  Step,
+  StepRecord,
+  Template,
+} from '@opsloop/contracts';
 import { evaluateCondition, renderTemplate } from '@opsloop/rules';
 import { defineSearchAttributeKey } from '@temporalio/common';
 import {
+  ApplicationFailure,
   CancellationScope,
   condition,
+  getExternalWorkflowHandle,
   isCancellation,
+  patched,
   setCurrentDetails,
   sleep,
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
+import { OpenApprovals } from './approvals.js';
+import { EachProgress } from './each.pure.js';
 import { ContinueLater, StepFailure } from './errors.js';
 import type { Where } from './failures.js';
+import { Inbox } from './inbox.js';
+import { Journal } from './journal.js';
+import { Leaving } from './leaving.js';
 import { joinPath } from './paths.pure.js';
 import { problemOf } from './problems.pure.js';
 import { RECORDS_MAX, progressMarkdown } from './records.pure.js';
 import { withNames } from './scope.js';
-import type { Frame, JournalRecord, RunFacts, StepView, Walker } from './types.js';
+import { Steering } from './steering.js';
+import type { Frame, RunFacts, StepView, Walker } from './types.js';
 import { UndoStack } from './undo.js';
 
 /** Under a halt a refused step asks again after this, doubling up to the second; the signal usually comes first. */
@@ -33,10 +54,17 @@ const LOCAL_MS_PER_TASK = 1_000;
 
 const PHASE_KEY = defineSearchAttributeKey('OpsPhase', 'KEYWORD');
 
+/** What is remembered of a step beside its value: until when it waits, its chosen catch, how it ended, its fence, its time. */
+const SLOTS = ['', '@due', '@catch', '!', '@fence', '@left', '@compensation@left', '@finally@left'] as const;
+
 /** Position inside a step that repeats. */
 export interface Cursor {
   turn: number;
   startedAt: number;
+  /** The turn has ended: only what stands between two turns is left of it. */
+  done?: boolean;
+  /** Of a reconcile: since when its goal holds. */
+  metSince?: number;
 }
 
 export type RunPhase = 'running' | 'waiting' | 'paused';
@@ -44,19 +72,29 @@ export type RunPhase = 'running' | 'waiting' | 'paused';
 /** State of one workflow run and the few primitives every verb is made of. */
 export class Engine {
   readonly records = new Map<string, StepRecord>();
-  readonly journal = new Map<string, JournalRecord>();
+  readonly journal = new Journal((path) => this.forget(path));
+  /** How far each forEach has come. */
+  readonly each = new Map<string, EachProgress>();
   /** Ends per item of the per-target flow. */
   readonly itemEnds: Map<string, RunEnd> | undefined;
   readonly notes = new Map<string, string>();
   /** Signals the sub-flows that run now, so that a lifted halt reaches them at once. */
   readonly children = new Set<{ signal(name: string, payload: unknown): Promise<void> }>();
+  /** Full paths of the steps that those sub-flows stand for. */
+  readonly childPaths = new Set<string>();
+  readonly leaving: Leaving;
+  readonly steering: Steering;
+  readonly inbox: Inbox;
+  readonly approvals: OpenApprovals;
   walker!: Walker;
   /** Problems of clean-up whose first error is a cancellation, which carries none itself. */
   readonly suppressed: Problem[] = [];
+  /** The run was asked to end in an earlier Temporal run of it. */
+  cancelled = false;
   /** Start of the run, not of this Temporal run. */
   startedMs = Date.now();
 
-  // What a continue-as-new carries; only scopes outside concurrent regions are ever live at a safe point.
+  // What a continue-as-new carries. Scopes and stacks of what failed stay, so that a retry can go on from there.
   root: { vars: Record<string, unknown> } | undefined;
   carriedVars: JsonObject | undefined;
   readonly cursors = new Map<string, Cursor>();
@@ -65,9 +103,15 @@ export class Engine {
   readonly carriedScopes = new Map<string, Record<string, StepView>>();
   readonly liveUndo = new Map<string, UndoStack>();
   readonly carriedUndo = new Map<string, UndoStack>();
+  /** Blocks, turns and items that have begun and not ended; `resumed` are those of the Temporal run before. */
+  readonly live = new Set<string>();
+  readonly resumed = new Set<string>();
+  /** Sub-flows of the run of which this is a retry: what each starts with. */
+  readonly carriedFlows = new Map<string, JsonObject>();
 
   private haltSignals = 0;
   private paused = 0;
+  private readonly heldChildren = new Set<string>();
   private pausedSince = 0;
   private pausedTotal = 0;
   private waiting = 0;
@@ -81,6 +125,12 @@ export class Engine {
     const set = workflowInfo().typedSearchAttributes;
     this.showsPhase = set.getAll().some((pair) => pair.key.name.startsWith('Ops'));
     this.itemEnds = facts.context.flow === TEMPORAL_NAMES.perTargetFlow ? new Map() : undefined;
+    this.leaving = new Leaving(this.children, facts.continueAfter);
+    this.steering = new Steering(this);
+    this.approvals = new OpenApprovals(facts.context.initiator);
+    this.inbox = new Inbox(facts, (count) =>
+      this.note('', `${count} events were let go: too many came that no step has waited for yet`),
+    );
   }
 
   // ---------------------------------------------------------------- paths and expressions
@@ -123,57 +173,71 @@ export class Engine {
   /** The step at `path` has ended: nobody resumes inside it. */
   forget(path: string): void {
     this.cursors.delete(path);
-    this.remembered.delete(path);
     this.cursors.delete(`${path}~`);
+    for (const slot of SLOTS) this.remembered.delete(path + slot);
+    this.live.delete(path);
+    this.resumed.delete(path);
+    this.each.delete(path);
+    this.liveScopes.delete(path);
+    this.liveUndo.delete(path);
   }
 
-  /** Makes the scope of `frame` known for the time of `work`. */
-  inScope<T>(frame: Frame, work: () => Promise<T>): Promise<T> {
-    return frame.concurrent ? work() : this.inLiveScope(frame, work);
+  /** What the step did was undone, or its compensation failed: a retry of the run does it again. */
+  undone(undoPath: string): void {
+    const record = this.journal.covering(undoPath.slice(0, undoPath.lastIndexOf('~')));
+    if (record !== undefined) record.undone = true;
   }
 
-  private async inLiveScope<T>(frame: Frame, work: () => Promise<T>): Promise<T> {
+  /** Everything below `path` is over and will not be walked again. */
+  prune(path: string): void {
+    this.journal.prune(path);
+  }
+
+  /** Whether the block, turn or item at `path` was under way in the Temporal run before. */
+  resumes(path: string): boolean {
+    return this.resumed.size > 0 && this.resumed.has(path);
+  }
+
+  progressOf(path: string): EachProgress {
+    let progress = this.each.get(path);
+    if (progress === undefined) this.each.set(path, (progress = new EachProgress()));
+    return progress;
+  }
+
+  /** Whether the item at this full path is over. */
+  itemEnded(full: string): boolean {
+    const record = this.journal.get(this.localPath(full) ?? '');
+    return record !== undefined;
+  }
+
+  /** The path inside this workflow, or undefined when it lies outside. */
+  localPath(full: string): string | undefined {
+    const root = this.facts.context.parentPath;
+    if (root === undefined) return full;
+    return full.startsWith(`${root}/`) ? full.slice(root.length + 1) : undefined;
+  }
+
+  /** Makes the scope of `frame` known from `work` on; it is forgotten when the work has ended well. */
+  async inScope<T>(frame: Frame, work: () => Promise<T>): Promise<T> {
     const carried = this.carriedScopes.get(frame.path);
-    if (carried !== undefined) Object.assign(frame.steps, carried);
-    this.liveScopes.set(frame.path, frame.steps);
-    let leaving = false;
-    try {
-      return await work();
-    } catch (err) {
-      leaving = err instanceof ContinueLater;
-      throw err;
-    } finally {
-      if (!leaving) this.liveScopes.delete(frame.path);
+    if (carried !== undefined) {
+      Object.assign(frame.steps, carried);
+      this.carriedScopes.delete(frame.path);
     }
+    this.liveScopes.set(frame.path, frame.steps);
+    const result = await work();
+    this.liveScopes.delete(frame.path);
+    return result;
   }
 
   /** A stack of compensations of its own for the block at `path`. */
-  withUndo<T>(frame: Frame, path: string, work: (undo: UndoStack) => Promise<T>): Promise<T> {
-    return frame.concurrent ? work(new UndoStack()) : this.withLiveUndo(path, work);
-  }
-
-  private async withLiveUndo<T>(path: string, work: (undo: UndoStack) => Promise<T>): Promise<T> {
+  async withUndo<T>(path: string, work: (undo: UndoStack) => Promise<T>): Promise<T> {
     const undo = this.carriedUndo.get(path) ?? new UndoStack();
     this.carriedUndo.delete(path);
     this.liveUndo.set(path, undo);
-    let leaving = false;
-    try {
-      return await work(undo);
-    } catch (err) {
-      leaving = err instanceof ContinueLater;
-      throw err;
-    } finally {
-      if (!leaving) this.liveUndo.delete(path);
-    }
-  }
-
-  private suggestion = { at: -1, yes: false };
-
-  /** `workflowInfo()` copies its answer; once per moment of workflow time is often enough. */
-  shouldContinueAsNew(): boolean {
-    const at = Date.now();
-    if (at !== this.suggestion.at) this.suggestion = { at, yes: workflowInfo().continueAsNewSuggested };
-    return this.suggestion.yes;
+    const result = await work(undo);
+    this.liveUndo.delete(path);
+    return result;
   }
 
   // ---------------------------------------------------------------- records
@@ -187,7 +251,7 @@ export class Engine {
       ...(title === undefined ? {} : { title }),
       status: 'running',
       attempts: 1,
-      startedAt: this.now(),
+      startedAt: this.resumes(path) ? (this.records.get(full)?.startedAt ?? this.now()) : this.now(),
     };
     this.records.delete(full);
     this.records.set(full, record);
@@ -214,8 +278,25 @@ export class Engine {
     if (this.waiting > 0) this.showPhase();
   }
 
-  /** A durable wait; long ones show the run as waiting. */
-  async wait(ms: number, summary: string | undefined, record?: StepRecord): Promise<void> {
+  /**
+   * A durable wait; long ones show the run as waiting. `slot` names it in what a continue-as-new takes along: a wait
+   * that leaving cuts short goes on in the new run for what is left of it.
+   */
+  wait(ms: number, summary: string | undefined, record: StepRecord | undefined, slot: string): Promise<void> {
+    // 100 characters are at most 300 bytes; above 400 the server refuses the whole workflow task.
+    return this.waitFor(ms, summary, record, slot, undefined);
+  }
+
+  /** The same, ended earlier by `until`. */
+  async waitFor(
+    ms: number,
+    summary: string | undefined,
+    record: StepRecord | undefined,
+    slot: string,
+    until: (() => boolean) | undefined,
+  ): Promise<void> {
+    const due = this.remember(`${slot}@due`, () => Date.now() + ms);
+    const left = Math.max(1, due - Date.now());
     const shown = ms >= WAITING_FROM_MS;
     if (shown) {
       this.waiting += 1;
@@ -223,8 +304,13 @@ export class Engine {
       this.showPhase();
     }
     try {
-      // 100 characters are at most 300 bytes; above 400 the server refuses the whole workflow task.
-      await sleep(Math.max(1, ms), summary === undefined ? {} : { summary: summary.slice(0, 100) });
+      const options = summary === undefined ? {} : { summary: summary.slice(0, 100) };
+      await this.steering.cuttable(slot, () =>
+        this.leaving.park<unknown>(() =>
+          until === undefined ? sleep(left, options) : condition(until, left, options),
+        ),
+      );
+      this.remembered.delete(`${slot}@due`);
     } finally {
       if (shown) {
         this.waiting -= 1;
@@ -253,6 +339,56 @@ export class Engine {
     setCurrentDetails(
       progressMarkdown({ flow: this.facts.context.flow, phase: this.phase, notes: this.notes }).slice(0, 10_000),
     );
+  }
+
+  // ---------------------------------------------------------------- steering
+
+  /** The flow is known: from here on the run can be left, and what operators name can be checked. */
+  begin(ir: CompiledFlow): void {
+    this.steering.ir = ir;
+    this.leaving.watch();
+  }
+
+  mayBeSteered(request: SteerRequest): void {
+    try {
+      this.steering.validate(request);
+    } catch (err) {
+      if (!(err instanceof OpsError)) throw err;
+      throw ApplicationFailure.create({
+        type: err.code,
+        message: err.detail,
+        nonRetryable: true,
+        details: [err.toProblem()],
+      });
+    }
+  }
+
+  /** An operator's act, and its way on to the sub-flows. */
+  steer(request: SteerRequest): SteerAnswer {
+    const answer = this.steering.apply(request);
+    for (const child of this.children) void child.signal(TEMPORAL_NAMES.steerSignal, request).catch(() => undefined);
+    this.showProgress();
+    return answer;
+  }
+
+  /** The same in a sub-flow, where nobody hears a refusal: what cannot be done is left undone. */
+  steered(request: SteerRequest): void {
+    try {
+      this.steering.validate(request);
+    } catch (err) {
+      if (err instanceof OpsError) return;
+      throw err;
+    }
+    this.steer(request);
+  }
+
+  /** The state fits no payload: the run stays in this Temporal run and walks once more, to clean up. */
+  stay(): void {
+    this.leaving.stay();
+    for (const [path, steps] of this.liveScopes) this.carriedScopes.set(path, { ...steps });
+    for (const [path, undo] of this.liveUndo) this.carriedUndo.set(path, undo);
+    for (const path of this.live) this.resumed.add(path);
+    this.carriedVars = { ...(this.root?.vars as JsonObject) };
   }
 
   // ---------------------------------------------------------------- halt
@@ -288,7 +424,7 @@ export class Engine {
     try {
       for (let delay = HALT_RETRY_MS, seen = mark; ; delay = Math.min(HALT_RETRY_MAX_MS, delay * 2)) {
         const since = seen;
-        await condition(() => this.haltSignals !== since, delay, { summary: 'halted' });
+        await this.leaving.park(() => condition(() => this.haltSignals !== since, delay, { summary: 'halted' }));
         seen = this.haltSignals;
         try {
           return held ? await this.againAfterHalt(work, release) : await work();
@@ -325,16 +461,65 @@ export class Engine {
     }
   }
 
+  /** The step stands still for the time of `work`; no deadline around it runs meanwhile. */
+  async standStill<T>(record: StepRecord, work: () => Promise<T>): Promise<T> {
+    this.hold(record);
+    try {
+      return await work();
+    } finally {
+      this.unhold(record);
+    }
+  }
+
   private hold(record: StepRecord): void {
     record.status = 'paused';
-    if (this.paused++ === 0) this.pausedSince = Date.now();
-    this.showPhase();
+    this.stop(1);
   }
 
   private unhold(record: StepRecord): void {
     if (record.status === 'paused') record.status = 'running';
-    if (--this.paused === 0) this.pausedTotal += Date.now() - this.pausedSince;
+    this.stop(-1);
+  }
+
+  /** Counts what is held here and in sub-flows; from the first to the last the clocks of deadlines stand still. */
+  private stop(change: 1 | -1): void {
+    const before = this.paused;
+    this.paused += change;
+    if (before === 0) this.pausedSince = Date.now();
+    if (this.paused === 0) this.pausedTotal += Date.now() - this.pausedSince;
+    if ((before === 0) !== (this.paused === 0)) this.tellParent(this.paused > 0);
     this.showPhase();
+  }
+
+  /** A sub-flow is held or goes on: the deadlines of whoever waits for it must know. */
+  onChildHeld(child: string, held: boolean): void {
+    if (held === this.heldChildren.has(child)) return;
+    if (held) this.heldChildren.add(child);
+    else this.heldChildren.delete(child);
+    this.stop(held ? 1 : -1);
+  }
+
+  /** The sub-flow has ended, held or not. */
+  childGone(child: string): void {
+    this.onChildHeld(child, false);
+  }
+
+  private tellParent(held: boolean): void {
+    const { parent, workflowId } = workflowInfo();
+    // Sub-flows that were under way before this existed say nothing, as then.
+    if (parent === undefined || !patched('tell-parent-held')) return;
+    void CancellationScope.nonCancellable(() =>
+      getExternalWorkflowHandle(parent.workflowId).signal(TEMPORAL_NAMES.heldSignal, { workflowId, held }),
+    ).catch(() => undefined);
+  }
+
+  /** How long anything stood still so far: what a continue-as-new takes along. */
+  get stoodStillMs(): number {
+    return this.pausedMs();
+  }
+
+  set stoodStillMs(ms: number) {
+    this.pausedTotal = ms;
   }
 
   private pausedMs(): number {
@@ -343,15 +528,22 @@ export class Engine {
 
   // ---------------------------------------------------------------- time
 
-  /** Runs `work` with a bound that does not count the time under a halt; crossing it cancels `work`. */
-  async withDeadline<T>(ms: number, late: () => Problem, work: () => Promise<T>): Promise<T> {
+  /**
+   * Runs `work` with a bound that does not count the time under a halt; crossing it cancels `work`. With a `slot` the
+   * time that is left travels with a continue-as-new.
+   */
+  async withDeadline<T>(ms: number, late: () => Problem, work: () => Promise<T>, slot?: string): Promise<T> {
     const scope = new CancellationScope({ cancellable: true });
     const timer = new CancellationScope({ cancellable: true });
+    const carried = slot === undefined ? undefined : (this.remembered.get(`${slot}@left`) as number | undefined);
     let timedOut = false;
+    let end = 0;
+    let before = 0;
     const watch = timer
       .run(async () => {
-        for (let left = ms; left > 0;) {
-          const before = this.pausedMs();
+        for (let left = carried ?? ms; left > 0;) {
+          before = this.pausedMs();
+          end = Date.now() + left;
           await sleep(left);
           left = this.pausedMs() - before;
         }
@@ -365,6 +557,10 @@ export class Engine {
       return await scope.run(work);
     } catch (err) {
       if (timedOut && isCancellation(err)) throw new StepFailure(late());
+      if (slot !== undefined && err instanceof ContinueLater) {
+        const left = timedOut ? 0 : end - Date.now() + (this.pausedMs() - before);
+        this.remembered.set(`${slot}@left`, Math.max(0, left));
+      }
       throw err;
     } finally {
       timer.cancel();

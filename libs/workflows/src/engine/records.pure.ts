@@ -3,14 +3,18 @@ import type { Json, Problem, RunContext, RunEnd, RunOutcome, StepRecord } from '
 /** Newest records that a query or the closing report carries. */
 export const RECORDS_MAX = 2_000;
 /** Outputs above this stand in Temporal only: the list is for people, and 2,000 × 64 KB would not fit a payload. */
-const OUTPUT_BYTES_MAX = 4_096;
+export const OUTPUT_BYTES_MAX = 4_096;
 /** All outputs of one list together; a payload may have 2 MB, the records themselves take up to 600 KB. */
 const OUTPUTS_BYTES_MAX = 256_000;
 
 /** The newest records, with outputs as far as they fit. */
-export function listRecords(records: Iterable<StepRecord>): StepRecord[] {
-  const newest = [...records].slice(-RECORDS_MAX);
-  let left = OUTPUTS_BYTES_MAX;
+export function listRecords(
+  records: Iterable<StepRecord>,
+  most = RECORDS_MAX,
+  bytes = OUTPUTS_BYTES_MAX,
+): StepRecord[] {
+  const newest = [...records].slice(-most);
+  let left = bytes;
   return newest.map((record) => {
     if (record.output === undefined) return record;
     const size = JSON.stringify(record.output)?.length ?? 0;

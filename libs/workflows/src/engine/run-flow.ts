@@ -14,7 +14,7 @@ import type { Frame } from './types.js';
 export async function runFlow(engine: Engine, ir: CompiledFlow): Promise<Json> {
   const vars = Object.create(null) as Record<string, unknown>;
   const root = rootFrame(ir, engine.facts, vars);
-  return engine.withUndo(root, '', (undo) => {
+  return engine.withUndo('', (undo) => {
     const frame = { ...root, undo };
     return engine.inScope(frame, () => flowIn(engine, frame, vars));
   });
@@ -53,7 +53,7 @@ function withFlowTimeout(
   work: () => Promise<void>,
 ): Promise<void> {
   if (timeout === undefined) return work();
-  const left = Math.max(1, engine.startedMs + durationMs(timeout) - Date.now());
+  const left = Math.max(1, engine.startedMs + durationMs(timeout) + engine.stoodStillMs - Date.now());
   return engine.withDeadline(
     left,
     () => timeoutProblem(`the flow took longer than ${timeout}`, engine.where(frame.path, frame.ir.flow.name)),

@@ -42,6 +42,8 @@ export interface Frame {
   readonly targets: string[];
   /** Inside a region where other branches run too: no safe point to continue as new. */
   readonly concurrent: boolean;
+  /** Inside a `catch` or a `finally`. */
+  readonly late?: true;
 }
 
 /** A step with a final record returns at once. */
@@ -50,6 +52,12 @@ export interface JournalRecord {
   /** Only where no scope keeps it: `collect` of a forEach item. */
   output?: Json;
   problem?: Problem;
+  /** It was `return`: walking here again ends the flow again. */
+  returned?: { output: Json };
+  /** Done by a `catch` or a `finally`: a retry of the run does it again. */
+  late?: true;
+  /** Its compensation has run: a retry of the run does it again. */
+  undone?: true;
 }
 
 export interface Walker {
@@ -75,4 +83,7 @@ export interface RunFacts {
   readonly context: RunContext;
   readonly config: unknown;
   readonly input: Json;
+  readonly continueAfter?: number | undefined;
+  /** This workflow runs one batch of a forEach of another. */
+  readonly isolated?: boolean;
 }

@@ -1,13 +1,16 @@
 import { durationMs, verbOf } from '@opsloop/contracts';
 import type { Json, Problem, Step, StepRecord } from '@opsloop/contracts';
 import { toScopeValue } from '@opsloop/rules';
-import { CancellationScope, CancelledFailure, isCancellation } from '@temporalio/workflow';
+import { CancellationScope, CancelledFailure, isCancellation, patched } from '@temporalio/workflow';
 import { ContinueLater, FlowReturn, StepFailure } from './errors.js';
 import { failureOf } from './failures.js';
 import { attemptPath, joinPath } from './paths.pure.js';
+import { codeOf } from './problems.pure.js';
 import { backoffMs, namedRetry, triesAgain } from './retry.pure.js';
 import { timeoutProblem } from './engine.js';
 import type { Engine } from './engine.js';
+import { OUTPUT_BYTES_MAX } from './records.pure.js';
+import { isLarger } from './size.pure.js';
 import type { Frame, StepHandle, StepView, VerbResult, Walker } from './types.js';
 import type { Verb } from '@opsloop/contracts';
 
@@ -19,7 +22,7 @@ export function createWalker(engine: Engine, verbs: Readonly<Record<Verb, VerbFu
   const walker: Walker = {
     async sequence(steps, frame) {
       for (const step of steps) {
-        if (!frame.concurrent && frame.phase === 'forward' && engine.shouldContinueAsNew()) throw new ContinueLater();
+        if (engine.leaving.asks(frame)) throw new ContinueLater();
         await walker.step(step, frame);
       }
     },
@@ -28,18 +31,30 @@ export function createWalker(engine: Engine, verbs: Readonly<Record<Verb, VerbFu
       const done = engine.journal.get(path);
       if (done !== undefined) {
         if (done.status === 'failed' && done.problem !== undefined) throw new StepFailure(done.problem);
+        if (done.returned !== undefined) throw new FlowReturn(done.returned.output);
         return;
       }
-      if (CancellationScope.current().consideredCancelled) throw new CancelledFailure('the run was cancelled');
+      const resumes = engine.resumes(path);
+      // What was under way in the Temporal run before is entered again, so that it can clean up.
+      if (!resumes && (CancellationScope.current().consideredCancelled || engine.steering.stops(path, frame.phase)))
+        throw new CancelledFailure('the run was cancelled');
       const verb = verbOf(step);
       const where = engine.where(path, step.id);
       let record: StepRecord | undefined;
       try {
         record = engine.open(step, verb, path, titleOf(engine, step, frame));
-        if (step.if !== undefined && !engine.test(step.if, frame)) {
+        if (frame.phase === 'forward' && !resumes && engine.steering.holds(path))
+          await engine.steering.hold(record, () => engine.steering.holds(path));
+        const given = engine.steering.skipped(path);
+        if (given !== undefined && !resumes) {
+          settle(engine, frame, path, record, 'skipped', { output: given });
+          return;
+        }
+        if (!resumes && step.if !== undefined && !engine.test(step.if, frame)) {
           settle(engine, frame, path, record, 'skipped', { output: null });
           return;
         }
+        if (BLOCKS.has(verb)) engine.live.add(path);
         const result = await runVerb(engine, verbs[verb], step, frame, { path, record });
         const output =
           step.output === undefined
@@ -48,10 +63,15 @@ export function createWalker(engine: Engine, verbs: Readonly<Record<Verb, VerbFu
         settle(engine, frame, path, record, 'succeeded', { ...result, output });
       } catch (err) {
         if (err instanceof FlowReturn) {
-          if (record !== undefined) settle(engine, frame, path, record, 'succeeded', { output: null });
+          if (record !== undefined) settle(engine, frame, path, record, 'succeeded', { output: null }, err);
           throw err;
         }
         if (isCancellation(err) && record !== undefined) {
+          const given = CancellationScope.current().consideredCancelled ? undefined : engine.steering.skipped(path);
+          if (given !== undefined) {
+            settle(engine, frame, path, record, 'skipped', { output: given });
+            return;
+          }
           record.status = 'cancelled';
           record.endedAt = engine.now();
           throw err;
@@ -59,6 +79,10 @@ export function createWalker(engine: Engine, verbs: Readonly<Record<Verb, VerbFu
         const failure = failureOf(err, where);
         // Not a failure of the flow: a bug of ours, or leaving for a new run.
         if (failure === undefined) throw err;
+        if (record !== undefined && isForPerson(step, frame, failure.problem) && patched('unknown-to-operator')) {
+          const again = await engine.steering.judge(path, record, failure.problem);
+          if (again || engine.steering.skipped(path) !== undefined) return walker.step(step, frame);
+        }
         if (record !== undefined) settleFailed(engine, frame, path, record, failure.problem);
         throw failure;
       }
@@ -66,6 +90,20 @@ export function createWalker(engine: Engine, verbs: Readonly<Record<Verb, VerbFu
   };
   return walker;
 }
+
+/**
+ * Whether the step changed something that must not be changed twice, and nobody knows: its worker was lost or late.
+ * Then a person looks at the target and says whether it is done again, skipped or has failed.
+ */
+function isForPerson(step: Step, frame: Frame, problem: Problem): boolean {
+  if (!('call' in step) || frame.phase !== 'forward' || codeOf(problem) !== 'timeout') return false;
+  const atom = frame.ir.atoms[step.call];
+  if (atom === undefined || atom.idempotency !== 'none' || atom.effect === 'read') return false;
+  return problem['timeoutType'] === 'START_TO_CLOSE' || problem['timeoutType'] === 'HEARTBEAT';
+}
+
+/** Verbs with steps inside: leaving for a new run may find them half done. */
+const BLOCKS: ReadonlySet<Verb> = new Set(['do', 'parallel', 'switch', 'forEach', 'loop', 'reconcile', 'try'] as const);
 
 /** Titles may be templates; a title that cannot be rendered never fails a step. */
 function titleOf(engine: Engine, step: Step, frame: Frame): string | undefined {
@@ -87,15 +125,24 @@ function runVerb(
   frame: Frame,
   handle: StepHandle,
 ): Promise<VerbResult> {
-  if ('call' in step) return verb(engine, step as never, frame, handle);
+  if ('call' in step) {
+    const run = (): Promise<VerbResult> => verb(engine, step as never, frame, handle);
+    // A local call answers within seconds; a scope of its own would cost a tenth of it.
+    return frame.ir.atoms[step.call]?.execution === 'local' ? run() : engine.steering.cuttable(handle.path, run);
+  }
+  const plain = (h: StepHandle): Promise<VerbResult> =>
+    'run' in step
+      ? engine.steering.cuttable(h.path, () => verb(engine, step as never, frame, h))
+      : verb(engine, step as never, frame, h);
   const bounded = (h: StepHandle): Promise<VerbResult> =>
     typeof step.timeout === 'string'
       ? engine.withDeadline(
           durationMs(step.timeout),
           () => timeoutProblem(`the step took longer than ${String(step.timeout)}`, engine.where(h.path, step.id)),
-          () => verb(engine, step as never, frame, h),
+          () => plain(h),
+          h.path,
         )
-      : verb(engine, step as never, frame, h);
+      : plain(h);
   return step.retry === undefined ? bounded(handle) : repeat(engine, step, frame, handle, bounded);
 }
 
@@ -121,7 +168,7 @@ async function repeat(
       if (!triesAgain(retry, attempt, failure.problem, true)) {
         throw new StepFailure({ ...failure.problem, attempt });
       }
-      await engine.wait(backoffMs(retry, attempt), `retry of ${handle.path}`, handle.record);
+      await engine.wait(backoffMs(retry, attempt), `retry of ${handle.path}`, handle.record, path);
     }
   }
 }
@@ -133,14 +180,21 @@ function settle(
   record: StepRecord,
   status: 'succeeded' | 'skipped',
   result: { output: Json; failed?: Json },
+  returned?: FlowReturn,
 ): void {
   record.status = status;
   record.endedAt = engine.now();
   const value = toScopeValue(result.output);
-  if (result.output !== null) record.output = result.output;
+  // A large output stands in the scope alone; the list of records is for people, and there are thousands of them.
+  if (result.output !== null && !isLarger(result.output, OUTPUT_BYTES_MAX)) record.output = result.output;
   frame.steps[record.id] = viewOf(record, value, null, result.failed);
-  engine.journal.set(path, { status });
+  engine.prune(path);
   engine.forget(path);
+  engine.journal.set(path, {
+    status,
+    ...(frame.late === true ? { late: true } : {}),
+    ...(returned === undefined ? {} : { returned: { output: returned.output } }),
+  });
 }
 
 function settleFailed(engine: Engine, frame: Frame, path: string, record: StepRecord, problem: Problem): void {
@@ -149,8 +203,10 @@ function settleFailed(engine: Engine, frame: Frame, path: string, record: StepRe
   record.problem = problem;
   if (typeof problem.attempt === 'number') record.attempts = problem.attempt;
   frame.steps[record.id] = viewOf(record, null, toScopeValue(problem as unknown as Json), undefined);
-  engine.journal.set(path, { status: 'failed', problem });
-  engine.forget(path);
+  // What stands below is kept: a retry of the run goes on from there.
+  engine.live.delete(path);
+  engine.resumed.delete(path);
+  engine.journal.set(path, { status: 'failed', problem, ...(frame.late === true ? { late: true } : {}) });
 }
 
 function viewOf(record: StepRecord, output: unknown, error: unknown, failed: Json | undefined): StepView {

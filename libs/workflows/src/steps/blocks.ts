@@ -4,7 +4,7 @@ import type { Claim, DoStep, SwitchStep, TryStep } from '@opsloop/contracts';
 import { CancellationScope, scheduleLocalActivity } from '@temporalio/workflow';
 import type { ClaimAnswer, ClaimRequest, ReleaseRequest } from '../activities.js';
 import type { Engine } from '../engine/engine.js';
-import { fail } from '../engine/errors.js';
+import { ContinueLater, fail } from '../engine/errors.js';
 import { runGuarded } from '../engine/guarded.js';
 import type { Frame, StepHandle, VerbResult } from '../engine/types.js';
 
@@ -25,7 +25,6 @@ export async function doStep(engine: Engine, step: DoStep, frame: Frame, handle:
       throw fail('expression', `a claim needs a path, got ${JSON.stringify(text)}`);
     return { path: text, mode };
   });
-  // No safe point inside: leaving for a new run would give the lock back.
   await underClaims(engine, handle.path, claims, (fence) =>
     engine.walker.sequence(step.do, { ...inner, fence, concurrent: true }),
   );
@@ -41,6 +40,8 @@ export async function underClaims(
 ): Promise<void> {
   const { run } = engine.facts.context;
   const step = engine.fullPath(path);
+  // Taken by the Temporal run before, which left without giving it back.
+  const carried = engine.remembered.get(`${path}@fence`) as string | undefined;
   const request: ClaimRequest = { run, step, claims };
   const release = (): Promise<void> =>
     CancellationScope.nonCancellable(async () => {
@@ -53,11 +54,14 @@ export async function underClaims(
     });
   let answer: ClaimAnswer;
   try {
-    answer = await scheduleLocalActivity<ClaimAnswer>(TEMPORAL_NAMES.claimActivity, [request], {
-      startToCloseTimeout: CLAIM_ATTEMPT_MS,
-      scheduleToCloseTimeout: CLAIM_TOTAL_MS,
-      retry: CLAIM_RETRY,
-    });
+    answer =
+      carried === undefined
+        ? await scheduleLocalActivity<ClaimAnswer>(TEMPORAL_NAMES.claimActivity, [request], {
+            startToCloseTimeout: CLAIM_ATTEMPT_MS,
+            scheduleToCloseTimeout: CLAIM_TOTAL_MS,
+            retry: CLAIM_RETRY,
+          })
+        : { granted: true, fence: carried };
   } catch (err) {
     // Whether it was granted is unknown: free it, which is harmless when it was not.
     await release();
@@ -70,10 +74,18 @@ export async function underClaims(
       ...(answer.blockedBy === undefined ? {} : { blockedBy: answer.blockedBy }),
     });
   }
+  let leaving = false;
   try {
     await work(answer.fence);
+  } catch (err) {
+    leaving = err instanceof ContinueLater;
+    if (leaving) engine.remembered.set(`${path}@fence`, answer.fence);
+    throw err;
   } finally {
-    await release();
+    if (!leaving) {
+      engine.remembered.delete(`${path}@fence`);
+      await release();
+    }
   }
 }
 
@@ -92,7 +104,7 @@ export async function switchStep(
 }
 
 export async function tryStep(engine: Engine, step: TryStep, frame: Frame, handle: StepHandle): Promise<VerbResult> {
-  await engine.withUndo(frame, handle.path, async (undo) => {
+  await engine.withUndo(handle.path, async (undo) => {
     const inner: Frame = { ...frame, path: handle.path, undo };
     await runGuarded(engine, inner, {
       path: handle.path,

@@ -34,8 +34,6 @@ import type { JobPlan } from './job.js';
 import type { UndoEntry } from '../engine/undo.js';
 import type { Frame, StepHandle, VerbResult } from '../engine/types.js';
 
-/** Epoch of every step of a run; an operator's retry is a new run, so it never rises here. */
-const EPOCH = 0;
 /** Answers of the gate come from memory or one HTTP call. */
 const GATE_TIMEOUT_MS = 10_000;
 /** A local step keeps the workflow task open: whatever takes longer than this belongs into an activity. */
@@ -88,9 +86,10 @@ export async function invoke(engine: Engine, call: Invocation): Promise<Json> {
   const start = (): Promise<unknown> => {
     reached = true;
     if (queue === undefined) return callLocally(call, argument, retry);
+    const id = `${path}#${engine.steering.epochOf(path)}`;
     return atom.job === undefined
-      ? callQueued(call, argument, retry, queue)
-      : runJob(engine, call, jobPlan(call, argument, retry, queue));
+      ? callQueued(call, argument, retry, queue, id)
+      : runJob(engine, call, jobPlan(call, argument, retry, queue, id));
   };
   engine.busy(1);
   try {
@@ -178,13 +177,14 @@ function callLocally(
 }
 
 function callQueued(
-  { step, atom, frame, handle, path }: Invocation,
+  { step, atom, frame, handle }: Invocation,
   argument: AtomCall,
   retry: FullRetry,
   taskQueue: string,
+  activityId: string,
 ): Promise<unknown> {
   return scheduleActivity(atom.activity, [argument], {
-    activityId: `${path}#${EPOCH}`,
+    activityId,
     taskQueue,
     summary: summaryOf(handle.record),
     retry: temporalRetry(retry),
@@ -226,7 +226,7 @@ function argumentOf(engine: Engine, call: Invocation): AtomCall {
     context: {
       run: context.run,
       step,
-      key: stepKey(context.run, step, EPOCH),
+      key: stepKey(context.run, step, engine.steering.epochOf(path)),
       ...(frame.fence === undefined ? {} : { fence: frame.fence }),
       tenant: context.tenant,
       dryRun: context.dryRun ?? false,
@@ -279,15 +279,21 @@ async function throughCache(
   return output;
 }
 
-function jobPlan(call: Invocation, argument: AtomCall, retry: FullRetry, taskQueue: string): JobPlan {
-  const { step, atom, frame, handle, path } = call;
+function jobPlan(
+  call: Invocation,
+  argument: AtomCall,
+  retry: FullRetry,
+  taskQueue: string,
+  activityId: string,
+): JobPlan {
+  const { step, atom, frame, handle } = call;
   const own = typeof step.timeout === 'string' ? undefined : step.timeout;
   const defaults = frame.ir.flow.defaults?.timeout;
   return {
     argument,
     retry,
     taskQueue,
-    activityId: `${path}#${EPOCH}`,
+    activityId,
     title: summaryOf(handle.record),
     timeouts: callTimeouts(step.timeout, defaults, atom.timeout),
     callLimit: [own, defaults, atom.timeout].some((t) => t?.startToClose !== undefined),

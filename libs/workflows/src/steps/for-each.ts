@@ -1,9 +1,10 @@
 import { durationMs } from '@opsloop/contracts';
-import type { ForEachStep, Json, Problem, RunEnd } from '@opsloop/contracts';
+import type { ForEachStep, Json, Problem, RunEnd, StepRecord } from '@opsloop/contracts';
 import { toScopeValue } from '@opsloop/rules';
-import { CancellationScope, isCancellation } from '@temporalio/workflow';
+import { CancellationScope, CancelledFailure, isCancellation, patched } from '@temporalio/workflow';
 import { exceeds, splitBatches } from '../engine/batches.pure.js';
 import { compensate } from '../engine/compensate.js';
+import type { EachProgress } from '../engine/each.pure.js';
 import type { Engine } from '../engine/engine.js';
 import { ContinueLater, StepFailure, fail } from '../engine/errors.js';
 import { failureOf } from '../engine/failures.js';
@@ -17,6 +18,8 @@ import { underClaims } from './blocks.js';
 
 /** Items in flight in one run; Temporal refuses more than 2,000 pending activities or children. */
 const CONCURRENCY_MAX = 500;
+/** Failed items whose steps are kept, so that a retry of them goes on where they failed: a few KB each travel with the run. */
+const KEPT_FAILED_MAX = 100;
 /** An item whose target somebody else holds is tried again, last of its batch, after this, for at most that long. */
 const BUSY_RETRY_MS = 5_000;
 const BUSY_TOTAL_MS = 1_800_000;
@@ -34,9 +37,9 @@ interface Loop {
   frame: Frame;
   path: string;
   total: number;
+  /** As the flow says at the start; an operator or the template may change it on the way. */
   concurrency: number;
-  collected: Map<string, Json>;
-  failed: Map<string, Problem>;
+  progress: EachProgress;
   /** Starts no new item: the tolerance is crossed, or the first failure stops it. */
   stopped: boolean;
 }
@@ -62,49 +65,47 @@ export async function forEachStep(
     path: handle.path,
     total: items.length,
     concurrency: concurrencyOf(engine, step, frame),
-    collected: new Map(),
-    failed: new Map(),
+    progress: engine.progressOf(handle.path),
     stopped: false,
   };
+  takeOver(loop, items);
   const byKey = new Map(items.map((item) => [item.key, item]));
   try {
     for (const [at, keys] of batches.entries()) {
-      if (at > 0) await betweenBatches(loop, at);
+      if (at > 0) await betweenBatches(loop, at, handle.record);
       engine.note(
         handle.path,
-        `batch ${at + 1} of ${batches.length}, ${loop.failed.size} of ${items.length} items failed`,
+        `batch ${at + 1} of ${batches.length}, ${loop.progress.failed.size} of ${items.length} items failed`,
       );
-      const batch = toScopeValue({ number: at + 1, count: batches.length, size: keys.length });
-      await runBatch(
-        loop,
-        keys.map((key) => byKey.get(key)!),
-        batch,
-      );
+      const batch = { number: at + 1, count: batches.length, size: keys.length };
+      const members = keys.map((key) => byKey.get(key)!);
+      await runBatch(loop, members, toScopeValue(batch));
       if (loop.stopped) throw thresholdFailure(loop);
     }
   } finally {
     engine.note(handle.path, undefined);
   }
-  const inOrder = items.filter((item) => loop.collected.has(item.key)).map((item) => loop.collected.get(item.key)!);
-  return { output: spec.collect === undefined ? null : inOrder, failed: failedList(loop) };
+  return { output: spec.collect === undefined ? null : loop.progress.inOrder(), failed: failedList(loop) };
 }
 
 function failedList(loop: Loop): Json {
-  return [...loop.failed].map(([key, error]) => ({ key, error: error as unknown as Json }));
+  return [...loop.progress.failed].map(([key, error]) => ({ key, error: error as unknown as Json }));
 }
 
 function thresholdFailure(loop: Loop): StepFailure {
-  const [key, cause] = [...loop.failed][0] ?? [];
-  return fail('batch-threshold', `${loop.failed.size} of ${loop.total} items failed, the first was ${key}`, {
+  const [key, cause] = [...loop.progress.failed][0] ?? [];
+  return fail('batch-threshold', `${loop.progress.failed.size} of ${loop.total} items failed, the first was ${key}`, {
     ...loop.engine.where(loop.path, loop.step.id),
-    failed: [...loop.failed.keys()].slice(0, 100),
+    failed: [...loop.progress.failed.keys()].slice(0, 100),
     ...(cause === undefined ? {} : { cause }),
   });
 }
 
 function itemsOf(engine: Engine, step: ForEachStep, frame: Frame, path: string): Item[] {
   const { as = 'item', key } = step.forEach;
-  const list = engine.remember(path, () => engine.render(step.forEach.in, frame));
+  const evaluate = (): Json => engine.render(step.forEach.in, frame);
+  // What no step can change is evaluated again instead of travelling with the run.
+  const list = isConstant(step.forEach.in) ? evaluate() : engine.remember(path, evaluate);
   if (!Array.isArray(list))
     throw fail('expression', `forEach.in needs a list, got ${JSON.stringify(list)?.slice(0, 100)}`);
   const seen = new Set<string>();
@@ -115,6 +116,11 @@ function itemsOf(engine: Engine, step: ForEachStep, frame: Frame, path: string):
     seen.add(text);
     return { key: text, value, index };
   });
+}
+
+/** Whether a template reads nothing but the input and the configs, which stay as they were at the start. */
+function isConstant(template: Json): boolean {
+  return typeof template === 'string' && /^\$\{(input|config)(\.[\w.-]+|\[[^\]]+\])*\??\}$/.test(template);
 }
 
 function planOf(plan: Json): string[][] | undefined {
@@ -135,13 +141,16 @@ function concurrencyOf(engine: Engine, step: ForEachStep, frame: Frame): number 
 }
 
 /** Pause and gate stand between two batches: nothing more is touched before the last batch has proved good. */
-async function betweenBatches(loop: Loop, done: number): Promise<void> {
+async function betweenBatches(loop: Loop, done: number, record: StepRecord): Promise<void> {
   const { engine, step, frame } = loop;
   const batch = step.forEach.batch;
   const path = gatePath(loop.path, done);
   // Passed in an earlier Temporal run of this run: what the gate saw then is not carried, and must not be asked again.
   if (engine.journal.has(path)) return;
-  if (batch?.pause !== undefined) await engine.wait(durationMs(batch.pause), `pause after batch ${done}`);
+  const held = (): boolean => engine.steering.holdsBatch(loop.path);
+  if (held()) await engine.steering.hold(record, held);
+  if (batch?.pause !== undefined)
+    await engine.wait(durationMs(batch.pause), `pause after batch ${done}`, undefined, path);
   if (batch?.gate !== undefined) {
     const { expect, ...gate } = batch.gate;
     const inner = innerFrame(frame, path, {});
@@ -157,31 +166,37 @@ async function betweenBatches(loop: Loop, done: number): Promise<void> {
   engine.journal.set(path, { status: 'succeeded' });
 }
 
-/** Runs one batch with at most `concurrency` items in flight; busy items go to its end. */
+/** Runs one batch with at most so many items in flight; busy items go to its end. */
 async function runBatch(loop: Loop, items: Item[], batch: unknown): Promise<void> {
   const { engine, frame } = loop;
   const scope = new CancellationScope({ cancellable: true });
   const group = new BranchGroup(scope);
-  const queue = items.filter((item) => !isDone(loop, item));
+  const left = items.filter((item) => !loop.progress.isDone(item.index));
+  const resumes = (item: Item): boolean => engine.resumes(itemPath(loop.path, item.key));
+  // Items that were under way in the Temporal run before go first, also when nothing new starts any more.
+  const queue = [...left.filter(resumes), ...left.filter((item) => !resumes(item))];
   /** When a busy item may be asked for again; all wait equally long, so the first of the queue is due first. */
   const due = new Map<Item, number>();
   const since = Date.now();
-  let leave = false;
+  const mayStart = (): boolean => queue.length > 0 && (!loop.stopped || resumes(queue[0]!));
+  let running = 0;
 
   const worker = async (): Promise<void> => {
-    while (queue.length > 0 && !loop.stopped && !leave) {
+    while (mayStart() && running <= limitOf(loop)) {
+      if (engine.leaving.asks(frame)) return void group.leave();
       const current = queue.shift()!;
       const pause = (due.get(current) ?? 0) - Date.now();
       if (pause > 0) {
-        const waited = await group.run(() => engine.wait(pause, `${current.key} is busy`));
+        const slot = itemPath(loop.path, current.key);
+        const waited = await group.run(() => engine.wait(pause, `${current.key} is busy`, undefined, slot));
         // Meanwhile the others may have decided that nothing more starts.
-        if (waited.kind !== 'done' || loop.stopped || leave) {
+        if (waited.kind !== 'done' || loop.stopped) {
           queue.unshift(current);
           return;
         }
       }
-      const end = await group.run(() => oneItem(loop, current, batch));
-      if (end.kind === 'cancelled') return;
+      const end = await group.run(() => oneItem(loop, current, batch), resumes(current));
+      if (end.kind === 'cancelled' || end.kind === 'left') return;
       if (end.kind === 'failed') {
         const busy = codeOf(end.failure.problem) === 'lock-conflict' && end.failure.problem['turn'] === true;
         if (busy && Date.now() - since < BUSY_TOTAL_MS) {
@@ -191,33 +206,86 @@ async function runBatch(loop: Loop, items: Item[], batch: unknown): Promise<void
         }
         noteFailure(loop, current, end.failure.problem);
       }
-      // Safe point: nothing new starts, what runs ends, and the rest goes on in a new Temporal run.
-      if (!frame.concurrent && frame.phase === 'forward' && engine.shouldContinueAsNew()) leave = true;
+      refill();
     }
   };
-  const workers = Math.min(loop.concurrency, queue.length);
-  await scope.run(async () => {
-    await Promise.all(Array.from({ length: workers }, worker));
-  });
+  const workers = new Set<Promise<void>>();
+  /** One worker per item in flight; more of them when the limit has risen. */
+  const refill = (): void => {
+    for (let more = Math.min(limitOf(loop) - running, queue.length); more > 0; more -= 1) {
+      running += 1;
+      const one = worker().finally(() => {
+        running -= 1;
+        workers.delete(one);
+      });
+      workers.add(one);
+    }
+  };
+  const deaf = engine.steering.listen(() => scope.run(async () => refill()));
+  try {
+    await scope.run(async () => {
+      refill();
+      while (workers.size > 0) await Promise.all(workers);
+    });
+  } finally {
+    deaf();
+  }
   group.rethrow();
-  if (leave && queue.length > 0 && !loop.stopped) throw new ContinueLater();
 }
 
-/** Takes over what an earlier Temporal run of this run has already done with the item. */
-function isDone(loop: Loop, item: Item): boolean {
-  const record = loop.engine.journal.get(itemPath(loop.path, item.key));
-  if (record === undefined) return false;
-  if (record.status === 'failed' && record.problem !== undefined) noteFailure(loop, item, record.problem);
-  else if (record.output !== undefined) loop.collected.set(item.key, record.output);
-  return true;
+/** Items in flight: what an operator said last, else the template as it is now. */
+function limitOf(loop: Loop): number {
+  const { engine, step, frame, path } = loop;
+  const told = engine.steering.concurrencyOf(path);
+  if (told !== undefined) return Math.min(CONCURRENCY_MAX, told);
+  const { concurrency } = step.forEach;
+  if (typeof concurrency !== 'string' || isConstant(concurrency)) return loop.concurrency;
+  let now: number;
+  try {
+    now = concurrencyOf(engine, step, frame);
+  } catch (err) {
+    // What has become of `vars` since the start must not end the items that run.
+    if (failureOf(err, engine.where(path, step.id)) === undefined) throw err;
+    return loop.concurrency;
+  }
+  if (now !== loop.concurrency && patched('adaptive-concurrency')) loop.concurrency = now;
+  return loop.concurrency;
+}
+
+/** Takes over what an earlier Temporal run, or the run of which this is a retry, has already done. */
+function takeOver(loop: Loop, items: readonly Item[]): void {
+  for (const item of items) {
+    const path = itemPath(loop.path, item.key);
+    const record = loop.engine.journal.get(path);
+    // Runs of earlier versions carry a record per item.
+    if (record !== undefined && !loop.progress.isDone(item.index)) {
+      if (record.status === 'failed' && record.problem !== undefined)
+        loop.progress.fail(item.index, item.key, record.problem);
+      else loop.progress.succeeded(item.index, record.output);
+    }
+    if (loop.progress.isDone(item.index))
+      setEnd(loop, item, loop.progress.failed.has(item.key) ? 'failed' : 'succeeded');
+  }
+  judgeTolerance(loop);
+}
+
+function judgeTolerance(loop: Loop): void {
+  const { tolerate, onItemError } = loop.step.forEach;
+  const failed = loop.progress.failed.size;
+  if (failed === 0) return;
+  if (onItemError === 'stop' || exceeds(tolerate, failed, loop.total)) loop.stopped = true;
 }
 
 function noteFailure(loop: Loop, item: Item, problem: Problem): void {
-  const { tolerate, onItemError } = loop.step.forEach;
-  loop.failed.set(item.key, problem);
-  loop.engine.journal.set(itemPath(loop.path, item.key), { status: 'failed', problem });
+  const { engine } = loop;
+  const path = itemPath(loop.path, item.key);
+  loop.progress.fail(item.index, item.key, problem);
+  engine.live.delete(path);
+  engine.resumed.delete(path);
+  // What the item did is kept for a retry of it, of the first failed ones.
+  if (loop.progress.failed.size > KEPT_FAILED_MAX) engine.journal.remove(path);
   setEnd(loop, item, 'failed');
-  if (onItemError === 'stop' || exceeds(tolerate, loop.failed.size, loop.total)) loop.stopped = true;
+  judgeTolerance(loop);
 }
 
 function setEnd(loop: Loop, item: Item, end: RunEnd): void {
@@ -227,14 +295,14 @@ function setEnd(loop: Loop, item: Item, end: RunEnd): void {
 
 /** One item in a scope of its own; what it did is final once it has ended well. */
 function oneItem(loop: Loop, item: Item, batch: unknown): Promise<void> {
-  const concurrent = loop.frame.concurrent || loop.concurrency > 1;
   const path = itemPath(loop.path, item.key);
-  return loop.engine.withUndo({ ...loop.frame, concurrent }, path, (undo) => itemIn(loop, item, batch, undo));
+  loop.engine.live.add(path);
+  return loop.engine.withUndo(path, (undo) => itemIn(loop, item, batch, undo));
 }
 
 async function itemIn(loop: Loop, item: Item, batch: unknown, undo: UndoStack): Promise<void> {
   const { engine, step, frame } = loop;
-  const { as = 'item', collect, onItemError } = step.forEach;
+  const { as = 'item' } = step.forEach;
   const path = itemPath(loop.path, item.key);
   const ownTarget = engine.facts.context.targets.includes(item.key);
   const perItem = ownTarget && frame.ir.flow.lockTargets === 'perItem';
@@ -248,29 +316,66 @@ async function itemIn(loop: Loop, item: Item, batch: unknown, undo: UndoStack): 
       targets: ownTarget ? [item.key] : frame.targets,
     },
   );
-  const work = async (fence: string | undefined): Promise<void> => {
-    await engine.inScope(inner, () =>
-      engine.walker.sequence(step.do, fence === undefined ? inner : { ...inner, fence }),
-    );
-    const output = collect === undefined ? undefined : engine.render(collect, inner);
-    if (output !== undefined) loop.collected.set(item.key, output);
-    engine.journal.set(path, { status: 'succeeded', ...(output === undefined ? {} : { output }) });
-    setEnd(loop, item, 'succeeded');
-  };
-  try {
-    if (perItem) await atItsTurn(engine, path, item.key, work);
-    else await work(undefined);
-  } catch (err) {
-    if (isCancellation(err)) {
-      setEnd(loop, item, 'cancelled');
-      engine.suppressed.push(...(await compensate(engine, inner, undo)));
-      throw err;
+  const work = (fence: string | undefined): Promise<void> =>
+    bodyOf(loop, item, fence === undefined ? inner : { ...inner, fence });
+  const known = engine.remembered.get(`${path}!`) as ItemEnding | undefined;
+  let first: unknown = known === undefined ? undefined : revived(known);
+  if (known === undefined) {
+    try {
+      if (perItem) await atItsTurn(engine, path, item.key, work);
+      else await work(undefined);
+      return;
+    } catch (err) {
+      if (err instanceof ContinueLater) throw err;
+      first = aborted(loop, path, err) ?? err;
     }
-    const failure = failureOf(err, engine.where(path, step.id));
-    if (failure === undefined) throw err;
-    const suppressed = onItemError === 'compensate' ? await compensate(engine, inner, undo) : [];
-    throw new StepFailure(withSuppressed(failure.problem, suppressed));
   }
+  const cancelled = isCancellation(first);
+  const failure = cancelled ? undefined : failureOf(first, engine.where(path, step.id));
+  if (!cancelled && failure === undefined) throw first;
+  const suppressed = known?.suppressed ?? [];
+  const undoes = cancelled || step.forEach.onItemError === 'compensate' || failure?.problem['aborted'] === true;
+  try {
+    if (undoes) await compensate(engine, inner, undo, suppressed);
+  } catch (err) {
+    if (err instanceof ContinueLater) {
+      const ending: ItemEnding = { ...(failure === undefined ? {} : { failed: failure.problem }), suppressed };
+      engine.remembered.set(`${path}!`, ending as unknown as Json);
+    }
+    throw err;
+  }
+  if (failure !== undefined) throw new StepFailure(withSuppressed(failure.problem, suppressed));
+  setEnd(loop, item, 'cancelled');
+  engine.suppressed.push(...suppressed);
+  throw first;
+}
+
+/** How an item ended that is still being undone. */
+interface ItemEnding {
+  /** Absent: it was cancelled. */
+  failed?: Problem;
+  suppressed: Problem[];
+}
+
+const revived = ({ failed }: ItemEnding): unknown =>
+  failed === undefined ? new CancelledFailure('the run was cancelled') : new StepFailure(failed);
+
+async function bodyOf(loop: Loop, item: Item, inner: Frame): Promise<void> {
+  const { engine, step } = loop;
+  const { collect } = step.forEach;
+  await engine.inScope(inner, () => engine.walker.sequence(step.do, inner));
+  const output = collect === undefined ? undefined : engine.render(collect, inner);
+  loop.progress.succeeded(item.index, output);
+  engine.journal.remove(inner.path);
+  setEnd(loop, item, 'succeeded');
+}
+
+/** An item that an operator has aborted has failed; the others go on. */
+function aborted(loop: Loop, path: string, err: unknown): StepFailure | undefined {
+  const { engine, step } = loop;
+  const why = engine.steering.abortedBy(path);
+  if (why === undefined || !isCancellation(err) || CancellationScope.current().consideredCancelled) return undefined;
+  return fail('cancelled', why, { ...engine.where(path, step.id), retryable: false, aborted: true });
 }
 
 /** `lockTargets: perItem`: the item's own target is claimed by try when its turn comes and freed when it ends. */

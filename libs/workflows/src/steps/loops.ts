@@ -1,6 +1,6 @@
 /** Verbs that repeat: loop and reconcile. */
 import { durationMs } from '@opsloop/contracts';
-import type { LoopStep, ReconcileStep, Step } from '@opsloop/contracts';
+import type { LoopStep, ReconcileStep } from '@opsloop/contracts';
 import type { Engine } from '../engine/engine.js';
 import { StepFailure, fail } from '../engine/errors.js';
 import { turnPath } from '../engine/paths.pure.js';
@@ -21,14 +21,29 @@ export async function loopStep(engine: Engine, step: LoopStep, frame: Frame, han
   let turn = cursor.turn;
   for (; turn <= most; turn += 1) {
     cursor.turn = turn;
-    if (goOn !== undefined && !engine.test(goOn, scope)) return { output: { iterations: turn - 1 } };
-    if (Date.now() >= deadline) break;
-    const inner = innerFrame(frame, turnPath(handle.path, turn), { iteration: turn });
+    const path = turnPath(handle.path, turn);
+    const resumes = engine.resumes(path);
+    if (!resumes) {
+      if (goOn !== undefined && !engine.test(goOn, scope)) return { output: { iterations: turn - 1 } };
+      if (Date.now() >= deadline) break;
+      // The scope of a turn lives until the next one begins: `while` and `until` read it.
+      if (turn > 1) engine.journal.remove(turnPath(handle.path, turn - 1));
+    }
+    engine.live.add(path);
+    const inner = innerFrame(frame, path, { iteration: turn });
     scope = inner;
-    await engine.inScope(inner, () => engine.walker.sequence(step.do, inner));
-    if (until !== undefined && engine.test(until, scope)) return { output: { iterations: turn } };
-    if (every !== undefined && turn < most)
-      await engine.wait(Math.min(durationMs(every), deadline - Date.now()), 'loop', handle.record);
+    let reached = false;
+    await engine.inScope(inner, async () => {
+      if (cursor.done !== true) {
+        await engine.walker.sequence(step.do, inner);
+        cursor.done = true;
+        reached = until !== undefined && engine.test(until, inner);
+      }
+      if (!reached && every !== undefined && turn < most)
+        await engine.wait(Math.min(durationMs(every), deadline - Date.now()), 'loop', handle.record, handle.path);
+    });
+    delete cursor.done;
+    if (reached) return { output: { iterations: turn } };
   }
   // Without a condition the loop is a plain repetition, and its maximum is how often.
   if (until === undefined && goOn === undefined) return { output: { iterations: turn - 1 } };
@@ -59,29 +74,36 @@ export async function reconcileStep(
   const stableMs = stable === undefined ? 0 : durationMs(stable);
   const cursor = engine.cursor(handle.path);
   const end = cursor.startedAt + durationMs(deadline);
-  let metSince: number | undefined;
-  for (let turn = cursor.turn; ; turn += 1) {
-    cursor.turn = turn;
-    const scope = innerFrame(frame, turnPath(handle.path, turn), { iteration: turn });
-    const act = (steps: readonly Step[]): Promise<void> =>
-      engine.inScope(scope, () => engine.walker.sequence(steps, scope));
-    const seen = await engine.inScope(scope, () => observe(engine, step, scope));
+  const late = (): StepFailure =>
+    fail('goal-not-met', `the goal was not reached within ${deadline}`, engine.where(handle.path, step.id));
+  /** One look, and what follows from it; gives the output once the goal has held for long enough. */
+  const look = async (scope: Frame): Promise<VerbResult | undefined> => {
+    const seen = await observe(engine, step, scope);
     if (seen && engine.test(goal, scope)) {
-      metSince ??= Date.now();
-      if (Date.now() - metSince >= stableMs) {
+      cursor.metSince ??= Date.now();
+      if (Date.now() - cursor.metSince >= stableMs)
         return { output: (scope.steps[step.observe.id]?.output ?? null) as VerbResult['output'] };
-      }
     } else {
-      metSince = undefined;
+      delete cursor.metSince;
       // What could not be seen is unknown, and never a reason to act.
-      if (seen && Date.now() < end && step.do !== undefined) await act(step.do);
+      if (seen && Date.now() < end && step.do !== undefined) await engine.walker.sequence(step.do, scope);
     }
     const left = end - Date.now();
-    if (left <= 0) break;
+    if (left <= 0) throw late();
+    const { metSince } = cursor;
     const pause = metSince === undefined ? everyMs : Math.min(everyMs, metSince + stableMs - Date.now());
-    await engine.wait(Math.min(pause, left), `next look at ${handle.path}`, handle.record);
+    await engine.wait(Math.min(pause, left), `next look at ${handle.path}`, handle.record, handle.path);
+    return undefined;
+  };
+  for (let turn = cursor.turn; ; turn += 1) {
+    cursor.turn = turn;
+    const path = turnPath(handle.path, turn);
+    engine.live.add(path);
+    const scope = innerFrame(frame, path, { iteration: turn });
+    const met = await engine.inScope(scope, () => look(scope));
+    if (met !== undefined) return met;
+    engine.journal.remove(path);
   }
-  throw fail('goal-not-met', `the goal was not reached within ${deadline}`, engine.where(handle.path, step.id));
 }
 
 async function observe(engine: Engine, step: ReconcileStep, scope: Frame): Promise<boolean> {

@@ -1,9 +1,10 @@
 import type { ParallelStep, Step } from '@opsloop/contracts';
 import type { Engine } from '../engine/engine.js';
-import { StepFailure, fail } from '../engine/errors.js';
+import { ContinueLater, StepFailure, fail } from '../engine/errors.js';
 import { BranchGroup } from '../engine/group.js';
 import type { BranchEnd } from '../engine/group.js';
-import { UndoStack } from '../engine/undo.js';
+import { joinPath } from '../engine/paths.pure.js';
+import { branchOf } from '../engine/undo.js';
 import type { Frame, StepHandle, VerbResult } from '../engine/types.js';
 
 /** `parallel`: children start together, `needs` makes it a DAG, `limit` bounds how many run at once. */
@@ -16,7 +17,7 @@ export async function parallelStep(
   const { join = 'all', onError = 'cancel', limit } = step.parallel;
   const wanted = join === 'all' ? step.do.length : join === 'any' ? 1 : join.count;
   const group = new BranchGroup();
-  const undo = frame.undo.group();
+  const undo = frame.undo.group(handle.path);
   const gate = slots(limit ?? step.do.length);
   const ends = new Map<string, Promise<BranchEnd>>();
   const failures: StepFailure[] = [];
@@ -25,13 +26,16 @@ export async function parallelStep(
   const runBranch = async (child: Step): Promise<BranchEnd> => {
     const needed = await Promise.all((child.needs ?? []).map((id) => ends.get(id)));
     // A branch whose ground did not hold is not started; its own end counts as neither success nor failure.
+    if (needed.some((end) => end?.kind === 'left')) return group.leave();
     if (needed.some((end) => end !== undefined && end.kind !== 'done')) return { kind: 'cancelled' };
     await gate.take();
-    const branch = new UndoStack();
-    undo.branches.push(branch);
-    const end = await group.run(() =>
-      engine.walker.step(child, { ...frame, path: handle.path, undo: branch, concurrent: true }),
-    );
+    const branch = branchOf(undo, child.id);
+    const path = joinPath(handle.path, child.id);
+    const inner: Frame = { ...frame, path: handle.path, undo: branch, concurrent: true };
+    const end = await group.run(async () => {
+      if (!engine.journal.has(path) && engine.leaving.asks(inner)) throw new ContinueLater();
+      await engine.walker.step(child, inner);
+    }, engine.resumes(path));
     gate.free();
     if (end.kind === 'done') {
       done += 1;

@@ -22,6 +22,7 @@ export async function runStep(engine: Engine, step: RunStep, frame: Frame, handl
   const { name, version } = ir.flow;
   const path = engine.fullPath(handle.path);
   const workflowId = childWorkflowId(workflowInfo().workflowId, handle.path);
+  const carried = engine.carriedFlows.get(path);
   handle.record.atom = `${name}@${version}`;
   handle.record.workflowId = workflowId;
   registerUndo(engine, step, frame, handle);
@@ -38,6 +39,8 @@ export async function runStep(engine: Engine, step: RunStep, frame: Frame, handl
     ir,
     input: engine.render(step.with ?? {}, frame),
     config: engine.facts.config as RunInput['config'],
+    ...(carried === undefined ? {} : { carried }),
+    ...(engine.facts.continueAfter === undefined ? {} : { continueAfter: engine.facts.continueAfter }),
   };
   checkSize(input.input, 'the input of the sub-flow', engine.where(handle.path, step.id));
   const abandoned = step.detach === true || step.onParentClose === 'abandon';
@@ -53,12 +56,15 @@ export async function runStep(engine: Engine, step: RunStep, frame: Frame, handl
   });
   if (step.detach === true) return { output: { workflowId } };
   engine.children.add(child);
+  engine.childPaths.add(path);
   engine.busy(1);
   try {
     const output = (await child.result()) as Json | undefined;
     return { output: output ?? null };
   } finally {
     engine.busy(-1);
+    engine.childPaths.delete(path);
+    engine.childGone(workflowId);
     engine.children.delete(child);
   }
 }

@@ -30,7 +30,7 @@ export async function emitStep(engine: Engine, step: EmitStep, frame: Frame, han
     context: {
       run: context.run,
       step: path,
-      key: stepKey(context.run, path, 0),
+      key: stepKey(context.run, path, engine.steering.epochOf(handle.path)),
       tenant: context.tenant,
       dryRun: context.dryRun ?? false,
     },
@@ -53,7 +53,7 @@ export async function emitStep(engine: Engine, step: EmitStep, frame: Frame, han
 export async function waitStep(engine: Engine, step: WaitStep, frame: Frame, handle: StepHandle): Promise<VerbResult> {
   const ms =
     step.wait.for === undefined ? untilMs(engine, step.wait.until ?? null, frame) : forMs(engine, step.wait.for, frame);
-  if (ms > 0) await engine.wait(ms, handle.record.title ?? handle.path, handle.record);
+  if (ms > 0) await engine.wait(ms, handle.record.title ?? handle.path, handle.record, handle.path);
   return { output: null };
 }
 
