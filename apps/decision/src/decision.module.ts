@@ -1,8 +1,8 @@
 import type { DynamicModule } from '@nestjs/common';
 import { Module } from '@nestjs/common';
-import { AtomExecutor, HttpGuard, ScriptRunner } from '@opsloop/atoms';
+import { AtomExecutor, HttpGuard, ScriptRunner, StoredSecrets } from '@opsloop/atoms';
 import type { PlatformConfig } from '@opsloop/platform';
-import { PLATFORM_CONFIG } from '@opsloop/platform';
+import { InternalClient, PLATFORM_CONFIG } from '@opsloop/platform';
 import { Database, DocumentStore } from '@opsloop/postgres';
 import type { DecisionConfig } from './config.js';
 import { DECISION_CONFIG } from './config.js';
@@ -54,7 +54,7 @@ export class DecisionModule {
       providers: [
         { provide: DECISION_CONFIG, useValue: config },
         { provide: DocumentStore, inject: [Database], useFactory: (db: Database) => new DocumentStore(db, 'decision') },
-        { provide: AtomExecutor, inject: [PLATFORM_CONFIG, DECISION_CONFIG], useFactory: executorOf },
+        { provide: AtomExecutor, inject: [PLATFORM_CONFIG, DECISION_CONFIG, InternalClient], useFactory: executorOf },
         ConfigCache,
         DecideService,
         DocumentsService,
@@ -83,7 +83,12 @@ export class DecisionModule {
 }
 
 /** Observations go through the same guard as every outgoing call of a flow. */
-function executorOf({ httpAllow, embedded, ownPorts }: PlatformConfig, { scripts }: DecisionConfig): AtomExecutor {
+function executorOf(
+  { httpAllow, embedded, ownPorts }: PlatformConfig,
+  { scripts }: DecisionConfig,
+  internal: InternalClient,
+): AtomExecutor {
   const guard = new HttpGuard({ allow: httpAllow, embedded, ...(ownPorts === undefined ? {} : { ownPorts }) });
-  return new AtomExecutor({ guard, embedded, scripts: new ScriptRunner({ ...scripts, embedded }) });
+  const secrets = new StoredSecrets((name) => internal.secret(name));
+  return new AtomExecutor({ guard, embedded, secrets, scripts: new ScriptRunner({ ...scripts, embedded }) });
 }

@@ -1,6 +1,6 @@
 import { type DynamicModule, Module } from '@nestjs/common';
-import { AtomExecutor, EnvironmentSecrets, HttpGuard, ScriptRunner } from '@opsloop/atoms';
-import { InternalClient, PLATFORM_CONFIG, type PlatformConfig } from '@opsloop/platform';
+import { AtomExecutor, EnvironmentSecrets, FirstOf, HttpGuard, ScriptRunner, StoredSecrets } from '@opsloop/atoms';
+import { InternalClient, Logger, PLATFORM_CONFIG, type PlatformConfig } from '@opsloop/platform';
 import { INTERPRETER_CONFIG, type DslInterpreterConfig } from './config.js';
 import { HaltGate } from './gate-steps/halt-gate.service.js';
 import { RunAtom } from './run-atoms/run-atom.service.js';
@@ -18,8 +18,9 @@ export class DslInterpreterModule {
         { provide: INTERPRETER_CONFIG, useValue: config },
         {
           provide: AtomExecutor,
-          inject: [PLATFORM_CONFIG, InternalClient],
-          useFactory: (platform: PlatformConfig, client: InternalClient) => atomExecutor(platform, client, config),
+          inject: [PLATFORM_CONFIG, InternalClient, Logger],
+          useFactory: (platform: PlatformConfig, client: InternalClient, logger: Logger) =>
+            atomExecutor(platform, client, logger, config),
         },
         HaltGate,
         RunAtom,
@@ -31,12 +32,19 @@ export class DslInterpreterModule {
   }
 }
 
-function atomExecutor(platform: PlatformConfig, client: InternalClient, config: DslInterpreterConfig): AtomExecutor {
+function atomExecutor(
+  platform: PlatformConfig,
+  client: InternalClient,
+  logger: Logger,
+  config: DslInterpreterConfig,
+): AtomExecutor {
   const { embedded, httpAllow, ownPorts = [], port } = platform;
   return new AtomExecutor({
     embedded,
     guard: new HttpGuard({ allow: httpAllow, embedded, ownPorts: [...ownPorts, port] }),
-    secrets: new EnvironmentSecrets(config.secrets),
+    // The store first: what is set in the environment of one worker is the fallback for what nobody has put there yet.
+    secrets: new FirstOf([new StoredSecrets((name) => client.secret(name)), new EnvironmentSecrets(config.secrets)]),
+    warn: (message, fields) => logger.warn(message, fields),
     scripts: new ScriptRunner({
       path: config.path,
       embedded,

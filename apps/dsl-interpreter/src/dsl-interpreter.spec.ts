@@ -31,6 +31,8 @@ let others: HttpTarget;
 let world: HttpTarget;
 let halts: HaltView[] = [];
 let controlDown = false;
+/** What the secret store keeps. */
+let kept: { name: string; version: number; value: string }[] = [];
 let app: NestFastifyApplication;
 let temporal: TemporalConnection;
 const cacheDir = mkdtempSync(join(tmpdir(), 'opsloop-interpreter-'));
@@ -40,6 +42,11 @@ beforeAll(async () => {
     if (controlDown && !call.path.startsWith('/v1/events')) return { status: 503, body: 'down' };
     if (call.path === '/internal/halts') return { body: { asOf: new Date().toISOString(), halts } };
     if (call.path === '/internal/decision/resources') return { body: { items: [{ path: 'host/a' }] } };
+    if (call.path === '/internal/catalog/secrets/resolve') {
+      if (controlDown) return { status: 503, body: 'down' };
+      const { names } = call.body as { names: string[] };
+      return { body: { secrets: names.flatMap((name) => kept.filter((secret) => secret.name === name)) } };
+    }
     if (call.path.endsWith('/outcome')) return { body: { closed: true } };
     if (call.path.endsWith('/claims')) return { body: { granted: true, fence: '7' } };
     if (call.path.endsWith('/release')) return { body: { released: true } };
@@ -86,6 +93,7 @@ afterAll(async () => {
 beforeEach(() => {
   halts = [];
   controlDown = false;
+  kept = [];
   world.calls.length = 0;
 });
 
@@ -160,6 +168,41 @@ describe('atoms on the worker', () => {
         run('cmdb.host.retire', { host: 'host/a' }, { atom: wrong, config: { cmdb: { url: world.url } } }),
       ),
     ).toMatchObject({ code: 'validation' });
+  });
+
+  it('take secrets from the store, then from the environment; a missing one is named and not repeated', async () => {
+    kept = [{ name: 'stored-token', version: 2, value: 'from-the-store' }];
+    const input = (name: string): Json => ({ method: 'POST', url: world.url, headers: { 'x-key': { $secret: name } } });
+    const call = (name: string, attempts = 1) =>
+      run('http.request', input(name), { secrets: ['/headers/x-key'] }, attempts);
+    await call('stored-token');
+    await call('cmdb-token');
+    expect(world.calls.map((c) => c.headers['x-key'])).toEqual(['from-the-store', 's3cr3t-token']);
+    expect(await failureOf(call('bmc-token', 3))).toMatchObject({
+      code: 'configuration',
+      retryable: false,
+      secret: 'bmc-token',
+      detail: expect.stringContaining('opsloop secrets put bmc-token') as string,
+    });
+    expect(world.calls).toHaveLength(2);
+    const asked = others.calls.filter((c) => c.path.endsWith('/secrets/resolve')).map((c) => c.body);
+    // Once, not once per attempt.
+    expect(asked.filter((body) => JSON.stringify(body).includes('bmc-token'))).toHaveLength(1);
+  });
+
+  it('take a secret out of an output that gives it back', async () => {
+    const atom = {
+      name: 'team.echo',
+      version: '1.0.0',
+      script: {
+        interpreter: ['sh', '-eu'],
+        source: 'echo "key is $KEY"; echo "half=${KEY%?????}" >> "$OPSLOOP_OUTPUT"; echo "$KEY" | base64 >&2',
+        env: { KEY: '${secrets.cmdb-token}' },
+      },
+    };
+    const output = JSON.stringify(await run('team.echo', {}, { atom }));
+    expect(output).toContain('key is ***');
+    expect(output).not.toMatch(/s3cr3t-token|czNjcjN0/);
   });
 
   it('declared ones as script, with results from $OPSLOOP_OUTPUT', async () => {

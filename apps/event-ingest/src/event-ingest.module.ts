@@ -1,6 +1,6 @@
 import { Module } from '@nestjs/common';
 import type { DynamicModule } from '@nestjs/common';
-import { AtomExecutor, HttpGuard, ScriptRunner } from '@opsloop/atoms';
+import { AtomExecutor, HttpGuard, ScriptRunner, StoredSecrets } from '@opsloop/atoms';
 import { InternalClient, PLATFORM_CONFIG } from '@opsloop/platform';
 import type { PlatformConfig } from '@opsloop/platform';
 import { Database, DocumentStore } from '@opsloop/postgres';
@@ -13,8 +13,10 @@ import type { EventIngestConfig } from './config.js';
 import { SourceController } from './manage-sources/source.controller.js';
 import { SourceRepository } from './manage-sources/source.repository.js';
 import { SourceService } from './manage-sources/source.service.js';
+import { SourceSecrets } from './manage-sources/source-secrets.service.js';
 import { CreateIngest1700000001000 } from './migrations/1700000001000-create-ingest.js';
 import { IndexPollAge1700000001001 } from './migrations/1700000001001-index-poll-age.js';
+import { MoveSourceSecrets1700000001010 } from './migrations/1700000001010-move-source-secrets.js';
 import { DocumentsConsumer } from './poll/documents.consumer.js';
 import { PollRepository } from './poll/poll.repository.js';
 import { PollService } from './poll/poll.service.js';
@@ -29,7 +31,7 @@ const SCHEMA = 'ingest';
 
 export const eventIngestMigrations: MigrationSet = {
   schema: SCHEMA,
-  migrations: [CreateIngest1700000001000, IndexPollAge1700000001001],
+  migrations: [CreateIngest1700000001000, IndexPollAge1700000001001, MoveSourceSecrets1700000001010],
 };
 
 /** Where events come in: verified, de-duplicated, normalised, stored; then on the bus. */
@@ -55,6 +57,7 @@ export class EventIngestModule {
         EventReader,
         HookService,
         SourceRepository,
+        SourceSecrets,
         SourceService,
         PollRepository,
         RemoteCache,
@@ -72,6 +75,7 @@ function pollExecutor(platform: PlatformConfig, config: EventIngestConfig, inter
     guard: new HttpGuard({ allow: platform.httpAllow, embedded, ownPorts: platform.ownPorts ?? [platform.port] }),
     embedded,
     scripts: new ScriptRunner({ ...config.scripts, embedded }),
+    secrets: new StoredSecrets((name) => internal.secret(name)),
     resolveResources: (query) => internal.call('POST /internal/decision/resources', query),
   });
 }

@@ -5,7 +5,8 @@ import { BusModule, busMigrations, connectBus } from '@opsloop/bus';
 import type { EventMessage } from '@opsloop/contracts';
 import { PlatformModule, createHttpApp } from '@opsloop/platform';
 import { Database, PostgresModule } from '@opsloop/postgres';
-import { createTestDatabase, freePort } from '@opsloop/testing';
+import { createTestDatabase, freePort, startHttpTarget } from '@opsloop/testing';
+import type { HttpTarget } from '@opsloop/testing';
 import { EventIngestModule, eventIngestConfigFromEnv, eventIngestMigrations } from './index.js';
 
 export const ADMIN = 'ops_spec_admin-key-of-this-spec';
@@ -29,6 +30,8 @@ export interface IngestApp {
   url: string;
   app: NestFastifyApplication;
   database: Database;
+  /** Values in the secret store, by name. */
+  secrets: Map<string, { value: string; version: number }>;
   /** A request with the admin's token unless the headers say otherwise; an object body is sent as JSON. */
   call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
   /** Messages on the topic `events`, in order. */
@@ -39,12 +42,29 @@ export interface IngestApp {
 /** Without a decorator: files outside the build are compiled without decorator support. */
 class SpecModule {}
 
+/** Plays the secret store of service-catalog. */
+async function startSecretStore(secrets: IngestApp['secrets']): Promise<HttpTarget> {
+  return startHttpTarget(({ path, body }) => {
+    const asked = body as { name: string; value: string; names: string[] };
+    if (path.endsWith('/keep')) {
+      const version = (secrets.get(asked.name)?.version ?? 0) + 1;
+      secrets.set(asked.name, { value: asked.value, version });
+      return { body: { name: asked.name, version } };
+    }
+    if (path.endsWith('/forget')) return { body: { forgotten: secrets.delete(asked.name) } };
+    const found = asked.names.flatMap((name) => (secrets.has(name) ? [{ name, ...secrets.get(name)! }] : []));
+    return { body: { secrets: found } };
+  });
+}
+
 /** `peers` is the origin of decision and service-catalog. */
 export async function startIngest(peers?: string): Promise<IngestApp> {
   const { url: databaseUrl, drop } = await createTestDatabase();
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
   const other = peers ?? url;
+  const secrets: IngestApp['secrets'] = new Map();
+  const store = await startSecretStore(secrets);
   const app = await createHttpApp(
     {
       module: SpecModule,
@@ -55,7 +75,7 @@ export async function startIngest(peers?: string): Promise<IngestApp> {
           publicUrl: url,
           adminKey: ADMIN,
           serviceToken: SERVICE,
-          urls: { ingest: url, decision: other, control: other, catalog: other },
+          urls: { ingest: url, decision: other, control: other, catalog: peers ?? store.url },
           embedded: true,
           logLevel: 'silent',
           httpAllow: [],
@@ -77,6 +97,7 @@ export async function startIngest(peers?: string): Promise<IngestApp> {
     url,
     app,
     database,
+    secrets,
     call: async (method, path, body, headers = {}) => {
       const text =
         body === undefined || typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body);
@@ -102,6 +123,7 @@ export async function startIngest(peers?: string): Promise<IngestApp> {
       ).map((row) => row.body),
     close: async () => {
       await app.close();
+      await store.close();
       await drop();
     },
   };

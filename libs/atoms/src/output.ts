@@ -1,5 +1,23 @@
+import { OpsError, type Json } from '@opsloop/contracts';
+
 /** What one step may put into the history of its run: histories end at 50 MB, and journals are carried along. */
 export const OUTPUT_BYTES_MAX = 64 * 1024;
+/**
+ * Whatever an atom answers: Temporal refuses payloads above 2 MB, and a run carries the outputs that later steps read
+ * through each continuation.
+ */
+export const STEP_OUTPUT_BYTES_MAX = 512 * 1024;
+
+/** The output, if it may become part of a history. */
+export function checkSize(output: Json, name: string): Json {
+  const size = Buffer.byteLength(JSON.stringify(output ?? null));
+  if (size <= STEP_OUTPUT_BYTES_MAX) return output;
+  throw new OpsError(
+    'payload-too-large',
+    `the output of ${name} has ${size} bytes; at most ${STEP_OUTPUT_BYTES_MAX} are kept. Store it elsewhere and answer where it is`,
+  );
+}
+
 /** The head says what was started, the tail how it ended. */
 const HEAD_BYTES = 16 * 1024;
 

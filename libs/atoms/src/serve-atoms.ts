@@ -4,6 +4,8 @@ import { Context } from '@temporalio/activity';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import { NativeConnection, Worker, type NativeConnectionOptions } from '@temporalio/worker';
 import type { AtomArguments, AtomDefinition } from './define-atom.js';
+import { checkSize } from './output.js';
+import { CallSecrets, platformSecrets, redactError, type PlatformAccess, type SecretSource } from './secrets.js';
 
 /** Any atom: what it takes and gives is checked against its manifest at run time. */
 export type AnyAtom = AtomDefinition<never, unknown>;
@@ -18,6 +20,13 @@ export interface ServeOptions {
   queue?: string;
   /** Atoms in flight per queue. Default 100. */
   concurrency?: number;
+  /**
+   * Where this worker gets the values of secrets that flows hand to its atoms: the platform, with a token of the role
+   * worker. Histories hold references only, so without it a call with a secret fails and says so.
+   */
+  platform?: PlatformAccess;
+  /** Secrets from elsewhere, instead of `platform`. */
+  secrets?: SecretSource;
 }
 
 export interface AtomService {
@@ -30,6 +39,7 @@ export interface AtomService {
 /** Serves atoms from this process: one worker per queue. This and `defineAtom` are the whole plug-in interface. */
 export async function serveAtoms(atoms: readonly AnyAtom[], options: ServeOptions): Promise<AtomService> {
   const queues = byQueue(atoms, options.queue);
+  const secrets = options.secrets ?? (options.platform === undefined ? undefined : platformSecrets(options.platform));
   const connection = await NativeConnection.connect({
     address: options.address,
     ...(options.tls === undefined ? {} : { tls: options.tls }),
@@ -42,7 +52,9 @@ export async function serveAtoms(atoms: readonly AnyAtom[], options: ServeOption
         connection,
         namespace: options.namespace ?? 'default',
         taskQueue,
-        activities: Object.fromEntries(served.map((atom) => [atom.manifest.worker!.activity, activityOf(atom)])),
+        activities: Object.fromEntries(
+          served.map((atom) => [atom.manifest.worker!.activity, activityOf(atom, secrets)]),
+        ),
         maxConcurrentActivityTaskExecutions: options.concurrency ?? 100,
         shutdownGraceTime: '10s',
       }),
@@ -80,26 +92,63 @@ function byQueue(atoms: readonly AnyAtom[], override: string | undefined): Map<s
   return queues;
 }
 
-/** The activity of an atom: checks input and output, answers dry runs, asks the probe before a repeat, maps failures. */
-export function activityOf(atom: AnyAtom): (call: AtomCall) => Promise<Json> {
+/** What a worker without access to secrets says; thrown only when a call needs one. */
+const NO_ACCESS: SecretSource = {
+  get: (name) => {
+    throw new OpsError(
+      'configuration',
+      `this worker cannot resolve the secret "${name}"; give it access: serveAtoms(…, { platform: { url, token } }) with a token of the role worker`,
+      { extensions: { secret: name } },
+    );
+  },
+};
+
+/**
+ * The activity of an atom: resolves secrets, checks input and output, answers dry runs, asks the probe before a repeat,
+ * maps failures. Values of secrets leave it neither with the output nor with a heartbeat or an error.
+ */
+export function activityOf(atom: AnyAtom, source: SecretSource = NO_ACCESS): (call: AtomCall) => Promise<Json> {
   return async (call) => {
     const activity = Context.current();
-    const args: AtomArguments<Json> = {
-      input: checked(atom.manifest, 'input', call.input),
-      context: call.context,
-      signal: activity.cancellationSignal,
-      heartbeat: (progress = {}) => activity.heartbeat(progress),
-    };
+    const secrets = new CallSecrets(source);
     try {
+      const args: AtomArguments<Json> = {
+        input: checked(atom.manifest, 'input', await secrets.fill(call.input, call.secrets)),
+        context: call.context,
+        signal: activity.cancellationSignal,
+        heartbeat: (progress = {}) => activity.heartbeat(secrets.redact({ ...progress })),
+      };
       const output = await perform(atom, args as AtomArguments<never>, activity.info.attempt);
       // What a dry run says would happen need not look like what happens.
-      return call.context.dryRun ? output : checked(atom.manifest, 'output', output);
+      const fitting = call.context.dryRun ? output : checked(atom.manifest, 'output', output);
+      return cleaned(checkSize(fitting, atom.manifest.name), secrets, activity);
     } catch (error) {
-      if (error instanceof ApplicationFailure || error instanceof CancelledFailure) throw error;
+      if (error instanceof CancelledFailure) throw error;
       if (activity.cancellationSignal.aborted) throw new CancelledFailure('the step was cancelled');
-      throw failure(error);
+      if (error instanceof ApplicationFailure) throw redactFailure(error, secrets);
+      throw failure(secrets.used ? redactError(error, secrets) : error);
     }
   };
+}
+
+function cleaned(output: Json, secrets: CallSecrets, { log }: Context): Json {
+  const before = secrets.found;
+  const clean = secrets.redact(output);
+  if (secrets.found > before) log.warn('the output of this atom held a secret; it was taken out');
+  return clean;
+}
+
+/** An atom may throw a failure of Temporal's own; its text goes into the history like any other. */
+function redactFailure(error: ApplicationFailure, secrets: CallSecrets): ApplicationFailure {
+  if (!secrets.used) return error;
+  return ApplicationFailure.create({
+    message: secrets.redactText(error.message),
+    ...(error.type == null ? {} : { type: error.type }),
+    ...(error.nonRetryable == null ? {} : { nonRetryable: error.nonRetryable }),
+    details: secrets.redact((error.details ?? []) as Json[]),
+    ...(error.nextRetryDelay == null ? {} : { nextRetryDelay: error.nextRetryDelay }),
+    ...(error.category == null ? {} : { category: error.category }),
+  });
 }
 
 async function perform(atom: AnyAtom, args: AtomArguments<never>, attempt: number): Promise<Json> {

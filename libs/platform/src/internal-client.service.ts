@@ -46,6 +46,12 @@ export class InternalClient implements OnApplicationShutdown {
     return unpack(key, answer) as InternalCalls[K]['answer'];
   }
 
+  /** The value of a secret now, from the secret store; `undefined` when it keeps none of this name. */
+  async secret(name: string): Promise<string | undefined> {
+    const { secrets } = await this.call('POST /internal/catalog/secrets/resolve', { names: [name] });
+    return secrets.find((secret) => secret.name === name)?.value;
+  }
+
   onApplicationShutdown(): void {
     this.http.destroy();
     this.https.destroy();

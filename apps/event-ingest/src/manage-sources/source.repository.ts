@@ -2,32 +2,46 @@ import { Injectable } from '@nestjs/common';
 import { Database } from '@opsloop/postgres';
 import type { Tx } from '@opsloop/postgres';
 
+/** Where a secret of a source is: its version in the secret store, or its value from before there was one. */
+export interface StoredSecret {
+  pointer: string;
+  value: string | null;
+  version: number | null;
+}
+
 /** Secrets and poll schedule of sources; the documents themselves live in the document table. */
 @Injectable()
 export class SourceRepository {
   constructor(private readonly database: Database) {}
 
-  async secrets(tenant: string, source: string, tx?: Tx): Promise<Map<string, string>> {
-    const query = {
+  async secrets(tenant: string, source: string, tx?: Tx): Promise<StoredSecret[]> {
+    return (tx ?? this.database).query<StoredSecret>({
       name: 'ingest-source-secrets',
-      text: 'SELECT pointer, value FROM ingest.source_secret WHERE tenant = $1 AND source = $2',
+      text: 'SELECT pointer, value, version FROM ingest.source_secret WHERE tenant = $1 AND source = $2',
       values: [tenant, source],
-    };
-    const rows = await (tx ?? this.database).query<{ pointer: string; value: string }>(query);
-    return new Map(rows.map((row) => [row.pointer, row.value]));
+    });
   }
 
-  /** Replaces all secrets of a source. */
-  async saveSecrets(tx: Tx, source: string, secrets: ReadonlyMap<string, string>): Promise<void> {
+  /** Replaces all secrets of a source: pointer → version in the secret store. */
+  async saveSecrets(tx: Tx, source: string, versions: ReadonlyMap<string, number>): Promise<void> {
     await tx.query('DELETE FROM ingest.source_secret WHERE tenant = $1 AND source = $2', [tx.tenant, source]);
-    for (const [pointer, value] of secrets) {
-      await tx.query('INSERT INTO ingest.source_secret (tenant, source, pointer, value) VALUES ($1, $2, $3, $4)', [
+    for (const [pointer, version] of versions) {
+      await tx.query('INSERT INTO ingest.source_secret (tenant, source, pointer, version) VALUES ($1, $2, $3, $4)', [
         tx.tenant,
         source,
         pointer,
-        value,
+        version,
       ]);
     }
+  }
+
+  /** The value is in the store now. */
+  async moved(tx: Tx, source: string, pointer: string, version: number): Promise<void> {
+    await tx.query(
+      `UPDATE ingest.source_secret SET value = NULL, version = $4
+       WHERE tenant = $1 AND source = $2 AND pointer = $3 AND value IS NOT NULL`,
+      [tx.tenant, source, pointer, version],
+    );
   }
 
   /** A new period starts at once; an unchanged one keeps its phase. */

@@ -8,6 +8,7 @@ import { checkSource } from './check-source.pure.js';
 import { joinSecrets, splitSecrets } from './secrets.pure.js';
 import type { SplitSource } from './secrets.pure.js';
 import { SourceRepository } from './source.repository.js';
+import { SourceSecrets } from './source-secrets.service.js';
 
 /** Sources: where events come from. A live source takes deliveries, or polls. */
 @Injectable()
@@ -16,12 +17,15 @@ export class SourceService {
     private readonly database: Database,
     private readonly documents: DocumentStore,
     private readonly repository: SourceRepository,
+    private readonly secrets: SourceSecrets,
   ) {}
 
   async put(tenant: string, name: string, body: unknown, by: string): Promise<PutAnswer> {
     const split = splitSecrets(checkSource(name, body));
+    const versions = await this.keepSecrets(tenant, name, split, by);
     return this.database.inTransaction(tenant, async (tx) => {
-      const newSecrets = await this.saveSecrets(tx, name, split);
+      const newSecrets = versions !== undefined;
+      if (newSecrets) await this.repository.saveSecrets(tx, name, versions);
       const put = await this.documents.put(tx, {
         kind: 'source',
         name,
@@ -68,6 +72,7 @@ export class SourceService {
       await this.repository.saveSecrets(tx, name, new Map());
       await this.repository.unschedulePoll(tx, name);
     });
+    await this.secrets.forget(name, by);
   }
 
   /** The source with its secrets, for authentication only; `undefined` when there is none. */
@@ -75,7 +80,7 @@ export class SourceService {
     const stored = await this.live(tenant, name);
     if (stored === undefined) return undefined;
     const document = stored.body as unknown as SourceDocument;
-    return joinSecrets(document, await this.repository.secrets(tenant, name));
+    return joinSecrets(document, await this.secrets.of(tenant, name));
   }
 
   private async live(_tenant: string, name: string): Promise<StoredDocument | undefined> {
@@ -83,13 +88,19 @@ export class SourceService {
     return stored === undefined || stored.deletedAt !== undefined || !stored.live ? undefined : stored;
   }
 
-  /** Saves new secrets and keeps masked ones; answers whether anything changed. */
-  private async saveSecrets(tx: Tx, name: string, split: SplitSource): Promise<boolean> {
-    const before = await this.repository.secrets(tx.tenant, name, tx);
-    const after = new Map(split.secrets);
-    for (const pointer of split.kept) {
-      const value = before.get(pointer);
-      if (value === undefined) {
+  /**
+   * Puts new secrets into the store; answers the versions that count from now on, or nothing when none changed. Before
+   * the transaction that writes the source: a value nobody refers to harms nobody, a source without its value does.
+   */
+  private async keepSecrets(
+    tenant: string,
+    name: string,
+    split: SplitSource,
+    by: string,
+  ): Promise<Map<string, number> | undefined> {
+    const before = await this.secrets.of(tenant, name);
+    for (const pointer of split.kept)
+      if (!before.has(pointer)) {
         throw new OpsError(
           'validation',
           `source "${name}" has no stored secret at ${pointer}: "***" keeps one that was stored before`,
@@ -98,11 +109,11 @@ export class SourceService {
           },
         );
       }
-      after.set(pointer, value);
-    }
-    const changed = after.size !== before.size || [...after].some(([pointer, value]) => before.get(pointer) !== value);
-    if (changed) await this.repository.saveSecrets(tx, name, after);
-    return changed;
+    const fresh = [...split.secrets].filter(([pointer, value]) => before.get(pointer) !== value);
+    if (fresh.length === 0 && before.size === split.secrets.size + split.kept.length) return undefined;
+    const versions = new Map<string, number>();
+    for (const [pointer, value] of fresh) versions.set(pointer, await this.secrets.keep(name, value, by));
+    return versions;
   }
 }
 

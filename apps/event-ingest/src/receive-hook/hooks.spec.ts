@@ -213,11 +213,29 @@ describe('sources', () => {
     expect((await deliver('quiet', { a: 1 }, { authorization: 'Bearer first-secret' })).status).toBe(401);
     expect((await deliver('quiet', { a: 1 }, { authorization: 'Bearer second-secret' })).status).toBe(202);
     const everything = await ingest.database.query(
-      'SELECT to_jsonb(d) AS d FROM ingest.document d UNION ALL SELECT to_jsonb(m) FROM bus.message m',
+      `SELECT to_jsonb(d) AS d FROM ingest.document d UNION ALL SELECT to_jsonb(m) FROM bus.message m
+       UNION ALL SELECT to_jsonb(s) FROM ingest.source_secret s`,
     );
+    expect(ingest.secrets.get('source/quiet')).toEqual({ value: 'second-secret', version: 2 });
     expect(JSON.stringify([shown.body, everything, (await ingest.call('GET', '/v1/sources')).body])).not.toMatch(
       /first-secret|second-secret/,
     );
+  });
+
+  it('moves a secret from before the store into it, and forgets it with the source', async () => {
+    await put('old', { type: 'generic', auth: { type: 'bearer', token: 'first' } });
+    ingest.secrets.delete('source/old');
+    await ingest.database.query(
+      `UPDATE ingest.source_secret SET value = 'plain-secret', version = NULL WHERE source = 'old'`,
+    );
+    expect((await deliver('old', { a: 1 }, { authorization: 'Bearer plain-secret' })).status).toBe(202);
+    expect(ingest.secrets.get('source/old')).toMatchObject({ value: 'plain-secret' });
+    expect(await ingest.database.query(`SELECT value, version FROM ingest.source_secret WHERE source = 'old'`)).toEqual(
+      [{ value: null, version: 1 }],
+    );
+    expect((await deliver('old', { a: 1 }, { authorization: 'Bearer plain-secret' })).status).toBe(202);
+    expect((await ingest.call('DELETE', '/v1/sources/old')).status).toBe(204);
+    expect(ingest.secrets.has('source/old')).toBe(false);
   });
 
   it('refuses *** when nothing is stored, sources without auth, names that differ, and what is no source', async () => {
