@@ -46,17 +46,23 @@ describe('compileFlow', () => {
     expect((compiled!.flow.do[0] as { finally: Step[] }).finally[0]!.if).toEqual({ '==': [true, true] });
   });
 
-  it('refuses verbs that cannot be run yet, also inside a sub-flow', () => {
+  it('notes what a flow waits for from outside, sub-flows included', () => {
     const waiting = flow('a/waiting', [
-      { id: 'ok', approval: { title: 'sure?' } },
-      { id: 'w', waitForEvent: { one: [{ type: 'x' }], timeout: '1m' } } as unknown as Step,
-    ]);
-    expect(compileFlow(waiting, resolver([])).findings).toMatchObject([
-      { code: 'OPS1015', severity: 'error', pointer: '/do/0/approval', step: 'ok' },
-      { code: 'OPS1015', pointer: '/do/1/waitForEvent', step: 'w' },
-    ]);
-    const outer = flow('a/outer', [{ id: 'sub', run: 'a/waiting@1' }]);
-    expect(compileFlow(outer, resolver([waiting])).compiled).toBeUndefined();
+      { id: 'ok', approval: { title: 'sure?', approvers: {} } },
+      { id: 'w', waitForEvent: { any: [{ type: 'x.up' }, { type: 'x.*' }], timeout: '1m' } },
+      {
+        id: 'r',
+        reconcile: { goal: true, deadline: '1m', wakeOn: [{ type: 'x.up' }, { type: 'y' }] },
+        observe: { id: 'look', call: 'probe.http@1', with: { url: 'http://x' } },
+      },
+    ] as Step[]);
+    const { compiled } = compileFlow(waiting, resolver([]));
+    expect([compiled!.waitsFor, compiled!.asks]).toEqual([['x.*', 'x.up', 'y'], true]);
+    const outer = compileFlow(flow('a/outer', [{ id: 'sub', run: 'a/waiting@1' }]), resolver([waiting])).compiled!;
+    expect([outer.waitsFor, outer.asks]).toEqual([['x.*', 'x.up', 'y'], true]);
+    expect(flowPerTarget(outer)).toMatchObject({ waitsFor: ['x.*', 'x.up', 'y'], asks: true });
+    const plain = compileFlow(flow('a/plain', [{ id: 's', set: { a: 1 } }]), resolver([])).compiled!;
+    expect('waitsFor' in plain || 'asks' in plain).toBe(false);
   });
 
   it('reports every reference that leads nowhere, with its place', () => {

@@ -55,7 +55,10 @@ function noteWaits(into: CompiledFlow, step: Step): void {
   if ('approval' in step) into.asks = true;
   if ('waitForEvent' in step) {
     const { one, any = [], all = [] } = step.waitForEvent;
-    addTypes(into, [...(one === undefined ? [] : [one]), ...any, ...all].map((entry) => entry.type));
+    addTypes(
+      into,
+      [...(one === undefined ? [] : [one]), ...any, ...all].map((entry) => entry.type),
+    );
   }
   if ('reconcile' in step) addTypes(into, step.reconcile.wakeOn?.map((entry) => entry.type) ?? []);
 }
