@@ -85,6 +85,7 @@ describe('a virtual server', () => {
   it.each(Object.entries(SCENARIOS))('ends "%s" as Temporal does', async (name, scenario) => {
     h.reset();
     scenario.stub?.(h);
+    h.on(TEMPORAL_NAMES.loadActivity, () => compiled(scenario.doc, scenario.options ?? {}));
     const run = await h.run(scenario.doc, scenario.options);
     await scenario.meanwhile?.(run, h);
     const real = await run.end();
