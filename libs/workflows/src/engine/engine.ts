@@ -55,7 +55,7 @@ const LOCAL_MS_PER_TASK = 1_000;
 const PHASE_KEY = defineSearchAttributeKey('OpsPhase', 'KEYWORD');
 
 /** What is remembered of a step beside its value: until when it waits, its chosen catch, how it ended, its fence, its time. */
-const SLOTS = ['', '@due', '@catch', '!', '@fence', '@left', '@compensation@left', '@finally@left'] as const;
+const SLOTS = ['', '@due', '@catch', '!', '@fence', '@end', '@compensation@end', '@finally@end'] as const;
 
 /** Position inside a step that repeats. */
 export interface Cursor {
@@ -535,13 +535,13 @@ export class Engine {
   async withDeadline<T>(ms: number, late: () => Problem, work: () => Promise<T>, slot?: string): Promise<T> {
     const scope = new CancellationScope({ cancellable: true });
     const timer = new CancellationScope({ cancellable: true });
-    const carried = slot === undefined ? undefined : (this.remembered.get(`${slot}@left`) as number | undefined);
+    const carried = slot === undefined ? undefined : (this.remembered.get(`${slot}@end`) as number | undefined);
     let timedOut = false;
     let end = 0;
     let before = 0;
     const watch = timer
       .run(async () => {
-        for (let left = carried ?? ms; left > 0;) {
+        for (let left = carried === undefined ? ms : carried - Date.now(); left > 0;) {
           before = this.pausedMs();
           end = Date.now() + left;
           await sleep(left);
@@ -558,8 +558,7 @@ export class Engine {
     } catch (err) {
       if (timedOut && isCancellation(err)) throw new StepFailure(late());
       if (slot !== undefined && err instanceof ContinueLater) {
-        const left = timedOut ? 0 : end - Date.now() + (this.pausedMs() - before);
-        this.remembered.set(`${slot}@left`, Math.max(0, left));
+        this.remembered.set(`${slot}@end`, timedOut ? 0 : end + (this.pausedMs() - before));
       }
       throw err;
     } finally {
