@@ -26,6 +26,9 @@ import type {
   RunContext,
   RunInput,
   RunOutcome,
+  SteerAct,
+  SteerAnswer,
+  SteerRequest,
   StepRecord,
 } from '@opsloop/contracts';
 import { eventually, testTemporal } from '@opsloop/testing';
@@ -51,6 +54,8 @@ export interface RunOptions {
   byDigest?: boolean;
   /** State of an earlier Temporal run of this run. */
   carried?: JsonObject;
+  /** Events after which the run goes on in a new Temporal run. */
+  continueAfter?: number;
 }
 
 export type WorkflowBundle = WorkflowBundleWithSourceMap;
@@ -116,6 +121,10 @@ export interface Run {
   id: string;
   handle: WorkflowHandle;
   firstRunId: string;
+  /** An operator's act on it. */
+  steer(act: SteerAct): Promise<SteerAnswer>;
+  /** How often it went on in a new Temporal run so far. */
+  continued(): Promise<number>;
   /** Result, or the failure's problem. */
   end(): Promise<{ status: string; output?: Json; problem?: JsonObject }>;
   steps(): Promise<StepRecord[]>;
@@ -221,6 +230,7 @@ export class Harness {
       input: options.input ?? {},
       config: options.config ?? {},
       ...(options.carried === undefined ? {} : { carried: options.carried }),
+      ...(options.continueAfter === undefined ? {} : { continueAfter: options.continueAfter }),
     };
     const handle = await this.client.workflow.start(ir.flow.name, {
       taskQueue: TEMPORAL_NAMES.flowQueue,
@@ -247,6 +257,16 @@ export class Harness {
           if (cause?.details?.[0] === undefined) throw err;
           return { status: 'failed', problem: cause.details[0] };
         }
+      },
+      steer: (act) =>
+        handle.executeUpdate<SteerAnswer, [SteerRequest]>(TEMPORAL_NAMES.steerUpdate, {
+          args: [{ ...act, id: randomUUID(), by: 'anna', reason: 'for a test', at: new Date().toISOString() }],
+        }),
+      continued: async () => {
+        let count = -1;
+        const query = `WorkflowId = '${handle.workflowId}'`;
+        for await (const _run of this.client.workflow.list({ query })) count += 1;
+        return count;
       },
       steps: () => handle.query<StepRecord[]>(TEMPORAL_NAMES.stepsQuery),
       step: async (path) => (await handle.query<StepRecord[]>(TEMPORAL_NAMES.stepsQuery)).find((s) => s.path === path),
