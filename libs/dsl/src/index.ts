@@ -8,3 +8,7 @@ export { bundledAtoms } from './bundled.js';
 export { isSafePattern, validateInput } from './user-schema.js';
 export { stepsOf, type PlacedStep } from './walk.js';
 export { validateDocument } from './validate.js';
+export { verifyFlow } from './verify/verify-flow.js';
+export { flowtestFindings } from './verify/others.js';
+export { FINDINGS, findingUrl, type FindingKind } from './verify/registry.js';
+export type { Environment, World } from './verify/world.js';

@@ -12,6 +12,8 @@ export interface Finding {
   hint?: string;
   /** Id of the step that it stands in. */
   step?: string;
+  /** Page of the code. */
+  url?: string;
 }
 
 export function finding(code: string, pointer: string, message: string, hint?: string): Finding {

@@ -13,14 +13,14 @@ import { validateLogic } from './validate-logic.js';
 /** Depth of a template: the depth of any request body. */
 const DEPTH_MAX = 32;
 
-interface Slot {
+export interface Slot {
   segments: Segments;
   /** As written, for messages. */
   source: string;
   optional: boolean;
   asText: boolean;
 }
-type Part = string | Slot;
+export type Part = string | Slot;
 
 /** Splits a text into literal parts and slots. Throws {@link PathSyntaxError}. */
 function partsOf(text: string): Part[] {
@@ -73,7 +73,7 @@ function slotOf(source: string): Slot {
 const CACHE_MAX = 5_000;
 const cache = new Map<string, readonly Part[]>();
 
-function parse(text: string): readonly Part[] {
+export function parse(text: string): readonly Part[] {
   const known = cache.get(text);
   if (known !== undefined) return known;
   const parts = partsOf(text);
@@ -212,13 +212,13 @@ function collect(logic: unknown, inItem: boolean, paths: Set<string>): void {
   args.forEach((arg, i) => collect(arg, inItem || (iterator && i === 1), paths));
 }
 
-interface Visitor {
+export interface Visitor {
   text(text: string, pointer: string): void;
   logic(logic: Json, pointer: string): void;
   bad(pointer: string, message: string): void;
 }
 
-function walk(template: Json, pointer: string, depth: number, visitor: Visitor): void {
+export function walk(template: Json, pointer: string, depth: number, visitor: Visitor): void {
   if (typeof template === 'string') {
     if (template.includes('${')) visitor.text(template, pointer);
     return;

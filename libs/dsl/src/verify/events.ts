@@ -1,0 +1,52 @@
+/** Events: waits that end on the right event, and flows that do not start themselves. */
+import { matchesPattern, type JsonObject } from '@opsloop/contracts';
+import type { Finding } from '@opsloop/rules';
+import { found, patternsOf, type FlowModel, type Node } from './model.js';
+import { near } from './references.js';
+
+export function eventFindings(model: FlowModel): Finding[] {
+  return model.nodes.flatMap((node) => [...waitFindings(model, node), ...emitFindings(model, node)]);
+}
+
+function waitFindings({ world }: FlowModel, node: Node): Finding[] {
+  const step = node.step!;
+  const patterns: [string, JsonObject][] =
+    'waitForEvent' in step
+      ? patternsOf(step.waitForEvent as unknown as JsonObject).map(([at, one]) => [`waitForEvent/${at}`, one])
+      : 'reconcile' in step
+        ? (step.reconcile.wakeOn ?? []).map((one, i) => [`reconcile/wakeOn/${i}`, one as unknown as JsonObject])
+        : [];
+  return patterns.flatMap(([slot, pattern]) => {
+    const at = `${node.pointer}/${slot}`;
+    const type = pattern['type'];
+    if (typeof type !== 'string')
+      return [found('OPS1922', at, 'has no type, so every event matches', undefined, node.id)];
+    const findings: Finding[] = [];
+    const narrowed = ['correlate', 'subject', 'filter', 'data'].some((key) => pattern[key] !== undefined);
+    // Waking too early costs one look; ending too early is a wrong answer.
+    if (!narrowed && slot.startsWith('waitForEvent'))
+      findings.push(found('OPS1921', at, `any event of type "${type}" ends the wait`, undefined, node.id));
+    if (world.eventTypes !== undefined && !type.includes('*') && !type.includes('${') && !world.eventTypes.has(type))
+      findings.push(
+        found('OPS1923', `${at}/type`, `nothing that is known sends "${type}"`, near(type, world.eventTypes), node.id),
+      );
+    return findings;
+  });
+}
+
+function emitFindings({ world, flow }: FlowModel, node: Node): Finding[] {
+  const step = node.step!;
+  if (!('emit' in step)) return [];
+  const { type } = step.emit;
+  const at = `${node.pointer}/emit/type`;
+  if (type.startsWith('opsloop.'))
+    return [found('OPS1925', at, `"${type}" begins with "opsloop."`, undefined, node.id)];
+  const circle = (world.rules ?? []).find(
+    (rule) =>
+      rule.starts.some((ref) => ref.split('@', 1)[0] === flow.name) &&
+      rule.on.some((pattern) => pattern.type === undefined || matchesPattern(pattern.type, type)),
+  );
+  return circle === undefined
+    ? []
+    : [found('OPS1924', at, `the rule "${circle.name}" answers "${type}" with this flow`, undefined, node.id)];
+}

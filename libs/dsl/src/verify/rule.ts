@@ -1,0 +1,267 @@
+/** Rules: entries that are reached, slots that read what is there, rungs that lead to something. */
+import { durationMs, type Json, type RuleDocument, type Rung } from '@opsloop/contracts';
+import { logicReads, normaliseCondition, pointerTo, templateReads, type Finding } from '@opsloop/rules';
+import { checkTemplate } from '../checks.js';
+import { refProblem } from '../refs.js';
+import { finding } from '@opsloop/rules';
+import { constantFindings, defaultLast, sameTwice } from './graph.js';
+import { analyseFlow, bundledAtom, found, type FlowModel } from './model.js';
+import { near } from './references.js';
+import { Match } from './types.js';
+import type { World } from './world.js';
+
+export function ruleFindings(rule: RuleDocument, world: World = {}): Finding[] {
+  const findings: Finding[] = [
+    ...checkTemplate(rule.rollout?.by, '/rollout/by'),
+    ...checkTemplate(rule.dedupe?.by, '/dedupe/by'),
+    ...checkTemplate(rule.group?.by, '/group/by'),
+    ...checkTemplate(rule.batch?.by, '/batch/by'),
+    ...checkTemplate(
+      rule.targets !== undefined && 'paths' in rule.targets ? rule.targets.paths : undefined,
+      '/targets/paths',
+    ),
+    ...(rule.budget ?? []).flatMap((budget, i) => checkTemplate(budget.by, `/budget/${i}/by`)),
+  ];
+  const observe = rule.goal?.observe;
+  if (observe !== undefined)
+    findings.push(...workFindings(world, { call: observe.call, with: observe.with }, '/goal/observe', 'read'));
+  if (Array.isArray(rule.tier)) findings.push(...defaultLast(rule.tier, '/tier'), ...sameTwice(rule.tier, '/tier'));
+  else if (rule.tier !== undefined) findings.push(...tableFindings(world, rule.tier.table));
+  if (rule.for !== undefined && rule.atLeast !== undefined)
+    findings.push(
+      found('OPS1030', '/atLeast', 'a rule waits either by "for" or by "atLeast"', 'remove one of the two'),
+    );
+  findings.push(...defaultLast(rule.branches, '/branches'), ...uniqueIds(rule.branches, '/branches'));
+  findings.push(...sameTwice(rule.branches, '/branches'), ...conditionsOf(rule).flatMap(constant));
+  rule.branches.forEach((branch, i) =>
+    findings.push(...ladderFindings(rule, branch.ladder, `/branches/${i}/ladder`, world)),
+  );
+  return [...findings, ...ruleReferences(rule), ...timeFindings(rule), ...patternFindings(rule)];
+}
+
+/** Conditions of a rule with their places. The goal may be constant for a while; a branch may not. */
+function conditionsOf(rule: RuleDocument): [Json, string][] {
+  const tiers = Array.isArray(rule.tier) ? rule.tier : [];
+  return [
+    ...(rule.when === undefined ? [] : [[rule.when, '/when'] as [Json, string]]),
+    ...tiers.flatMap((one, i) => (one.when === undefined ? [] : [[one.when, `/tier/${i}/when`] as [Json, string]])),
+    ...(rule.goal === undefined ? [] : [[rule.goal.state, '/goal/state'] as [Json, string]]),
+    ...rule.branches.flatMap((one, i) =>
+      one.when === undefined ? [] : [[one.when, `/branches/${i}/when`] as [Json, string]],
+    ),
+  ];
+}
+
+function constant([written, pointer]: [Json, string]): Finding[] {
+  try {
+    const logic = normaliseCondition(written);
+    const node = { id: '' } as never;
+    return constantFindings({ written, logic, pointer, node, names: [], slot: 'when' });
+  } catch {
+    // Cannot be read at all: a finding of its own.
+    return [];
+  }
+}
+
+function tableFindings(world: World, ref: string): Finding[] {
+  const problem = refProblem(ref, 'table');
+  if (problem !== undefined) return [finding('OPS1014', '/tier/table', problem)];
+  return world.complete === true && world.table !== undefined && world.table(ref) === undefined
+    ? [found('OPS1017', '/tier/table', `no table answers to "${ref}"`)]
+    : [];
+}
+
+function uniqueIds(entries: readonly { id: string }[], pointer: string): Finding[] {
+  const seen = new Set<string>();
+  return entries.flatMap((entry, i) => {
+    if (!seen.has(entry.id)) return (seen.add(entry.id), []);
+    return [found('OPS1003', `${pointer}/${i}/id`, `the id "${entry.id}" is used twice`, 'ids must differ')];
+  });
+}
+
+function ladderFindings(rule: RuleDocument, ladder: readonly Rung[], pointer: string, world: World): Finding[] {
+  const findings = uniqueIds(ladder, pointer);
+  ladder.forEach((rung, i) => {
+    const at = `${pointer}/${i}`;
+    if ((rung.run === undefined) === (rung.call === undefined))
+      findings.push(found('OPS1031', at, 'a rung has exactly one of run (a flow), call (an atom)'));
+    else findings.push(...workFindings(world, rung, at));
+    if (rung.within === undefined && i < ladder.length - 1)
+      findings.push(
+        found(
+          'OPS1032',
+          `${at}/within`,
+          'a rung without "within" ends the ladder, so the rungs after it are never reached',
+          'say how long each attempt has to reach the goal',
+        ),
+      );
+    if (rung.within === undefined && (rung.attempts ?? 1) > 1)
+      findings.push(
+        found('OPS1033', `${at}/attempts`, 'several attempts need "within": the time each has to reach the goal'),
+      );
+    if (rule.goal === undefined && i > 0)
+      findings.push(found('OPS1034', at, 'without a goal only the first rung runs', 'add a goal, or remove this rung'));
+  });
+  return findings;
+}
+
+/** A document that starts something: the reference, what it resolves to, and the input it is given. */
+export function workFindings(
+  world: World,
+  work: { run?: string | undefined; call?: string | undefined; with?: Json | undefined },
+  pointer: string,
+  effect?: 'read',
+): Finding[] {
+  const findings: Finding[] = [...checkTemplate(work.with, `${pointer}/with`)];
+  const model = nothing(world);
+  for (const [key, kind] of [
+    ['run', 'flow'],
+    ['call', 'atom'],
+  ] as const) {
+    const ref = work[key];
+    if (ref === undefined) continue;
+    const at = `${pointer}/${key}`;
+    const problem = refProblem(ref, kind);
+    if (problem !== undefined) {
+      findings.push(finding('OPS1014', at, problem));
+      continue;
+    }
+    const target = kind === 'flow' ? world.flow?.(ref) : (world.atom?.(ref) ?? bundledAtom(ref));
+    if (target === undefined) {
+      if (world.complete === true)
+        findings.push(found(kind === 'flow' ? 'OPS1011' : 'OPS1010', at, `no published ${kind} answers to "${ref}"`));
+      continue;
+    }
+    if (effect === 'read' && target.kind === 'atom' && target.effect !== 'read')
+      findings.push(found('OPS1051', at, `"${ref}" is of effect "${target.effect}", and an observation only reads`));
+    if (target.input !== undefined) {
+      const match = new Match(model, model.root, kind === 'flow' ? 'OPS1608' : 'OPS1604', target.name);
+      findings.push(...match.of(work.with ?? {}, target.input.schema, `${pointer}/with`));
+    }
+  }
+  return findings;
+}
+
+/** The model of no flow at all: nothing that a template reads is known. */
+function nothing(world: World): FlowModel {
+  return analyseFlow({ dsl: 'opsloop/v1', kind: 'flow', name: 'x/x', version: '0.0.0', do: [] }, world);
+}
+
+const EVENT = ['event', 'resource', 'config'];
+const RUNG = [...EVENT, 'episode', 'facts', 'tier', 'targets', 'batches', 'decision'];
+/** The goal is asked without any event: at every look, also years after the one that began the episode. */
+const GOAL = ['resource', 'config'];
+
+/** Slots of a rule see fixed names; one that reads another would be the verdict `error`, or a goal never known. */
+function ruleReferences(rule: RuleDocument): Finding[] {
+  const tiers = Array.isArray(rule.tier) ? rule.tier : [];
+  const { goal, targets } = rule;
+  return [
+    ...condition(rule.when, '/when', EVENT),
+    ...template(rule.rollout?.by, '/rollout/by', EVENT),
+    ...template(rule.dedupe?.by, '/dedupe/by', EVENT),
+    ...template(rule.group?.by, '/group/by', EVENT),
+    ...template(rule.batch?.by, '/batch/by', ['resource']),
+    ...template(targets !== undefined && 'paths' in targets ? targets.paths : undefined, '/targets/paths', EVENT),
+    ...(rule.budget ?? []).flatMap((budget, i) => template(budget.by, `/budget/${i}/by`, EVENT)),
+    ...tiers.flatMap((entry, i) => condition(entry.when, `/tier/${i}/when`, EVENT)),
+    ...condition(goal?.state, '/goal/state', GOAL),
+    ...template(goal?.observe?.with, '/goal/observe/with', GOAL),
+    ...rule.branches.flatMap((branch, i) => [
+      ...condition(branch.when, `/branches/${i}/when`, [...EVENT, 'tier']),
+      ...branch.ladder.flatMap((rung, n) => template(rung.with, `/branches/${i}/ladder/${n}/with`, RUNG)),
+    ]),
+  ];
+}
+
+/** Reads of a condition outside the names it sees. */
+export function condition(value: Json | undefined, pointer: string, names: readonly string[]): Finding[] {
+  if (value === undefined) return [];
+  try {
+    return unknownIn(
+      logicReads(normaliseCondition(value))
+        .filter((read) => !read.inItem)
+        .map((read) => ({ ...read, pointer })),
+      names,
+    );
+  } catch {
+    return [];
+  }
+}
+
+/** Reads of a template outside the names it sees. */
+export function template(value: Json | undefined, pointer: string, names: readonly string[]): Finding[] {
+  if (value === undefined) return [];
+  const reads = templateReads(value).filter((read) => !read.inItem);
+  return unknownIn(
+    reads.map((read) => ({ ...read, pointer: pointer + read.pointer })),
+    names,
+  );
+}
+
+function unknownIn(
+  reads: readonly { path: string; segments: readonly string[]; pointer: string }[],
+  names: readonly string[],
+): Finding[] {
+  return reads.flatMap(({ path, segments, pointer }) => {
+    const name = segments[0]!;
+    // Secrets have a finding of their own that says where they may stand.
+    if (name === 'secrets' || names.includes(name)) return [];
+    return [
+      found(
+        'OPS1501',
+        pointer,
+        `"${path}" begins with "${name}", which is not there`,
+        near(name, new Set(names)) ?? `names here: ${names.join(', ')}`,
+      ),
+    ];
+  });
+}
+
+function timeFindings(rule: RuleDocument): Finding[] {
+  const { goal } = rule;
+  const findings: Finding[] = [];
+  const longer = (a: string | undefined, b: string | undefined): boolean =>
+    a !== undefined && b !== undefined && durationMs(a) > durationMs(b);
+  const observe = goal?.observe;
+  if (longer(observe?.every, observe?.staleAfter ?? '1m') && observe?.every !== undefined)
+    findings.push(
+      found(
+        'OPS1052',
+        '/goal/observe/every',
+        `observations are ${observe.every} apart and count as unknown after ${observe.staleAfter ?? '1m, the default'}`,
+        'look more often, or raise staleAfter',
+      ),
+    );
+  rule.branches.forEach((branch, i) =>
+    branch.ladder.forEach((rung, n) => {
+      if (longer(goal?.stableFor, rung.within))
+        findings.push(
+          found(
+            'OPS1052',
+            `/branches/${i}/ladder/${n}/within`,
+            `the goal must hold for ${goal!.stableFor}, and an attempt has ${rung.within}`,
+            'give the attempt more time, or lower stableFor',
+          ),
+        );
+      if (longer(observe?.every, rung.within))
+        findings.push(
+          found(
+            'OPS1052',
+            `/branches/${i}/ladder/${n}/within`,
+            `is over before the next look, ${observe!.every} later`,
+          ),
+        );
+    }),
+  );
+  return findings;
+}
+
+function patternFindings(rule: RuleDocument): Finding[] {
+  const seen = new Set<string>();
+  return rule.on.flatMap((pattern, i) => {
+    const key = JSON.stringify(pattern);
+    if (!seen.has(key)) return (seen.add(key), []);
+    return [found('OPS1053', pointerTo('/on', i), 'is the same as an entry before it')];
+  });
+}
