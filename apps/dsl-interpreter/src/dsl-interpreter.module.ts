@@ -1,8 +1,17 @@
 import { type DynamicModule, Module } from '@nestjs/common';
-import { AtomExecutor, EnvironmentSecrets, FirstOf, HttpGuard, ScriptRunner, StoredSecrets } from '@opsloop/atoms';
+import {
+  AtomExecutor,
+  EnvironmentSecrets,
+  FirstOf,
+  HttpGuard,
+  ReadCache,
+  ScriptRunner,
+  StoredSecrets,
+} from '@opsloop/atoms';
 import { InternalClient, Logger, PLATFORM_CONFIG, type PlatformConfig } from '@opsloop/platform';
 import { INTERPRETER_CONFIG, type DslInterpreterConfig } from './config.js';
 import { HaltGate } from './gate-steps/halt-gate.service.js';
+import { LogSender } from './run-atoms/log-sender.service.js';
 import { RunAtom } from './run-atoms/run-atom.service.js';
 import { EventSender } from './serve-runs/event-sender.service.js';
 import { FlowActivitiesService } from './serve-runs/flow-activities.service.js';
@@ -22,7 +31,9 @@ export class DslInterpreterModule {
           useFactory: (platform: PlatformConfig, client: InternalClient, logger: Logger) =>
             atomExecutor(platform, client, logger, config),
         },
+        { provide: ReadCache, useFactory: () => new ReadCache() },
         HaltGate,
+        LogSender,
         RunAtom,
         EventSender,
         FlowActivitiesService,

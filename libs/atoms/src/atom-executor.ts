@@ -3,6 +3,7 @@ import {
   OpsError,
   type AtomCall,
   type HttpAtomSpec,
+  type JobSpec,
   type Json,
   type JsonObject,
   type ScriptAtomSpec,
@@ -10,9 +11,11 @@ import {
 import { validateInput } from '@opsloop/dsl';
 import { renderTemplate, templatePaths, toScopeValue, type Scope } from '@opsloop/rules';
 import { BUNDLED, BUNDLED_READS, runScript, scriptOutput, type BundledTools, type CallControls } from './bundled.js';
-import { answerOutput, callTarget } from './http-call.js';
-import { OUTPUT_BYTES_MAX } from './output.js';
-import { CallSecrets, type SecretSource } from './secrets.js';
+import { answerOutput, callTarget, type TargetAnswer } from './http-call.js';
+import { httpJob, type JobRequest } from './http-job.js';
+import { NotYet } from './job.js';
+import { checkSize, OUTPUT_BYTES_MAX } from './output.js';
+import { CallSecrets, redactError, type SecretSource } from './secrets.js';
 import type { HttpGuard } from './http-guard.js';
 import type { ResourceQuery } from './bundled.js';
 import type { ScriptRunner } from './script-runner.js';
@@ -26,6 +29,10 @@ export interface AtomExecutorOptions {
   secrets?: SecretSource;
   /** Absent: scripts are refused. */
   scripts?: ScriptRunner;
+  /** Takes values that are known to be secret out of texts, besides those that the call itself uses. */
+  redact?: (text: string) => string;
+  /** Told when a target gave a secret back; without the value. */
+  warn?: (message: string, fields: Record<string, unknown>) => void;
 }
 
 const NO_SECRETS: SecretSource = { get: () => Promise.resolve(undefined) };
@@ -53,17 +60,33 @@ export class AtomExecutor {
     controls: Omit<CallControls, 'signal'> = {},
   ): Promise<Json> {
     const secrets = new CallSecrets(this.options.secrets ?? NO_SECRETS);
+    const { redact = (text: string) => text } = this.options;
+    if (controls.log !== undefined) controls.log.redact = (text) => redact(secrets.redactText(text));
     try {
       const filled = { ...call, input: await secrets.fill(call.input, call.secrets) };
+      const { heartbeat } = controls;
       const output = await this.dispatch(filled, name, secrets, {
         ...controls,
+        // Progress is part of the history as well.
+        ...(heartbeat === undefined ? {} : { heartbeat: (details: Json) => heartbeat(secrets.redact(details)) }),
         ...(signal === undefined ? {} : { signal }),
       });
       checkOutput(call, name, output);
-      return secrets.redact(output);
+      return this.cleaned(checkSize(output, name), call, name, secrets);
     } catch (error) {
       throw secrets.used ? redactError(error, secrets) : error;
     }
+  }
+
+  /** An output must not carry what went in as a secret; who wrote the atom should know that its target gives it back. */
+  private cleaned(output: Json, call: AtomCall, name: string, secrets: CallSecrets): Json {
+    const before = secrets.found;
+    const clean = secrets.redact(output);
+    if (secrets.found > before) {
+      const { run, step } = call.context;
+      this.options.warn?.('the output of an atom held a secret; it was taken out', { atom: name, run, step });
+    }
+    return clean;
   }
 
   private async dispatch(call: AtomCall, name: string, secrets: CallSecrets, controls: CallControls): Promise<Json> {
@@ -72,6 +95,7 @@ export class AtomExecutor {
     // Calls that only read carry no gate.
     const effect = call.gate?.effect ?? (bundled !== undefined && !BUNDLED_READS.has(name) ? 'mutate' : 'read');
     if (context.dryRun && effect !== 'read') return { dryRun: true };
+    if (atom?.job !== undefined && call.job !== undefined) return this.callJob(atom.job, call, name, secrets, controls);
     if (atom?.http !== undefined) return this.callHttp(atom.http, call, name, secrets, controls);
     if (atom?.script !== undefined) return this.callScript(atom.script, call, name, secrets, controls);
     if (bundled !== undefined) return bundled(call, this.tools, controls);
@@ -89,27 +113,44 @@ export class AtomExecutor {
     controls: CallControls,
   ): Promise<Json> {
     const scope = await this.scopeOf([spec.url, spec.headers ?? null, spec.body ?? null], call, secrets);
-    const headers = renderTexts(spec.headers ?? {}, scope, '/http/headers');
-    const answer = await callTarget(this.tools.guard, {
+    const answer = await this.send({ spec, pointer: '/http' }, { call, name, scope, controls });
+    if (spec.output === undefined) return answerOutput(answer);
+    const output = renderTemplate(spec.output, { ...scope, response: toScopeValue({ ...answer } as unknown as Json) });
+    return fitting(output, name);
+  }
+
+  private async callJob(
+    job: JobSpec,
+    call: AtomCall,
+    name: string,
+    secrets: CallSecrets,
+    controls: CallControls,
+  ): Promise<Json> {
+    const own = { job: toScopeValue({ id: call.job?.id ?? null }) };
+    const output = await httpJob(job, call, name, async (request) => {
+      const { url, headers, body } = request.spec;
+      const scope = { ...(await this.scopeOf([url, headers ?? null, body ?? null], call, secrets)), ...own };
+      return { scope, answer: await this.send(request, { call, name, scope, controls }) };
+    });
+    return fitting(output, name);
+  }
+
+  private async send(
+    { spec, pointer, key }: JobRequest,
+    { call, name, scope, controls }: { call: AtomCall; name: string; scope: Scope; controls: CallControls },
+  ): Promise<TargetAnswer> {
+    const { context } = call;
+    return callTarget(this.options.guard, {
       atom: name,
-      context: call.context,
+      context: key === undefined ? context : { ...context, key: key ?? '' },
       method: spec.method,
-      url: textOf(renderTemplate(spec.url, scope), '/http/url'),
-      headers,
+      url: textOf(renderTemplate(spec.url, scope), `${pointer}/url`),
+      headers: renderTexts(spec.headers ?? {}, scope, `${pointer}/headers`),
       ...(spec.body === undefined ? {} : { body: renderTemplate(spec.body, scope) }),
       ...(spec.expect === undefined ? {} : { expect: spec.expect }),
       ...(controls.signal === undefined ? {} : { signal: controls.signal }),
       ...(controls.timeoutMs === undefined ? {} : { timeoutMs: controls.timeoutMs }),
     });
-    if (spec.output === undefined) return answerOutput(answer);
-    const output = renderTemplate(spec.output, { ...scope, response: toScopeValue({ ...answer } as unknown as Json) });
-    const size = Buffer.byteLength(JSON.stringify(output));
-    if (size > OUTPUT_BYTES_MAX)
-      throw new OpsError(
-        'payload-too-large',
-        `the output of ${name} has ${size} bytes; at most ${OUTPUT_BYTES_MAX} are kept. Let its output template pick what is needed`,
-      );
-    return output;
   }
 
   private async callScript(
@@ -150,6 +191,15 @@ export class AtomExecutor {
   }
 }
 
+function fitting(output: Json, name: string): Json {
+  const size = Buffer.byteLength(JSON.stringify(output));
+  if (size <= OUTPUT_BYTES_MAX) return output;
+  throw new OpsError(
+    'payload-too-large',
+    `the output of ${name} has ${size} bytes; at most ${OUTPUT_BYTES_MAX} are kept. Let its output template pick what is needed`,
+  );
+}
+
 function textOf(value: Json, pointer: string): string {
   if (typeof value === 'string') return value;
   if (typeof value === 'number' || typeof value === 'boolean') return String(value);
@@ -171,7 +221,8 @@ function renderTexts(templates: Readonly<Record<string, Json>>, scope: Scope, po
 /** A target that answers other than the manifest promises must fail here, not three steps later. */
 function checkOutput(call: AtomCall, name: string, output: Json): void {
   const schema = call.atom?.output?.schema;
-  if (schema === undefined || call.context.dryRun) return;
+  // A start gives the id of a job, a cancel nothing.
+  if (schema === undefined || call.context.dryRun || (call.job !== undefined && call.job.phase !== 'poll')) return;
   const { errors } = validateInput(schema, output);
   if (errors.length === 0) return;
   throw new OpsError(
@@ -179,21 +230,4 @@ function checkOutput(call: AtomCall, name: string, output: Json): void {
     `the output of ${name} does not match its schema: ${errors.map((e) => `${e.pointer || '/'} ${e.message}`).join('; ')}`,
     { errors },
   );
-}
-
-function redactError(error: unknown, secrets: CallSecrets): unknown {
-  if (error instanceof OpsError) {
-    // The cause is left out: its message may hold what was sent.
-    const { cause: _cause, extensions, ...options } = error.options;
-    const clean = extensions === undefined ? {} : { extensions: secrets.redact(extensions as JsonObject) };
-    return new OpsError(error.code, secrets.redactText(error.detail), { ...options, ...clean });
-  }
-  if (error instanceof AtomError) {
-    const { cause: _cause, extensions, ...options } = error.options;
-    const clean = extensions === undefined ? {} : { extensions: secrets.redact(extensions as JsonObject) };
-    return new AtomError(error.code, secrets.redactText(error.detail), { ...options, ...clean });
-  }
-  if (error instanceof Error && error.name !== 'CancelledFailure')
-    return new OpsError('runtime', secrets.redactText(error.message));
-  return error;
 }

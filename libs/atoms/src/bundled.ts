@@ -2,6 +2,7 @@ import { AtomError, durationMs, OpsError, type AtomCall, type Json, type JsonObj
 import { z } from 'zod';
 import { answerOutput, callTarget, stepHeaders } from './http-call.js';
 import type { HttpGuard } from './http-guard.js';
+import type { StepLog } from './step-log.js';
 import type { ScriptJob, ScriptResult, ScriptRunner } from './script-runner.js';
 
 /** What `resource.list` asks for; the answer comes from whoever keeps the resources. */
@@ -17,6 +18,8 @@ export interface CallControls {
   signal?: AbortSignal;
   timeoutMs?: number;
   heartbeat?: (details: Json) => void;
+  /** Takes the lines that the atom says. */
+  log?: StepLog;
 }
 
 export interface BundledTools {
@@ -171,7 +174,10 @@ export async function runScript(scripts: ScriptRunner | undefined, job: ScriptJo
   if (scripts === undefined) throw new OpsError('configuration', 'this process does not run scripts');
   const result = await scripts.run(job);
   if (result.exitCode === 0) return result;
-  const said = (result.stderr.trim() || result.stdout.trim()).slice(-STDERR_IN_PROBLEM);
+  const { redact } = job.log ?? {};
+  const text = result.stderr.trim() || result.stdout.trim();
+  // Cleaned before it is cut: half a secret would not be recognised.
+  const said = (redact === undefined ? text : redact(text)).slice(-STDERR_IN_PROBLEM);
   throw new AtomError(`atom/${job.atom}/exit`, `exit code ${result.exitCode}${said === '' ? '' : `: ${said}`}`, {
     retryable: true,
     title: 'The script failed',

@@ -29,7 +29,10 @@ export interface TargetAnswer {
 
 /** Headers that every call of a step carries: the key that makes a repeat harmless, and the fence of its lock. */
 export function stepHeaders(context: AtomContext): Record<string, string> {
-  return { 'idempotency-key': context.key, ...(context.fence === undefined ? {} : { 'opsloop-fence': context.fence }) };
+  return {
+    ...(context.key === '' ? {} : { 'idempotency-key': context.key }),
+    ...(context.fence === undefined ? {} : { 'opsloop-fence': context.fence }),
+  };
 }
 
 /** Sends one call and reads the answer; a status that is no success becomes the failure that says so. */

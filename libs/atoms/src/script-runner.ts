@@ -3,7 +3,9 @@ import { constants, existsSync } from 'node:fs';
 import { access, chmod, mkdtemp, open, rm, stat, writeFile } from 'node:fs/promises';
 import { constants as osConstants, tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import { AtomError, OpsError, type AtomContext, type Json } from '@opsloop/contracts';
+import type { Readable } from 'node:stream';
+import { StringDecoder } from 'node:string_decoder';
+import { AtomError, OpsError, type AtomContext, type Json, type LogStream } from '@opsloop/contracts';
 import { CappedText, OUTPUT_BYTES_MAX } from './output.js';
 import {
   bubblewrapArgv,
@@ -13,6 +15,8 @@ import {
   readOnlyPaths,
   type Isolation,
 } from './script-sandbox.pure.js';
+
+import type { StepLog } from './step-log.js';
 
 /** Between SIGTERM and SIGKILL: enough to remove a lock file, too little to miss the step's deadline by much. */
 const KILL_GRACE_MS = 2_000;
@@ -47,6 +51,7 @@ export interface ScriptJob {
   timeoutMs?: number;
   signal?: AbortSignal;
   heartbeat?: (details: Json) => void;
+  log?: StepLog;
 }
 
 export interface ScriptResult {
@@ -237,8 +242,8 @@ async function execute(
   const child = spawn(command[0]!, command.slice(1), { cwd, env, detached: true, stdio: ['pipe', 'pipe', 'pipe'] });
   const stdout = new CappedText();
   const stderr = new CappedText();
-  child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
-  child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk));
+  listen(child.stdout, 'stdout', stdout, job.log);
+  listen(child.stderr, 'stderr', stderr, job.log);
   // A script that does not read its stdin closes the pipe; that is no failure.
   child.stdin.on('error', () => undefined);
   child.stdin.end(job.stdin ?? '');
@@ -272,6 +277,15 @@ async function execute(
     clearInterval(beat);
     job.signal?.removeEventListener('abort', onAbort);
   }
+}
+
+/** Keeps what a stream says, and hands its lines on as they come; a character may be split between two chunks. */
+function listen(from: Readable, stream: LogStream, kept: CappedText, log: StepLog | undefined): void {
+  const decoder = new StringDecoder('utf8');
+  from.on('data', (chunk: Buffer) => {
+    kept.push(chunk);
+    log?.write(stream, decoder.write(chunk));
+  });
 }
 
 /** Exit code, 128 + n for signal n. What the script left running in its group is killed: nobody would ever look after it. */

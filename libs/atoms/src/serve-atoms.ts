@@ -1,14 +1,20 @@
-import { failureParts, OpsError, type AtomCall, type AtomDocument, type Json } from '@opsloop/contracts';
+import { failureParts, OpsError, type AtomCall, type AtomDocument, type JobCall, type Json } from '@opsloop/contracts';
 import { validateInput } from '@opsloop/dsl';
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import { NativeConnection, Worker, type NativeConnectionOptions } from '@temporalio/worker';
-import type { AtomArguments, AtomDefinition } from './define-atom.js';
+import type { AtomArguments, AtomDefinition, JobDefinition } from './define-atom.js';
+import { NotYet, pollOnce } from './job.js';
+import { logSink } from './log-sink.js';
 import { checkSize } from './output.js';
 import { CallSecrets, platformSecrets, redactError, type PlatformAccess, type SecretSource } from './secrets.js';
+import { fittingLines, StepLog, type LogSink } from './step-log.js';
+
+/** As often as the platform's own worker beats. */
+const HEARTBEAT_EVERY = '3s';
 
 /** Any atom: what it takes and gives is checked against its manifest at run time. */
-export type AnyAtom = AtomDefinition<never, unknown>;
+export type AnyAtom = AtomDefinition<never, unknown> | JobDefinition<never, unknown>;
 
 export interface ServeOptions {
   /** `host:port` of Temporal. */
@@ -21,8 +27,9 @@ export interface ServeOptions {
   /** Atoms in flight per queue. Default 100. */
   concurrency?: number;
   /**
-   * Where this worker gets the values of secrets that flows hand to its atoms: the platform, with a token of the role
-   * worker. Histories hold references only, so without it a call with a secret fails and says so.
+   * Where this worker gets the values of secrets that flows hand to its atoms, and where its atoms' `log` goes: the
+   * platform, with a token of the role worker. Histories hold references only, so without it a call with a secret fails
+   * and says so; lines then stand only in the problems of steps that failed.
    */
   platform?: PlatformAccess;
   /** Secrets from elsewhere, instead of `platform`. */
@@ -40,6 +47,7 @@ export interface AtomService {
 export async function serveAtoms(atoms: readonly AnyAtom[], options: ServeOptions): Promise<AtomService> {
   const queues = byQueue(atoms, options.queue);
   const secrets = options.secrets ?? (options.platform === undefined ? undefined : platformSecrets(options.platform));
+  const sink = options.platform === undefined ? undefined : logSink(options.platform);
   const connection = await NativeConnection.connect({
     address: options.address,
     ...(options.tls === undefined ? {} : { tls: options.tls }),
@@ -52,9 +60,10 @@ export async function serveAtoms(atoms: readonly AnyAtom[], options: ServeOption
         connection,
         namespace: options.namespace ?? 'default',
         taskQueue,
-        activities: Object.fromEntries(
-          served.map((atom) => [atom.manifest.worker!.activity, activityOf(atom, secrets)]),
-        ),
+        activities: Object.assign({}, ...served.map((atom) => activitiesOf(atom, secrets, sink))) as object,
+        // Its own default is 30 s: progress and a cancel would come as late.
+        defaultHeartbeatThrottleInterval: HEARTBEAT_EVERY,
+        maxHeartbeatThrottleInterval: HEARTBEAT_EVERY,
         maxConcurrentActivityTaskExecutions: options.concurrency ?? 100,
         shutdownGraceTime: '10s',
       }),
@@ -103,30 +112,52 @@ const NO_ACCESS: SecretSource = {
   },
 };
 
+type Activity = (call: AtomCall) => Promise<Json>;
+
+/** The activities of an atom by name: one, or of a job one for each of its parts. */
+export function activitiesOf(atom: AnyAtom, source?: SecretSource, sink?: LogSink): Record<string, Activity> {
+  const { activity } = atom.manifest.worker!;
+  const one = activityOf(atom, source, sink);
+  if (!('start' in atom)) return { [activity]: one };
+  const parts: JobCall['phase'][] = atom.cancel === undefined ? ['start', 'poll'] : ['start', 'poll', 'cancel'];
+  return Object.fromEntries(
+    parts.map((phase) => [`${activity}.${phase}`, (call: AtomCall) => one({ ...call, job: { ...call.job, phase } })]),
+  );
+}
+
 /**
  * The activity of an atom: resolves secrets, checks input and output, answers dry runs, asks the probe before a repeat,
- * maps failures. Values of secrets leave it neither with the output nor with a heartbeat or an error.
+ * maps failures. Values of secrets leave it neither with the output nor with a heartbeat, a line or an error.
  */
-export function activityOf(atom: AnyAtom, source: SecretSource = NO_ACCESS): (call: AtomCall) => Promise<Json> {
+export function activityOf(atom: AnyAtom, source: SecretSource = NO_ACCESS, sink?: LogSink): Activity {
   return async (call) => {
     const activity = Context.current();
     const secrets = new CallSecrets(source);
+    const { run, step } = call.context;
+    const log = new StepLog({ run, step, attempt: activity.info.attempt, sink });
+    log.redact = (text) => secrets.redactText(text);
+    const heartbeat = (details: Json): void => activity.heartbeat(secrets.redact(details));
     try {
       const args: AtomArguments<Json> = {
         input: checked(atom.manifest, 'input', await secrets.fill(call.input, call.secrets)),
         context: call.context,
         signal: activity.cancellationSignal,
-        heartbeat: (progress = {}) => activity.heartbeat(secrets.redact({ ...progress })),
+        heartbeat: (progress = {}) => heartbeat({ ...progress }),
+        log: (message, fields) =>
+          log.line('log', fields === undefined ? message : `${message} ${JSON.stringify(fields)}`),
       };
-      const output = await perform(atom, args as AtomArguments<never>, activity.info.attempt);
-      // What a dry run says would happen need not look like what happens.
-      const fitting = call.context.dryRun ? output : checked(atom.manifest, 'output', output);
+      const output = await perform(atom, args as AtomArguments<never>, call, { info: activity.info, heartbeat });
+      // A start gives the id of a job, a cancel nothing; what a dry run says would happen need not look like it.
+      const unchecked = call.context.dryRun || (call.job !== undefined && call.job.phase !== 'poll');
+      const fitting = unchecked ? output : checked(atom.manifest, 'output', output);
       return cleaned(checkSize(fitting, atom.manifest.name), secrets, activity);
     } catch (error) {
       if (error instanceof CancelledFailure) throw error;
       if (activity.cancellationSignal.aborted) throw new CancelledFailure('the step was cancelled');
       if (error instanceof ApplicationFailure) throw redactFailure(error, secrets);
-      throw failure(secrets.used ? redactError(error, secrets) : error);
+      throw failure(secrets.used ? redactError(error, secrets) : error, log.last());
+    } finally {
+      await log.close();
     }
   };
 }
@@ -151,17 +182,46 @@ function redactFailure(error: ApplicationFailure, secrets: CallSecrets): Applica
   });
 }
 
-async function perform(atom: AnyAtom, args: AtomArguments<never>, attempt: number): Promise<Json> {
-  const { manifest, execute, check, probe } = atom;
+interface Around {
+  info: Context['info'];
+  heartbeat: (details: Json) => void;
+}
+
+async function perform(atom: AnyAtom, args: AtomArguments<never>, call: AtomCall, around: Around): Promise<Json> {
+  const { manifest, check } = atom;
   if (args.context.dryRun && manifest.effect !== 'read') {
     if (check !== undefined) return (await check.call(atom, args)) as Json;
     return manifest.examples?.find((example) => example.output !== undefined)?.output ?? { dryRun: true };
   }
-  if (manifest.idempotency === 'probe' && attempt > 1 && probe !== undefined) {
-    const earlier = await probe.call(atom, args);
+  if ('start' in atom) return performJob(atom, args, call.job!, around);
+  if (manifest.idempotency === 'probe' && around.info.attempt > 1 && atom.probe !== undefined) {
+    const earlier = await atom.probe.call(atom, args);
     if (earlier.done) return earlier.output as Json;
   }
-  return (await execute.call(atom, args)) as Json;
+  return (await atom.execute.call(atom, args)) as Json;
+}
+
+async function performJob(
+  atom: JobDefinition<never, unknown>,
+  args: AtomArguments<never>,
+  { phase, id = '', attempts }: JobCall,
+  { info, heartbeat }: Around,
+): Promise<Json> {
+  if (phase === 'start') return (await atom.start.call(atom, args)) as unknown as Json;
+  const about = { ...args, id };
+  if (phase === 'cancel') {
+    await atom.cancel?.call(atom, about);
+    return null;
+  }
+  return pollOnce({ heartbeatDetails: info.heartbeatDetails as unknown, heartbeat }, attempts, async () => {
+    const state = await atom.poll.call(atom, about);
+    if (state.done) return state.output as Json;
+    const { percent, message } = state;
+    throw new NotYet({
+      ...(percent === undefined ? {} : { percent }),
+      ...(message === undefined ? {} : { message: message.slice(0, 200) }),
+    });
+  });
 }
 
 /** Input gets the schema's defaults; a value that does not fit is the caller's mistake (input) or the atom's (output). */
@@ -179,13 +239,13 @@ function checked(manifest: AtomDocument, side: 'input' | 'output', value: Json):
   );
 }
 
-function failure(error: unknown): ApplicationFailure {
+function failure(error: unknown, said: readonly string[] = []): ApplicationFailure {
   const parts = failureParts(error);
   return ApplicationFailure.create({
     message: parts.message,
     type: parts.type,
     nonRetryable: parts.nonRetryable,
-    details: [parts.problem],
+    details: [said.length === 0 ? parts.problem : { ...parts.problem, log: fittingLines(said) }],
     ...(parts.retryAfterMs === undefined ? {} : { nextRetryDelay: parts.retryAfterMs }),
   });
 }

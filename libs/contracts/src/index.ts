@@ -12,3 +12,4 @@ export * from './internal.js';
 export * from './api.js';
 export * from './failure.js';
 export * from './steer.js';
+export * from './logs.js';

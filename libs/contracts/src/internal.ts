@@ -6,6 +6,7 @@ import type { Json, JsonObject } from './json.js';
 import type { AtomDocument, Effect, RuleMode, Tier } from './documents.js';
 import type { Claim, CompiledFlow, FlowDocument, RunOutcome } from './flow.js';
 import type { ApprovalReport } from './human.js';
+import type { LogBatch } from './logs.js';
 import type { BlockedBy, EventMessage, StartCause } from './messages.js';
 
 export interface InternalCalls {
@@ -63,6 +64,8 @@ export interface InternalCalls {
   'POST /internal/runs/:id/release': { body: { step: string }; answer: { released: boolean } };
   /** control: a flow asks people, or has stopped asking. Idempotent by run and path. */
   'POST /internal/runs/:id/approvals': { body: ApprovalReport; answer: { id: string } };
+  /** control: lines that a step says; kept as far as the bounds of its run allow. */
+  'POST /internal/runs/:id/logs': { body: LogBatch; answer: { kept: number } };
   /** control: compiled flow by digest, for inputs above 128 KB. */
   'POST /internal/runs/:id/ir': { body: { digest: string }; answer: CompiledFlow };
   /** control: halts in force and the open runs each of them stops. Polled by every worker each 500 ms. */

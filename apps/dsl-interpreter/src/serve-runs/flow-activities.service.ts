@@ -1,4 +1,5 @@
 import { Inject, Injectable } from '@nestjs/common';
+import { ReadCache } from '@opsloop/atoms';
 import { OpsError, TEMPORAL_NAMES } from '@opsloop/contracts';
 import { InternalClient } from '@opsloop/platform';
 import { toApplicationFailure } from '@opsloop/temporal';
@@ -14,10 +15,11 @@ export class FlowActivitiesService {
     @Inject(InternalClient) private readonly client: InternalClient,
     @Inject(HaltGate) private readonly gate: HaltGate,
     @Inject(EventSender) private readonly events: EventSender,
+    @Inject(ReadCache) private readonly cache: ReadCache,
   ) {}
 
   activities(): FlowActivities {
-    const { client, gate, events } = this;
+    const { client, gate, events, cache } = this;
     const names = TEMPORAL_NAMES;
     return {
       [names.reportActivity]: mapped(async ({ run, outcome }) => {
@@ -37,6 +39,10 @@ export class FlowActivitiesService {
         // At the end of a long chain of causes no event may follow; the question stands all the same.
         if (event !== undefined) await events.send(event).catch(unlessPolicy);
       }),
+      [names.cacheActivity]: ({ key, keep }) => {
+        if (keep !== undefined) cache.put(key, keep.output, keep.ttlMs);
+        return Promise.resolve(keep === undefined ? (cache.get(key) ?? null) : null);
+      },
       [names.releaseActivity]: mapped(async ({ run, step }) => {
         await client.call('POST /internal/runs/:id/release', { step }, { id: run });
       }),
