@@ -56,6 +56,9 @@ export function createWalker(engine: Engine, verbs: Readonly<Record<Verb, VerbFu
         }
         if (BLOCKS.has(verb)) engine.live.add(path);
         const result = await runVerb(engine, verbs[verb], step, frame, { path, record });
+        // Skipped while it ran: also when it came to an end all the same, what the operator said counts.
+        const said = engine.steering.skipped(path);
+        if (said !== undefined) return settle(engine, frame, path, record, 'skipped', { output: said });
         const output =
           step.output === undefined
             ? result.output
@@ -79,6 +82,9 @@ export function createWalker(engine: Engine, verbs: Readonly<Record<Verb, VerbFu
         const failure = failureOf(err, where);
         // Not a failure of the flow: a bug of ours, or leaving for a new run.
         if (failure === undefined) throw err;
+        if (record !== undefined && engine.steering.skipped(path) !== undefined) {
+          return settle(engine, frame, path, record, 'skipped', { output: engine.steering.skipped(path)! });
+        }
         if (record !== undefined && isForPerson(step, frame, failure.problem) && patched('unknown-to-operator')) {
           const again = await engine.steering.judge(path, record, failure.problem);
           if (again || engine.steering.skipped(path) !== undefined) return walker.step(step, frame);
