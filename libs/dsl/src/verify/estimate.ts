@@ -214,7 +214,8 @@ export class Estimator {
     const own = isolate === true ? batches * EVENTS.child : item.events * (items ?? 1);
     return {
       events: own + between * (gate.events + (pause > 0 ? EVENTS.timer : 0)),
-      leastMs: items === undefined || items === 0 ? 0 : item.leastMs + between * pause,
+      // A list that the input gives may be empty.
+      leastMs: Array.isArray(step.forEach.in) && items !== 0 ? item.leastMs + between * pause : 0,
       mostMs:
         items === undefined
           ? undefined

@@ -8,7 +8,7 @@ import { finding, logicReads, normaliseCondition, templateReads, type Finding, t
 import { bundledAtoms } from '../bundled.js';
 import { parseRef, refProblem } from '../refs.js';
 import type { World } from './world.js';
-import { FINDINGS } from './registry.js';
+import { FINDINGS, fixOf } from './registry.js';
 
 /** A step, or the flow itself (`verb` undefined), with where it stands. */
 export interface Node {
@@ -164,8 +164,8 @@ function one(
   model.nodes.push(node);
   model.visits += 1;
   if (!model.byId.has(step.id)) model.byId.set(step.id, node);
-  if ('call' in step) node.atom = model.world.atom?.(step.call) ?? bundledAtom(step.call);
-  if ('run' in step) node.flow = model.world.flow?.(step.run);
+  if ('call' in step) node.atom = atomOf(model.world, step.call);
+  if ('run' in step) node.flow = flowOf(model.world, step.run);
   slotsOf(model, node, step);
   return node;
 }
@@ -342,16 +342,21 @@ function condition(
 
 const bundledByName = new Map(bundledAtoms.map((atom) => [atom.name, atom]));
 
-/** Atoms that come with opsloop are known without any catalog. */
-export function bundledAtom(ref: string): AtomDocument | undefined {
-  return refProblem(ref, 'atom') === undefined ? bundledByName.get(parseRef(ref).name) : undefined;
+/** The atom that a reference means. Those that come with opsloop are known without any catalog. */
+export function atomOf(world: World, ref: string): AtomDocument | undefined {
+  if (refProblem(ref, 'atom') !== undefined) return undefined;
+  return world.atom?.(ref) ?? bundledByName.get(parseRef(ref).name);
+}
+
+export function flowOf(world: World, ref: string): FlowDocument | undefined {
+  return refProblem(ref, 'flow') === undefined ? world.flow?.(ref) : undefined;
 }
 
 /** A finding of the table: severity and the general hint come from there, the particular words from the check. */
 export function found(code: string, pointer: string, message: string, hint?: string, step?: string): Finding {
   const kind = FINDINGS[code]!;
   return {
-    ...finding(code, pointer, message, hint ?? kind.fix),
+    ...finding(code, pointer, message, hint ?? fixOf(code)),
     severity: kind.severity,
     ...(step === undefined || step === '' ? {} : { step }),
   };

@@ -267,7 +267,8 @@ export function flowtestFindings(doc: JsonObject, flow: FlowDocument | undefined
   const ids = new Set([...stepsOf(flow)].map(({ step }) => step.id));
   const findings: Finding[] = [];
   const check = (path: unknown, pointer: string): void => {
-    if (typeof path !== 'string') return;
+    // "..." stands for any steps, and a name with dots is an atom's.
+    if (typeof path !== 'string' || path === '...' || path.replaceAll(/\[[^\]]*\]/g, '').includes('.')) return;
     for (const part of path.split('/')) {
       const id = part.replace(/[[~].*$/, '').replace(/^!/, '');
       // Below a sub-flow the ids are those of another document.

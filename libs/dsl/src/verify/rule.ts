@@ -5,7 +5,7 @@ import { checkTemplate } from '../checks.js';
 import { refProblem } from '../refs.js';
 import { finding } from '@opsloop/rules';
 import { constantFindings, defaultLast, sameTwice } from './graph.js';
-import { analyseFlow, bundledAtom, found, type FlowModel } from './model.js';
+import { analyseFlow, atomOf, flowOf, found, type FlowModel } from './model.js';
 import { near } from './references.js';
 import { Match } from './types.js';
 import type { World } from './world.js';
@@ -126,14 +126,16 @@ export function workFindings(
       findings.push(finding('OPS1014', at, problem));
       continue;
     }
-    const target = kind === 'flow' ? world.flow?.(ref) : (world.atom?.(ref) ?? bundledAtom(ref));
+    const target = kind === 'flow' ? flowOf(world, ref) : atomOf(world, ref);
     if (target === undefined) {
       if (world.complete === true)
         findings.push(found(kind === 'flow' ? 'OPS1011' : 'OPS1010', at, `no published ${kind} answers to "${ref}"`));
       continue;
     }
-    if (effect === 'read' && target.kind === 'atom' && target.effect !== 'read')
+    if (effect === 'read' && target.kind === 'atom' && target.effect !== 'read') {
       findings.push(found('OPS1051', at, `"${ref}" is of effect "${target.effect}", and an observation only reads`));
+      continue;
+    }
     if (target.input !== undefined) {
       const match = new Match(model, model.root, kind === 'flow' ? 'OPS1608' : 'OPS1604', target.name);
       findings.push(...match.of(work.with ?? {}, target.input.schema, `${pointer}/with`));

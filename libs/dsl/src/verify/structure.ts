@@ -5,7 +5,7 @@ import { finding, pointerTo, type Finding } from '@opsloop/rules';
 import { refProblem } from '../refs.js';
 import { isObject } from '../normalise.js';
 import { checkUserSchema } from '../user-schema.js';
-import { bundledAtom, found, type FlowModel, type Node } from './model.js';
+import { atomOf, found, type FlowModel, type Node } from './model.js';
 import { near } from './references.js';
 
 const BODIES = ['parallel', 'forEach', 'loop', 'reconcile'];
@@ -113,7 +113,7 @@ function stepFindings(model: FlowModel, node: Node): Finding[] {
   if ('run' in step) findings.push(...refFindings(model, step.run, 'flow', `${pointer}/run`, node.flow));
   if (step.compensate) {
     const { call } = step.compensate;
-    const atom = model.world.atom?.(call) ?? bundledAtom(call);
+    const atom = atomOf(model.world, call);
     findings.push(...refFindings(model, call, 'atom', `${pointer}/compensate/call`, atom));
   }
   const as: [string, string | undefined][] = [];

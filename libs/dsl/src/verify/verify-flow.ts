@@ -7,7 +7,7 @@ import { expressionFindings } from './expressions.js';
 import { graphFindings } from './graph.js';
 import { analyseFlow, type FlowModel } from './model.js';
 import { referenceFindings } from './references.js';
-import { findingUrl } from './registry.js';
+import { findingUrl, fixOf } from './registry.js';
 import { safetyFindings } from './safety.js';
 import { structureFindings } from './structure.js';
 import { terminationFindings } from './termination.js';
@@ -44,7 +44,10 @@ export function distinct(findings: readonly Finding[]): Finding[] {
   });
 }
 
-/** Findings as they are shown: with the page of their code. */
+/** Findings as they are shown: each with a hint and the page of its code. */
 export function withUrls(findings: readonly Finding[]): Finding[] {
-  return findings.map((one) => ({ ...one, url: findingUrl(one.code) }));
+  return findings.map((one) => {
+    const hint = one.hint ?? fixOf(one.code);
+    return { ...one, ...(hint === undefined ? {} : { hint }), url: findingUrl(one.code) };
+  });
 }
