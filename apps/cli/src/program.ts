@@ -8,6 +8,7 @@ import { registerLocks } from './commands/locks.js';
 import { registerRuns } from './commands/runs.js';
 import { registerStack } from './commands/stack.js';
 import { registerStatus } from './commands/status.js';
+import { registerTest } from './commands/test.js';
 import { registerApply } from './commands/apply.js';
 import { registerDoctor } from './commands/doctor.js';
 import { VERSION } from './config.js';
@@ -44,6 +45,7 @@ export function buildProgram(streams: Streams): Command {
     registerInit,
     registerDoctor,
     registerApply,
+    registerTest,
     registerDocumentCommands,
     registerRuns,
     registerHalts,

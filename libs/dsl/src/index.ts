@@ -7,6 +7,7 @@ export { normaliseDocument } from './normalise.js';
 export { bundledAtoms } from './bundled.js';
 export { isSafePattern, validateInput } from './user-schema.js';
 export { stepsOf, type PlacedStep } from './walk.js';
+export { schemaErrors } from './schema-check.js';
 export { validateDocument } from './validate.js';
 export { verifyFlow } from './verify/verify-flow.js';
 export { flowtestFindings } from './verify/others.js';

@@ -1,5 +1,6 @@
 /** Flows run by the real interpreter in virtual time, without a server; and the tests that are written on top of it. */
 export { interpreterSandbox } from './sandbox-cache.js';
+export { defaultCacheDir } from '@opsloop/temporal';
 export { runVirtually } from './virtual-run.js';
 export type { AtomAttempt, OpenRun, VirtualResult, VirtualRunOptions } from './virtual-run.js';
 export type { ActivityAnswer, ActivityCall } from './virtual/activity.js';
@@ -7,3 +8,14 @@ export type { Thrown } from './virtual/failures.js';
 export { Sandbox } from './virtual/sandbox.js';
 export { VirtualTemporal } from './virtual/temporal.js';
 export type { VirtualOptions } from './virtual/temporal.js';
+export { playTest, summaryOf } from './play/play.js';
+export type { Played } from './play/play.js';
+export type { FlowTest } from './play/flowtest.js';
+export { seconds } from './play/expectations.pure.js';
+export type { Mismatch, Seen } from './play/expectations.pure.js';
+export { CoverageOf } from './play/coverage.pure.js';
+export type { Coverage } from './play/coverage.pure.js';
+export { libraryOf } from './play/resolve.pure.js';
+export type { Library } from './play/resolve.pure.js';
+export { junitOf } from './play/junit.pure.js';
+export { recordTest } from './play/record.pure.js';

@@ -28,6 +28,8 @@ export interface VirtualRunOptions extends Omit<VirtualOptions, 'answer' | 'onEn
   carried?: JsonObject;
   /** Answers atoms; and the interpreter's own activities, where it does not give `undefined`. */
   answer: (call: ActivityCall) => ActivityAnswer | undefined;
+  /** Called once, before the run begins. */
+  begun?: (run: OpenRun) => void;
   /** Looked at after each activation while the run is open. */
   meanwhile?: (run: OpenRun) => void;
 }
@@ -95,6 +97,7 @@ export function runVirtually(sandbox: Sandbox, options: VirtualRunOptions): Virt
     steps,
   };
   const root = world.start(workflowId, ir.flow.name, [input]);
+  options.begun?.(view);
   let endedAt: number | undefined;
   world.run(() => {
     const { close } = root.latest();

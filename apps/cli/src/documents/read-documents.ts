@@ -23,6 +23,33 @@ const FILE_BYTES_MAX = 5 * 1024 * 1024;
 const SCRIPT_BYTES_MAX = 64 * 1024;
 const EXTENSIONS: ReadonlySet<string> = new Set(['.json', '.yaml', '.yml']);
 
+/** Tests of flows lie beside them; they are run, never written to the server. */
+const TEST_KIND = 'flowtest';
+
+/** A flow test, not yet checked. */
+export interface LoadedTest {
+  test: JsonObject;
+  /** File, and which of several in it. */
+  place: string;
+}
+
+/** Flow tests below the given files and folders. */
+export function readTests(paths: readonly string[], cwd: string): LoadedTest[] {
+  return paths
+    .flatMap((path) => filesOf(resolve(cwd, path), path))
+    .flatMap(({ file, explicit }) => {
+      const place = relative(cwd, file) || file;
+      const values = valuesOf(file).filter(isTest);
+      if (explicit && values.length === 0)
+        throw new CliError(`${place} holds no flow test: "kind: ${TEST_KIND}" is missing`, EXIT.usage);
+      return values.map((test, i) => ({ test, place: values.length === 1 ? place : `${place}#${i + 1}` }));
+    });
+}
+
+function isTest(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null && (value as JsonObject)['kind'] === TEST_KIND;
+}
+
 /** Reads everything below the given files and folders; every mistake is reported at once. */
 export function readDocuments(paths: readonly string[], cwd: string): LoadedDocument[] {
   const loaded: LoadedDocument[] = [];
@@ -76,11 +103,7 @@ function filesOf(path: string, asGiven: string): { file: string; explicit: boole
 }
 
 function readFile(file: string, place: string, explicit: boolean): LoadedDocument[] {
-  if (statSync(file).size > FILE_BYTES_MAX) throw new Error(`is larger than ${FILE_BYTES_MAX} bytes`);
-  const text = readFileSync(file, 'utf8');
-  const values = parseText(text, extname(file) === '.json' ? 'json' : 'yaml').flatMap((value) =>
-    Array.isArray(value) ? (value as unknown[]) : [value],
-  );
+  const values = valuesOf(file).filter((value) => explicit || !isTest(value));
   const mistakes: string[] = [];
   const documents = values.flatMap((value, index) => {
     const at = values.length === 1 ? place : `${place}#${index + 1}`;
@@ -98,6 +121,13 @@ function readFile(file: string, place: string, explicit: boolean): LoadedDocumen
   });
   if (mistakes.length > 0) throw new CliError('unreadable', EXIT.failed, mistakes);
   return documents;
+}
+
+function valuesOf(file: string): unknown[] {
+  if (statSync(file).size > FILE_BYTES_MAX) throw new Error(`is larger than ${FILE_BYTES_MAX} bytes`);
+  return parseText(readFileSync(file, 'utf8'), extname(file) === '.json' ? 'json' : 'yaml').flatMap((value) =>
+    Array.isArray(value) ? (value as unknown[]) : [value],
+  );
 }
 
 /** YAML 1.2, core schema: `no` is a text, no merge keys, no aliases (a small file could become gigabytes). */
@@ -123,6 +153,7 @@ function identify(value: JsonObject, place: string, folder: string): LoadedDocum
   const { dsl, kind, version } = value;
   if (dsl !== undefined && dsl !== DSL_VERSION)
     throw new Error(`/dsl is ${JSON.stringify(dsl)}; this release reads "${DSL_VERSION}"`);
+  if (kind === TEST_KIND) throw new Error(`is a test of a flow; run it with "opsloop test ${place}"`);
   if (typeof kind !== 'string' || !Object.hasOwn(DOCUMENT_KINDS, kind))
     throw new Error(`/kind is ${JSON.stringify(kind)}; it must be one of ${Object.keys(DOCUMENT_KINDS).join(', ')}`);
   const name = kind === 'resource' ? value['path'] : value['name'];

@@ -268,13 +268,14 @@ export function flowtestFindings(doc: JsonObject, flow: FlowDocument | undefined
   const findings: Finding[] = [];
   const check = (path: unknown, pointer: string): void => {
     // "..." stands for any steps, and a name with dots is an atom's.
-    if (typeof path !== 'string' || path === '...' || path.replaceAll(/\[[^\]]*\]/g, '').includes('.')) return;
-    for (const part of path.split('/')) {
+    const plain = typeof path === 'string' ? path.replaceAll(/\[[^\]]*\]/g, '') : '.';
+    if (plain.includes('.')) return;
+    for (const part of plain.split('/')) {
       const id = part.replace(/[[~].*$/, '').replace(/^!/, '');
       // Below a sub-flow the ids are those of another document.
       if (!ids.has(id)) {
-        if (part !== path.split('/')[0] && [...stepsOf(flow)].some(({ step }) => 'run' in step)) return;
-        findings.push(found('OPS1081', pointer, `"${path}": the flow has no step "${id}"`, near(id, ids)));
+        if (part !== plain.split('/')[0] && [...stepsOf(flow)].some(({ step }) => 'run' in step)) return;
+        findings.push(found('OPS1081', pointer, `"${String(path)}": the flow has no step "${id}"`, near(id, ids)));
         return;
       }
     }
