@@ -3,6 +3,8 @@ export type {
   ApprovalRequest,
   ClaimAnswer,
   ClaimRequest,
+  DryRunAnswer,
+  DryRunRequest,
   EmitRequest,
   FlowActivities,
   GateRequest,
@@ -11,3 +13,5 @@ export type {
   ReportRequest,
 } from './activities.js';
 export { codeOf } from './engine/problems.pure.js';
+export { retryState } from './engine/retry-state.pure.js';
+export type { RetryRequest } from './engine/retry-state.pure.js';

@@ -25,7 +25,7 @@ import {
   setWorkflowOptions,
 } from '@temporalio/workflow';
 import type { LoadRequest, ReportRequest } from './activities.js';
-import { carry, restore, stateOf } from './engine/carry.js';
+import { bytesOf, carry, restore, stateOf } from './engine/carry.js';
 import { Engine } from './engine/engine.js';
 import { ContinueLater, StepFailure, fail } from './engine/errors.js';
 import { failureOf, workflowFailure } from './engine/failures.js';
@@ -44,6 +44,8 @@ const REPORT_TOTAL_MS = 3_600_000;
 const REPORT_ATTEMPT_MS = 10_000;
 const REPORT_INTERVAL_MAX_MS = 10_000;
 const LOAD_TOTAL_MS = 600_000;
+/** Kept in the database with every run that failed; a run may carry more, but few do. */
+const JOURNAL_BYTES_MAX = 1_000_000;
 
 const stepsQuery = defineQuery<StepRecord[]>(TEMPORAL_NAMES.stepsQuery);
 const haltSignal = defineSignal<[unknown?]>(TEMPORAL_NAMES.haltSignal);
@@ -156,13 +158,20 @@ async function load(input: RunInput): Promise<CompiledFlow> {
   });
 }
 
+/** What a retry would start with, of a run that did not succeed; a larger one is not kept, and a retry says so. */
+function journalFor(engine: Engine, end: End): { journal?: JsonObject } {
+  if (end.status === 'succeeded' || engine.root === undefined) return {};
+  const state = stateOf(engine);
+  return bytesOf(state) > JOURNAL_BYTES_MAX ? {} : { journal: state as unknown as JsonObject };
+}
+
 /** Exactly one closing report, of the root run alone; the children's ends are part of it. */
 async function report(engine: Engine, end: End): Promise<void> {
   const { context } = engine.facts;
   const request: ReportRequest = {
     run: context.run,
     tenant: context.tenant,
-    outcome: outcomeOf(end, context, engine.records.values(), engine.itemEnds),
+    outcome: { ...outcomeOf(end, context, engine.records.values(), engine.itemEnds), ...journalFor(engine, end) },
   };
   try {
     await CancellationScope.nonCancellable(() =>

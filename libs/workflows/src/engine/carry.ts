@@ -8,7 +8,6 @@ import type { Cursor, Engine } from './engine.js';
 import { StepFailure, fail } from './errors.js';
 import { failureOf } from './failures.js';
 import type { CarriedInbox } from './inbox.js';
-import { pruneJournal } from './journal.pure.js';
 import { parentPath } from './journal.js';
 import { readSteps } from './reads.pure.js';
 import { listRecords } from './records.pure.js';
@@ -92,7 +91,7 @@ export function carry(engine: Engine, input: RunInput, cancelled: boolean): RunI
 export function stateOf(engine: Engine): Carried {
   return {
     v: 1,
-    journal: Object.fromEntries(pruneJournal(engine.journal)),
+    journal: Object.fromEntries(engine.journal.entries()),
     cursors: Object.fromEntries(engine.cursors),
     remembered: Object.fromEntries(engine.remembered),
     vars: { ...(engine.root?.vars as JsonObject) },

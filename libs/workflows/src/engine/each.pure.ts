@@ -12,11 +12,17 @@ export interface CarriedEach {
   /** What `collect` gave, by index. */
   at: number[];
   collected: Json[];
+  /** Of a retry: items, by their segment in a path, that run again, and the only ones that run at all. */
+  again?: string[];
+  only?: string[];
 }
 
 export class EachProgress {
   readonly failed = new Map<string, Problem>();
   readonly collected = new Map<number, Json>();
+  /** Of a retry of some items: the others are left as they are, and count for nothing. */
+  only: ReadonlySet<string> | undefined;
+  private again = new Set<string>();
   private readonly final = new Set<number>();
 
   isDone(index: number): boolean {
@@ -33,11 +39,17 @@ export class EachProgress {
     this.failed.set(key, this.failed.size < WHOLE_PROBLEMS_MAX ? problem : briefly(problem));
   }
 
-  /** The item runs again. */
-  reopen(index: number, key: string): void {
+  /** Of a retry: the item is done no more when it is one of those that run again. */
+  reopen(index: number, key: string, segment: string): void {
+    if (!this.again.delete(segment)) return;
     this.final.delete(index);
     this.collected.delete(index);
     this.failed.delete(key);
+  }
+
+  /** Whether the item is left out of this retry. */
+  isLeftOut(segment: string): boolean {
+    return this.only !== undefined && !this.only.has(segment);
   }
 
   /** In item order, not in the order in which they ended. */
@@ -52,6 +64,8 @@ export class EachProgress {
       failed: [...this.failed],
       at: collected.map(([index]) => index),
       collected: collected.map(([, value]) => value),
+      ...(this.again.size === 0 ? {} : { again: [...this.again] }),
+      ...(this.only === undefined ? {} : { only: [...this.only] }),
     };
   }
 
@@ -60,6 +74,8 @@ export class EachProgress {
     for (const index of indexesOf(json.done)) each.final.add(index);
     for (const [key, problem] of json.failed) each.failed.set(key, problem);
     json.at.forEach((index, n) => each.collected.set(index, json.collected[n]!));
+    each.again = new Set(json.again);
+    if (json.only !== undefined) each.only = new Set(json.only);
     return each;
   }
 }

@@ -5,13 +5,26 @@
  */
 import { TEMPORAL_NAMES, workflowIdOf } from '@opsloop/contracts';
 import type { EventsSignal, FlowEvent } from '@opsloop/contracts';
-import { CancellationScope, condition, getExternalWorkflowHandle, patched, workflowInfo } from '@temporalio/workflow';
+import {
+  CancellationScope,
+  condition,
+  getExternalWorkflowHandle,
+  patched,
+  sleep,
+  workflowInfo,
+} from '@temporalio/workflow';
 import { Mailbox } from './mailbox.pure.js';
 import type { CarriedMailbox, EntryMatch, Held, Offer, Subscription } from './mailbox.pure.js';
 import type { RunFacts } from './types.js';
 
 /** Waits of sub-flows on older roots would be commands that their histories do not have. */
 const PATCH = 'wake-on';
+
+/**
+ * Waits that find their event here already cost no command, so thousands of them would be one workflow task, which must
+ * end within 10 s: it is cut after so many, some 0.3 s of a busy worker.
+ */
+const TAKES_PER_TASK = 200;
 
 /** What a sub-flow says to the root of its run. */
 export type InboxSignal =
@@ -65,6 +78,7 @@ export class Inbox {
   private early: OfferSignal[] = [];
   private outgoing = 0;
   private last: Promise<void> = Promise.resolve();
+  private task = { length: -1, takes: 0 };
 
   /** @param onDropped Told when events went because too many were kept. */
   constructor(
@@ -129,6 +143,14 @@ export class Inbox {
         return local.broken;
       },
     };
+  }
+
+  /** After a wait that did not have to wait: a moment for the server, when there were many. */
+  breath(): Promise<void> | undefined {
+    const length = workflowInfo().historyLength;
+    if (length !== this.task.length) this.task = { length, takes: 0 };
+    this.task.takes += 1;
+    return this.task.takes >= TAKES_PER_TASK ? sleep(1) : undefined;
   }
 
   private over({ waiter }: Local, complete: boolean, back: Held[]): void {

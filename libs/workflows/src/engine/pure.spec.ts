@@ -1,6 +1,10 @@
+import type { CompiledFlow } from '@opsloop/contracts';
 import { describe, expect, it } from 'vitest';
 import type { FlowDocument, PinnedAtom, RunContext, StepRecord } from '@opsloop/contracts';
-import { pruneJournal } from './journal.pure.js';
+import { rangesOf, indexesOf } from './each.pure.js';
+import { findStep } from './find-step.pure.js';
+import { Journal, parentPath } from './journal.js';
+import { readSteps } from './reads.pure.js';
 import { attemptPath, gatePath, itemPath, joinPath, turnPath, undoPath } from './paths.pure.js';
 import { codeOf, isRetryable, matchesErrors, problemOf, withSuppressed } from './problems.pure.js';
 import { RECORDS_MAX, listRecords, outcomeOf, progressMarkdown } from './records.pure.js';
@@ -145,11 +149,62 @@ describe('records', () => {
   });
 });
 
-describe('pruneJournal', () => {
-  it('drops what stands below a finished step', () => {
-    const journal = new Map(
-      ['a', 'a/b', 'each[k]', 'each[k]/c', 'each[l]/c', 't~2/x', 'u', 'u~2/x'].map((p) => [p, p]),
-    );
-    expect(pruneJournal(journal).map(([p]) => p)).toEqual(['a', 'each[k]', 'each[l]/c', 't~2/x', 'u']);
+describe('Journal', () => {
+  it('knows what stands under what, and forgets it when the block has ended', () => {
+    expect(['a', 'a/b', 'a[k]', 'a/b[k]/c', 'a~2', 'a~2/b'].map(parentPath)).toEqual([
+      '',
+      'a',
+      'a',
+      'a/b[k]',
+      'a',
+      'a~2',
+    ]);
+    const gone: string[] = [];
+    const journal = new Journal((path) => gone.push(path));
+    for (const path of ['each[k]/t/a', 'each[k]/t/b', 'each[l]/t', 'u', 'v~2/x'])
+      journal.set(path, { status: 'succeeded' });
+    expect(journal.covering('each[k]/t/a/deep')).toEqual({ status: 'succeeded' });
+    expect(journal.covering('w')).toBeUndefined();
+    journal.remove('each[k]');
+    expect(gone.sort()).toEqual(['each[k]', 'each[k]/t', 'each[k]/t/a', 'each[k]/t/b']);
+    journal.prune('v');
+    expect([...journal.entries()].map(([path]) => path)).toEqual(['each[l]/t', 'u']);
+  });
+
+  it('writes indexes as ranges', () => {
+    for (const [list, text] of [
+      [[], ''],
+      [[3], '3'],
+      [[0, 1, 2, 4, 6, 7], '0-2,4,6-7'],
+    ] as const) {
+      expect(rangesOf(new Set(list))).toBe(text);
+      expect(indexesOf(text)).toEqual(list);
+    }
+  });
+});
+
+describe('what a flow reads and has', () => {
+  const ir = (steps: unknown): CompiledFlow =>
+    ({ ir: 1, flow: { do: steps }, digest: '', atoms: {}, flows: {} }) as unknown as CompiledFlow;
+
+  it('finds the steps that expressions name', () => {
+    expect([
+      ...readSteps(ir([{ with: '${steps.a.output.x}', if: { var: 'steps.b-c.status' } }, '${steps["d"].output}']))!,
+    ]).toEqual(['a', 'b-c', 'd']);
+    expect(readSteps(ir(['${steps}']))).toBeUndefined();
+    expect(readSteps(ir([{ var: 'steps' }]))).toBeUndefined();
+  });
+
+  it('finds a step by any instance path', () => {
+    const flow = ir([
+      {
+        id: 'each',
+        forEach: { in: [], batch: { gate: { id: 'slo', call: 'x@1' } } },
+        do: [{ id: 't', try: [{ id: 'a', wait: {} }], finally: [{ id: 'f', wait: {} }] }],
+      },
+    ]);
+    for (const path of ['each', 'each[k]/t~2/a', 'each[k]/t/f', 'each[batch:1]/slo'])
+      expect(findStep(flow, path), path).toBeDefined();
+    for (const path of ['a', 'each/a', 'each[k]/t/a~undo', '']) expect(findStep(flow, path), path).toBeUndefined();
   });
 });

@@ -8,10 +8,12 @@ import { FlowReturn } from './errors.js';
 import { runGuarded } from './guarded.js';
 import { rootFrame } from './scope.js';
 import { checkSize } from './size.pure.js';
+import { scaledFlow } from './time-scale.pure.js';
 import type { Frame } from './types.js';
 
 /** Runs the flow and gives its output; throws StepFailure, or the cancellation. */
-export async function runFlow(engine: Engine, ir: CompiledFlow): Promise<Json> {
+export async function runFlow(engine: Engine, given: CompiledFlow): Promise<Json> {
+  const ir = scaledFlow(given, engine.facts.context);
   const vars = Object.create(null) as Record<string, unknown>;
   const root = rootFrame(ir, engine.facts, vars);
   return engine.withUndo('', (undo) => {

@@ -1,4 +1,4 @@
-import { durationMs } from '@opsloop/contracts';
+import { durationMs, itemSegment } from '@opsloop/contracts';
 import type { ForEachStep, Json, Problem, RunEnd, StepRecord } from '@opsloop/contracts';
 import { toScopeValue } from '@opsloop/rules';
 import { CancellationScope, CancelledFailure, isCancellation, patched } from '@temporalio/workflow';
@@ -171,7 +171,8 @@ async function runBatch(loop: Loop, items: Item[], batch: unknown): Promise<void
   const { engine, frame } = loop;
   const scope = new CancellationScope({ cancellable: true });
   const group = new BranchGroup(scope);
-  const left = items.filter((item) => !loop.progress.isDone(item.index));
+  const { progress } = loop;
+  const left = items.filter((item) => !progress.isDone(item.index) && !progress.isLeftOut(itemSegment(item.key)));
   const resumes = (item: Item): boolean => engine.resumes(itemPath(loop.path, item.key));
   // Items that were under way in the Temporal run before go first, also when nothing new starts any more.
   const queue = [...left.filter(resumes), ...left.filter((item) => !resumes(item))];
@@ -263,6 +264,7 @@ function takeOver(loop: Loop, items: readonly Item[]): void {
         loop.progress.fail(item.index, item.key, record.problem);
       else loop.progress.succeeded(item.index, record.output);
     }
+    loop.progress.reopen(item.index, item.key, itemSegment(item.key));
     if (loop.progress.isDone(item.index))
       setEnd(loop, item, loop.progress.failed.has(item.key) ? 'failed' : 'succeeded');
   }
@@ -271,7 +273,9 @@ function takeOver(loop: Loop, items: readonly Item[]): void {
 
 function judgeTolerance(loop: Loop): void {
   const { tolerate, onItemError } = loop.step.forEach;
-  const failed = loop.progress.failed.size;
+  const { progress } = loop;
+  const counts = (key: string): boolean => !progress.isLeftOut(itemSegment(key));
+  const failed = progress.only === undefined ? progress.failed.size : [...progress.failed.keys()].filter(counts).length;
   if (failed === 0) return;
   if (onItemError === 'stop' || exceeds(tolerate, failed, loop.total)) loop.stopped = true;
 }
