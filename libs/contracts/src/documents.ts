@@ -111,6 +111,8 @@ export interface WorkerAtomSpec {
   /** Task queue; may be a template over the target's labels. */
   queue: string;
   activity: string;
+  /** It answers dry runs itself, without changing anything. */
+  check?: boolean;
 }
 
 export interface AtomDocument extends DocumentBase {

@@ -193,6 +193,8 @@ export interface PinnedAtom {
   timeout?: CallTimeout;
   retry?: RetryPolicy;
   compensate?: { call: string; with?: Template };
+  /** Its worker answers dry runs itself, without changing anything. */
+  check?: true;
   /** Present for job atoms: the step is a start, polls every so often, and a cancel where there is one. */
   job?: { every: string; cancels: boolean };
   cache?: CacheSpec;
@@ -247,6 +249,8 @@ export interface RunContext {
   /** ISO time of the start, `flow.startedAt` and `flow.now`'s base. */
   startedAt: string;
   dryRun?: boolean;
+  /** Of a dry run: what its timers are multiplied with. */
+  timeScale?: number;
   /** Instance path of the step of the parent that runs this flow; prefix of every step key of a child. */
   parentPath?: string;
   /** Of a child: the flows around it, outermost first. */
@@ -340,6 +344,9 @@ export interface StepProgress {
 
 export type StepStatus = 'running' | 'waiting' | 'paused' | 'succeeded' | 'failed' | 'skipped' | 'cancelled';
 
+/** `check`: the atom's own worker says what it would do; `example`, `stub`: from its manifest. */
+export type DryRunSource = 'check' | 'example' | 'stub' | 'answered' | 'not-sent';
+
 /** One step as a person sees it; the answer of the `steps` query and the list in the outcome. */
 export interface StepRecord {
   /** Instance path: `replace[m-17]/drain`. */
@@ -357,6 +364,8 @@ export interface StepRecord {
   problem?: Problem;
   /** Of a `run` step: the child's workflow id. */
   workflowId?: string;
+  /** Of a dry run: where the output comes from, when the step did nothing real. */
+  dryRun?: DryRunSource;
   /** Of a job atom: the job's id at its target. */
   jobId?: string;
   /** The output was taken from a worker's memory; the time at which the target gave it. */
@@ -417,5 +426,6 @@ export const TEMPORAL_NAMES = {
   releaseActivity: 'opsloop.release',
   approvalActivity: 'opsloop.approval',
   cacheActivity: 'opsloop.cache',
+  dryRunActivity: 'opsloop.dryRun',
   searchAttributes: { OpsTenant: 'Keyword', OpsTier: 'Keyword', OpsPhase: 'Keyword', OpsTargets: 'KeywordList' },
 } as const;

@@ -82,6 +82,8 @@ export interface StartRequest {
   hops: number;
   /** Duration; default 30m. */
   validFor?: string;
+  /** Of a dry run: what its timers are multiplied with. */
+  timeScale?: number;
   at: string;
 }
 

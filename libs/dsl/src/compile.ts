@@ -122,6 +122,7 @@ export function pinnedAtom(atom: AtomDocument): PinnedAtom {
     execution: atom.execution ?? 'activity',
     activity: worker?.activity ?? name,
     ...(worker === undefined ? {} : { queue: worker.queue }),
+    ...(worker?.check === true ? { check: true as const } : {}),
     ...(targets === undefined ? {} : { targets }),
     ...(timeout === undefined ? {} : { timeout }),
     ...(retry === undefined ? {} : { retry }),

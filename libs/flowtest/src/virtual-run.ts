@@ -161,6 +161,8 @@ function answerAny(call: ActivityCall, options: VirtualRunOptions, result: Virtu
   switch (call.type) {
     case TEMPORAL_NAMES.loadActivity:
       return { value: options.ir as unknown as Json };
+    case TEMPORAL_NAMES.dryRunActivity:
+      return { value: { output: {}, from: 'stub' } };
     case TEMPORAL_NAMES.claimActivity:
       return { value: { granted: true, fence: '1' } };
     default:

@@ -57,6 +57,20 @@ export interface CacheRequest {
   keep?: { output: Json; ttlMs: number };
 }
 
+/** A dry run asks what an atom would answer. */
+export interface DryRunRequest {
+  run: string;
+  step: string;
+  /** `name@version`. */
+  atom: string;
+  input: Json;
+}
+
+export interface DryRunAnswer {
+  output: Json;
+  from: 'example' | 'stub';
+}
+
 export interface ReleaseRequest {
   run: string;
   step: string;
@@ -77,6 +91,7 @@ export interface FlowActivities {
   'opsloop.emit': (request: EmitRequest) => Promise<void>;
   'opsloop.gate': (request: GateRequest) => Promise<void>;
   'opsloop.loadFlow': (request: LoadRequest) => Promise<CompiledFlow>;
+  'opsloop.dryRun': (request: DryRunRequest) => Promise<DryRunAnswer>;
   'opsloop.claim': (request: ClaimRequest) => Promise<ClaimAnswer>;
   'opsloop.cache': (request: CacheRequest) => Promise<CachedAnswer | null>;
   'opsloop.release': (request: ReleaseRequest) => Promise<void>;

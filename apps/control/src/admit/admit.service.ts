@@ -75,7 +75,9 @@ export class AdmitService {
         this.offerings.config(),
       ]);
       const request = withDefaults(input.request, offering.inputSchema);
-      const plan = planStart(request, offering, config);
+      const planned = planStart(request, offering, config);
+      // A dry run changes nothing: it needs no lock, must not keep real work from one, and nobody may share it.
+      const plan = input.dryRun === true ? { ...planned, claims: [], coalesceKey: undefined } : planned;
       const policy = await this.policies.apply({
         ...plan,
         tier: input.request.tier,
@@ -84,7 +86,10 @@ export class AdmitService {
       return {
         ...input,
         request,
-        plan: policy === undefined ? plan : { ...plan, claims: mergeClaims([...plan.claims, ...policy.claims]) },
+        plan:
+          policy === undefined
+            ? plan
+            : { ...plan, claims: input.dryRun === true ? [] : mergeClaims([...plan.claims, ...policy.claims]) },
         ownClaims: plan.claims,
         offering,
         ...(policy === undefined ? {} : { policy }),

@@ -16,6 +16,8 @@ const RunBody = z.strictObject({
   version: z.string().min(1).max(100).optional(),
   wait: z.string().default('0s'),
   dryRun: z.boolean().default(false),
+  /** What the timers of a dry run are multiplied with. */
+  timeScale: z.number().positive().max(1).optional(),
   coalesce: z.boolean().default(false),
 });
 
@@ -40,12 +42,13 @@ export class CatalogRunsController {
     @CurrentPrincipal() principal: Principal,
     @Res({ passthrough: true }) reply: Reply,
   ): Promise<HttpAnswer['body']> {
-    const { input, version, wait, dryRun, coalesce } = parseBody(RunBody, body ?? {});
+    const { input, version, wait, dryRun, timeScale, coalesce } = parseBody(RunBody, body ?? {});
     const request = {
       input: input as Json,
       version,
       waitMs: boundedMs(wait, '/wait', 0, WAIT_MAX_MS),
       dryRun,
+      timeScale,
       coalesce,
     };
     return send(reply, await this.runs.start(principal, `${domain}/${name}`, request, checkedKey(key)));

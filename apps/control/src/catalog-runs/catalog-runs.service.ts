@@ -25,6 +25,7 @@ export interface RunRequest {
   version?: string | undefined;
   waitMs: number;
   dryRun: boolean;
+  timeScale?: number | undefined;
   coalesce: boolean;
 }
 
@@ -108,7 +109,8 @@ export class CatalogRunsService {
       targets: [],
       tier: API_TIER,
       initiator: { kind: principal.kind, name: principal.name },
-      coalesce: request.coalesce,
+      coalesce: request.coalesce && !request.dryRun,
+      ...(request.dryRun && request.timeScale !== undefined ? { timeScale: request.timeScale } : {}),
       correlationId: id,
       hops: 0,
       at: this.clock.now().toISOString(),

@@ -66,6 +66,7 @@ export function contextOf(row: AdmissionRow, startedAt: Date): RunContext {
     hops: request.hops,
     startedAt: startedAt.toISOString(),
     ...(row.dry_run ? { dryRun: true } : {}),
+    ...(row.dry_run && request.timeScale !== undefined ? { timeScale: request.timeScale } : {}),
   };
 }
 

@@ -6,6 +6,7 @@ import { toApplicationFailure } from '@opsloop/temporal';
 import type { FlowActivities } from '@opsloop/workflows';
 import { HaltGate } from '../gate-steps/halt-gate.service.js';
 import { approvalEvent } from './approval-event.pure.js';
+import { dryRunAnswer } from './dry-run-answer.pure.js';
 import { EventSender } from './event-sender.service.js';
 
 /** What the interpreter asks of the rest of the system. All of it is idempotent: a crash repeats what was in flight. */
@@ -25,7 +26,13 @@ export class FlowActivitiesService {
       [names.reportActivity]: mapped(async ({ run, outcome }) => {
         await client.call('POST /internal/runs/:id/outcome', outcome, { id: run });
       }),
-      [names.emitActivity]: mapped((request) => events.send(request)),
+      // A dry run tells nobody of what did not happen.
+      [names.emitActivity]: mapped(async (request) => {
+        if (!request.context.dryRun) await events.send(request);
+      }),
+      [names.dryRunActivity]: mapped(async ({ atom, input }) =>
+        dryRunAnswer(await client.call('POST /internal/catalog/atom', { ref: atom }), input),
+      ),
       [names.gateActivity]: mapped((request) => gate.check(request.gate)),
       [names.loadActivity]: mapped(({ run, digest }) =>
         client.call('POST /internal/runs/:id/ir', { digest }, { id: run }),

@@ -10,6 +10,7 @@ import { failureOf } from '../engine/failures.js';
 import { problemOf } from '../engine/problems.pure.js';
 import { checkSize } from '../engine/size.pure.js';
 import type { Frame, StepHandle, VerbResult } from '../engine/types.js';
+import { noteDryRun } from './dry-run.js';
 
 /** Nothing waits for ever: after a day the question is asked anew, or was none. */
 const TIMEOUT_DEFAULT = '24h';
@@ -26,7 +27,10 @@ export async function approvalStep(
   handle: StepHandle,
 ): Promise<VerbResult> {
   // Nobody is asked about what will not happen.
-  if (engine.facts.context.dryRun === true) return { output: { answer: 'approve', by: [], answers: [], dryRun: true } };
+  if (engine.facts.context.dryRun === true) {
+    noteDryRun(handle, 'answered');
+    return { output: { answer: 'approve', by: [], answers: [], dryRun: true } };
+  }
   const path = engine.fullPath(handle.path);
   const timeoutMs = durationMs(step.approval.timeout ?? TIMEOUT_DEFAULT);
   let opened: ApprovalReport | undefined;

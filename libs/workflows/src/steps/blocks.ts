@@ -7,6 +7,7 @@ import type { Engine } from '../engine/engine.js';
 import { ContinueLater, fail } from '../engine/errors.js';
 import { runGuarded } from '../engine/guarded.js';
 import type { Frame, StepHandle, VerbResult } from '../engine/types.js';
+import { pretends } from './dry-run.js';
 
 /** One attempt is one HTTP call to control; the whole is patient, since control may be restarting. */
 const CLAIM_ATTEMPT_MS = 10_000;
@@ -38,6 +39,8 @@ export async function underClaims(
   claims: Claim[],
   work: (fence: string) => Promise<void>,
 ): Promise<void> {
+  // A dry run changes nothing, so that it neither needs a lock nor may keep others from theirs.
+  if (pretends(engine)) return work('0');
   const { run } = engine.facts.context;
   const step = engine.fullPath(path);
   // Taken by the Temporal run before, which left without giving it back.

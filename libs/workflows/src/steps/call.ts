@@ -28,6 +28,7 @@ import { checkSize } from '../engine/size.pure.js';
 import { callRetry, callTimeouts, temporalRetry } from '../engine/retry.pure.js';
 import type { FullRetry } from '../engine/retry.pure.js';
 import { withNames } from '../engine/scope.js';
+import { isPretended, noteDryRun, pretend } from './dry-run.js';
 import { runJob } from './job.js';
 import { OWN_HEARTBEAT_MS } from './limits.js';
 import type { JobPlan } from './job.js';
@@ -93,6 +94,10 @@ export async function invoke(engine: Engine, call: Invocation): Promise<Json> {
   };
   engine.busy(1);
   try {
+    if (argument.context.dryRun) {
+      if (isPretended(engine, atom)) return await pretend(atom, argument, handle);
+      if (atom.check === true && atom.effect !== 'read') noteDryRun(handle, 'check');
+    }
     const boundary = queue === undefined ? engine.localBoundary() : undefined;
     if (boundary !== undefined) await boundary;
     // Workers of others know no halts: ask before they get the task.

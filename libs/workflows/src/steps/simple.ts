@@ -4,6 +4,8 @@ import type { EmitStep, Json, RaiseStep, ReturnStep, SetStep, Template, WaitStep
 import { toScopeValue } from '@opsloop/rules';
 import { scheduleLocalActivity } from '@temporalio/workflow';
 import type { EmitRequest } from '../activities.js';
+import { scaledMs } from '../engine/time-scale.pure.js';
+import { noteDryRun, pretends } from './dry-run.js';
 import type { Engine } from '../engine/engine.js';
 import { FlowReturn, StepFailure, fail } from '../engine/errors.js';
 import { checkSize } from '../engine/size.pure.js';
@@ -41,6 +43,10 @@ export async function emitStep(engine: Engine, step: EmitStep, frame: Frame, han
     hops: context.hops,
   };
   if (request.data !== undefined) checkSize(request.data, 'the data of the event', engine.where(handle.path, step.id));
+  if (pretends(engine)) {
+    noteDryRun(handle, 'not-sent');
+    return { output: null };
+  }
   await engine.localBoundary();
   await scheduleLocalActivity(TEMPORAL_NAMES.emitActivity, [request], {
     startToCloseTimeout: EMIT_ATTEMPT_MS,
@@ -51,8 +57,9 @@ export async function emitStep(engine: Engine, step: EmitStep, frame: Frame, han
 }
 
 export async function waitStep(engine: Engine, step: WaitStep, frame: Frame, handle: StepHandle): Promise<VerbResult> {
-  const ms =
+  const asked =
     step.wait.for === undefined ? untilMs(engine, step.wait.until ?? null, frame) : forMs(engine, step.wait.for, frame);
+  const ms = scaledMs(engine.facts.context, asked);
   if (ms > 0) await engine.wait(ms, handle.record.title ?? handle.path, handle.record, handle.path);
   return { output: null };
 }
