@@ -15,6 +15,7 @@ import { EventWaits } from './deliver-events/event-waits.repository.js';
 import { EventsConsumer } from './deliver-events/events.consumer.js';
 import { CreateControl1700000003000 } from './migrations/1700000003000-create-control.js';
 import { WaitForPeopleAndEvents1700000003010 } from './migrations/1700000003010-wait-for-people-and-events.js';
+import { KeepLogs1700000003030 } from './migrations/1700000003030-keep-logs.js';
 import { PolicyController } from './policies/policy.controller.js';
 import { PolicyService } from './policies/policy.service.js';
 import { EndWaitingService } from './queue/end-waiting.service.js';
@@ -34,6 +35,8 @@ import { RunWaiter } from './catalog-runs/run-waiter.service.js';
 import { HaltService } from './halts/halt.service.js';
 import { HaltsController, InternalHaltsController } from './halts/halts.controller.js';
 import { HoldsService } from './halts/holds.service.js';
+import { InternalLogsController, LogsController } from './keep-logs/logs.controller.js';
+import { LogsService } from './keep-logs/logs.service.js';
 import { LockController } from './lock/lock.controller.js';
 import { LockService } from './lock/lock.service.js';
 import { OperateService } from './runs/operate.service.js';
@@ -47,7 +50,7 @@ const SCHEMA = 'control';
 
 export const controlMigrations: MigrationSet = {
   schema: SCHEMA,
-  migrations: [CreateControl1700000003000, WaitForPeopleAndEvents1700000003010],
+  migrations: [CreateControl1700000003000, WaitForPeopleAndEvents1700000003010, KeepLogs1700000003030],
 };
 
 /** The one choke point: everything that starts work is admitted, queued, started, halted and closed here. */
@@ -65,6 +68,8 @@ export class ControlModule {
         InternalRunsController,
         LockController,
         RunsController,
+        LogsController,
+        InternalLogsController,
         CatalogRunsController,
         AdmissionsController,
         HaltsController,
@@ -94,6 +99,7 @@ export class ControlModule {
         InternalRunsService,
         LockService,
         RunReader,
+        LogsService,
         OperateService,
         ReconcileService,
         HaltService,

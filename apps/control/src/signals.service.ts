@@ -7,6 +7,8 @@ interface SignalArgs {
   released: [];
   /** Final, committed. */
   ended: [id: string];
+  /** Lines of this run were stored. */
+  logged: [id: string];
 }
 
 type Listener<K extends keyof SignalArgs> = (...args: SignalArgs[K]) => void;
@@ -18,6 +20,7 @@ export class Signals {
     admitted: new Set(),
     released: new Set(),
     ended: new Set(),
+    logged: new Set(),
   };
 
   on<K extends keyof SignalArgs>(name: K, listener: Listener<K>): () => void {

@@ -8,6 +8,7 @@ import type {
   HaltView,
   Json,
   JsonObject,
+  LogEntry,
   Page,
   PutAnswer,
   RunStatus,
@@ -144,6 +145,16 @@ export class OpsloopClient {
 
   timeline(id: string): Promise<Page<TimelineEntry>> {
     return this.http.get(`/v1/runs/${encodeURIComponent(id)}/timeline`);
+  }
+
+  /** Lines that the steps of a run said, a page of them. */
+  runLogs(id: string, query: QueryParameters = {}): Promise<Page<LogEntry>> {
+    return this.http.get(`/v1/runs/${encodeURIComponent(id)}/logs`, query);
+  }
+
+  /** Those lines and the ones to come, until the run has ended. */
+  followLogs(id: string, query: QueryParameters = {}, signal?: AbortSignal): AsyncGenerator<LogEntry> {
+    return this.http.lines(`/v1/runs/${encodeURIComponent(id)}/logs`, { ...query, follow: true }, signal);
   }
 
   actOnRun(id: string, act: RunAct, body: { reason: string } & JsonObject): Promise<Json> {

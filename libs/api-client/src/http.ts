@@ -65,6 +65,32 @@ export class HttpApi {
     } while (cursor !== undefined);
   }
 
+  /** Lines of an NDJSON answer as they come; ends with the answer, or when `signal` is aborted. */
+  async *lines<T>(path: string, query: QueryParameters = {}, signal?: AbortSignal): AsyncGenerator<T, void, undefined> {
+    const { token } = this.options;
+    const response = await fetch(this.url + path + queryText(query), {
+      headers: {
+        accept: 'application/x-ndjson',
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+      },
+      ...(signal === undefined ? {} : { signal }),
+    }).catch((cause: unknown) => {
+      throw new ApiUnreachable(this.url, cause instanceof Error ? cause.message : String(cause));
+    });
+    if (!response.ok || response.body === null) {
+      const body = parse(await response.text());
+      if (isProblem(body)) throw new ApiProblem(response.status, body);
+      throw new ApiUnreachable(this.url, `it answered ${response.status} without a problem document`);
+    }
+    let rest = '';
+    const decoder = new TextDecoder();
+    for await (const chunk of response.body as unknown as AsyncIterable<Uint8Array>) {
+      const parts = (rest + decoder.decode(chunk, { stream: true })).split('\n');
+      rest = parts.pop()!;
+      for (const line of parts) if (line !== '') yield JSON.parse(line) as T;
+    }
+  }
+
   private async exchange(
     method: string,
     path: string,

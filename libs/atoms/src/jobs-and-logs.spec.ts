@@ -175,11 +175,11 @@ describe('what a step says', () => {
 
   it('comes in lines, whole, however it was cut', async () => {
     const { batches, log } = collect();
-    log.write('stdout', 'one\ntw');
+    log.write('stdout', 'one\0\ntw');
     log.write('stderr', 'oops\n');
     log.write('stdout', 'o\nthree');
     await log.close();
-    expect(texts(batches)).toEqual(['stdout one', 'stderr oops', 'stdout two', 'stdout three']);
+    expect(texts(batches)).toEqual(['stdout one␀', 'stderr oops', 'stdout two', 'stdout three']);
     expect(batches[0]).toMatchObject({ step: 's', attempt: 2 });
   });
 

@@ -92,7 +92,8 @@ export class StepLog {
   }
 
   private clean(text: string): string {
-    const clean = this.redact(text);
+    // The platform takes no text with the character NUL.
+    const clean = this.redact(text).replaceAll('\0', '␀');
     return clean.length <= LOG_LINE_CHARS_MAX ? clean : `${clean.slice(0, LOG_LINE_CHARS_MAX - 1)}…`;
   }
 

@@ -46,6 +46,7 @@ export const ACCESS: readonly Row[] = [
   ...row('POST', '/v1/episodes/*', 'operator'),
   ...row('PUT|DELETE', '/v1/resources*', 'operator'),
   ...row('POST', '/v1/catalog/:domain/:name/runs', 'operator'),
+  ...row('POST', '/v1/runs/:id/logs', ['operator', 'expert', 'admin', 'worker']),
   ...row('POST', '/v1/runs/*', 'operator'),
   ...row('POST', '/v1/halts*', 'operator'),
   ...row('POST|DELETE', '/v1/locks*', 'operator'),

@@ -12,6 +12,7 @@ import { CliError, EXIT } from '../errors.js';
 import type { ExitCode } from '../errors.js';
 import { shortTime } from '../output.js';
 import type { Streams } from '../output.js';
+import { registerLogs } from './run-logs.js';
 import { StepBoard } from '../step-board.js';
 
 /** Steps change in tens of milliseconds, people read in halves of a second. */
@@ -59,6 +60,7 @@ export function registerRuns(program: Command, streams: Streams): void {
     .description('one run: verdict, steps, timeline')
     .argument('<id>')
     .action((id: string, _options: object, command: Command) => show(contextOf(command, streams), id));
+  registerLogs(runs, streams);
   for (const act of ['cancel', 'terminate'] as const) {
     runs
       .command(act)

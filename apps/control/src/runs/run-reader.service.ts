@@ -15,6 +15,7 @@ import { AdmissionRepository, type AdmissionRow } from '../admit/admission.repos
 import { approvalEntries } from '../approvals/approval.pure.js';
 import { ApprovalRepository } from '../approvals/approval.repository.js';
 import { WorkflowClient } from '../start/workflow-client.service.js';
+import { withProgress } from './progress.pure.js';
 import { requireRunId } from './internal-runs.service.js';
 import { mergeTimeline, runViewOf, stepEntries, statesOfStatus, type ViewExtras } from './run-view.pure.js';
 
@@ -178,7 +179,10 @@ export class RunReader {
   async liveSteps(row: AdmissionRow): Promise<{ steps?: StepRecord[]; stale?: boolean }> {
     try {
       const steps = await this.workflows.steps(row.workflow_id!);
-      return { steps };
+      if (!steps.some((step) => step.verb === 'call' && step.status === 'running')) return { steps };
+      // Without it the steps are still worth showing.
+      const pending = await this.workflows.pending(row.workflow_id!).catch(() => []);
+      return { steps: withProgress(steps, pending) };
     } catch {
       return { ...(row.steps === null ? {} : { steps: row.steps }), stale: true };
     }

@@ -19,7 +19,9 @@ import {
   type SearchAttributePair,
   WorkflowExecutionAlreadyStartedError,
 } from '@temporalio/common';
+import type { PendingActivity } from '../runs/progress.pure.js';
 import { attributeTargets } from './start.pure.js';
+import { optionalTsToDate } from '@temporalio/common/lib/time.js';
 
 /** A start takes 6 ms; above 4 s the answer is unknown and the next try finds out. */
 const START_DEADLINE_MS = 4_000;
@@ -190,6 +192,28 @@ export class WorkflowClient {
     return client.withDeadline(Date.now() + QUERY_DEADLINE_MS, () =>
       client.workflow.getHandle(workflowId).query<StepRecord[]>(TEMPORAL_NAMES.stepsQuery),
     );
+  }
+
+  /** Activities that are under way; throws when nobody answers in time. */
+  async pending(workflowId: string): Promise<PendingActivity[]> {
+    const { client } = this.temporal;
+    const { raw } = await client.withDeadline(Date.now() + QUERY_DEADLINE_MS, () =>
+      client.workflow.getHandle(workflowId).describe(),
+    );
+    const { payloadConverter } = client.options.loadedDataConverter;
+    return (raw.pendingActivities ?? []).map((one) => {
+      const details = one.heartbeatDetails?.payloads?.[0];
+      const failure = one.lastFailure;
+      const type = failure?.applicationFailureInfo?.type;
+      const next = optionalTsToDate(one.nextAttemptScheduleTime);
+      return {
+        activityId: one.activityId ?? '',
+        attempt: one.attempt ?? 1,
+        ...(details == null ? {} : { details: payloadConverter.fromPayload<unknown>(details) }),
+        ...(failure == null ? {} : { failure: { message: failure.message ?? '', ...(type == null ? {} : { type }) } }),
+        ...(next === undefined ? {} : { nextAttemptAt: next }),
+      };
+    });
   }
 
   /** Workflow ids of our queue that closed after `since`, at most `max`. A hint: visibility lags. */
