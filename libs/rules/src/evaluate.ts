@@ -60,15 +60,46 @@ function counted(value: unknown): unknown {
   return value;
 }
 
-/** Guarded forms of expressions that were checked. Keyed by identity: stored documents are never edited in place. */
-const compiled = new WeakMap<object, unknown>();
+/**
+ * `strict`: what documents are evaluated with. `compat`: standard operators coerce as json-logic-js does (`1 == '1'`),
+ * for rules that were written elsewhere; all bounds and the closed list of operators hold there as well.
+ */
+export type LogicMode = 'strict' | 'compat';
 
-function prepare(logic: Json): unknown {
+/** Standard operators that strict mode replaces or restricts, because they coerce. */
+const COERCING: ReadonlySet<string> = new Set([
+  '==',
+  '!=',
+  '===',
+  '!==',
+  '<',
+  '<=',
+  '>',
+  '>=',
+  'in',
+  '+',
+  '-',
+  '*',
+  '/',
+  '%',
+  'min',
+  'max',
+  'cat',
+  'substr',
+]);
+
+/** Guarded forms of expressions that were checked. Keyed by identity: stored documents are never edited in place. */
+const compiled: Readonly<Record<LogicMode, WeakMap<object, unknown>>> = {
+  strict: new WeakMap(),
+  compat: new WeakMap(),
+};
+
+function prepare(logic: Json, mode: LogicMode): unknown {
   if (logic === null || typeof logic !== 'object') {
     if (typeof logic === 'number' && !Number.isFinite(logic)) throw expressionError('a number must be finite');
     return logic;
   }
-  const known = compiled.get(logic);
+  const known = compiled[mode].get(logic);
   if (known !== undefined) return known;
   const errors = validateLogic(logic);
   if (errors.length > 0) {
@@ -76,8 +107,8 @@ function prepare(logic: Json): unknown {
       errors: errors.map(({ pointer, message }) => ({ pointer, message })),
     });
   }
-  const form = guard(logic);
-  compiled.set(logic, form);
+  const form = guard(logic, mode);
+  compiled[mode].set(logic, form);
   return form;
 }
 
@@ -86,25 +117,28 @@ function nodesOf(logic: unknown): number {
   return 1 + Object.values(logic).reduce<number>((sum, value) => sum + nodesOf(value), 0);
 }
 
-function guard(logic: unknown): unknown {
-  if (Array.isArray(logic)) return logic.map(guard);
+function guard(logic: unknown, mode: LogicMode): unknown {
+  if (Array.isArray(logic)) return logic.map((item) => guard(item, mode));
   const operation = operationOf(logic);
   if (operation === undefined) return logic;
   const { op, args } = operation;
   const known = OPERATORS.get(op)!;
+  const guarded = (values: readonly unknown[]): unknown[] => values.map((value) => guard(value, mode));
   if (known.iterator) {
     const [list, body, ...rest] = args;
-    return { [op]: [{ [LIST]: [guard(list), op] }, { [TURN]: [guard(body), nodesOf(body)] }, ...rest.map(guard)] };
+    const turn = { [TURN]: [guard(body, mode), nodesOf(body)] };
+    return { [op]: [{ [LIST]: [guard(list, mode), op] }, turn, ...guarded(rest)] };
   }
-  if (known.by === 'control') return { [op]: args.map(guard) };
-  if (known.by === 'own') return { [OWN + op]: args.map(guard) };
-  const guarded = args.map((arg) => ({ [GUARD]: [guard(arg), op, known.takes ?? 'any'] }));
+  if (known.by === 'control') return { [op]: guarded(args) };
+  const coerces = mode === 'compat' && COERCING.has(op);
+  if (known.by === 'own' && !coerces) return { [OWN + op]: guarded(args) };
+  const takes = coerces ? 'any' : (known.takes ?? 'any');
   // One list stands inside a list, or JSONLogic would take it for the list of arguments.
-  return { [RESULT]: [{ [op]: guarded }, op] };
+  return { [RESULT]: [{ [op]: guarded(args).map((arg) => ({ [GUARD]: [arg, op, takes] })) }, op] };
 }
 
-function evaluate(logic: Json, scope: Scope, evaluation: Evaluation): unknown {
-  const form = prepare(logic);
+function evaluate(logic: Json, scope: Scope, evaluation: Evaluation, mode: LogicMode = 'strict'): unknown {
+  const form = prepare(logic, mode);
   try {
     return runWith(evaluation, () => engine.apply(form, scope));
   } catch (error) {
@@ -114,9 +148,9 @@ function evaluate(logic: Json, scope: Scope, evaluation: Evaluation): unknown {
 }
 
 /** Evaluates an expression to plain JSON. Throws `expression` when it cannot. */
-export function evaluateLogic(logic: Json, scope: Scope): Json {
+export function evaluateLogic(logic: Json, scope: Scope, mode?: LogicMode): Json {
   const evaluation = new Evaluation(scope);
-  return toPlainJson(evaluate(logic, scope, evaluation), evaluation);
+  return toPlainJson(evaluate(logic, scope, evaluation, mode), evaluation);
 }
 
 /** Evaluates a condition. The result must be a boolean: `1`, `"yes"` or null are errors, never "true enough". */

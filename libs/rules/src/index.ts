@@ -1,6 +1,6 @@
 /** Conditions, templates and their text form. Pure, and safe inside the workflow sandbox. */
 export { validateLogic } from './validate-logic.js';
-export { evaluateCondition, evaluateLogic } from './evaluate.js';
+export { evaluateCondition, evaluateLogic, type LogicMode } from './evaluate.js';
 export { explainCondition, type Explanation } from './explain.js';
 export { canonicalLogic, printLiteral, printLogic } from './print-logic.js';
 export { normaliseCondition, parseLogic } from './parse-logic.js';
