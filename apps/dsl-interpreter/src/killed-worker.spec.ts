@@ -3,11 +3,12 @@ import type { ChildProcess } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { stepKey, TEMPORAL_NAMES, type CompiledFlow, type Json, type RunInput } from '@opsloop/contracts';
+import { stepKey, type CompiledFlow, type Json } from '@opsloop/contracts';
 import { Logger } from '@opsloop/platform';
-import { createFlowWorker, TemporalConnection, WorkerHost } from '@opsloop/temporal';
-import { bundleChild, eventually, startHttpTarget, testTemporal, type ChildProgram } from '@opsloop/testing';
+import { createFlowWorker, WorkerHost } from '@opsloop/temporal';
+import { bundleChild, startHttpTarget, testTemporal, type ChildProgram } from '@opsloop/testing';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { execute, ownNamespace } from './killed-worker.spec-kit.js';
 
 /** Each costs a start of a process and a missed heartbeat. */
 const ITEMS = ['a', 'b'];
@@ -51,15 +52,6 @@ function flow(url: string): CompiledFlow {
   };
 }
 
-async function ownNamespace(address: string): Promise<TemporalConnection> {
-  const namespace = `killed-${randomUUID().slice(0, 8)}`;
-  const temporal = await TemporalConnection.connect({ address, namespace }, new Logger({ logLevel: 'fatal' }));
-  const workflowExecutionRetentionPeriod = { seconds: 86_400 as never };
-  await temporal.connection.workflowService.registerNamespace({ namespace, workflowExecutionRetentionPeriod });
-  await eventually(() => temporal.check(), { timeoutMs: 30_000, everyMs: 100 });
-  return temporal;
-}
-
 it('a worker killed after the effect and before its answer: each step is applied once, under one key', async () => {
   const { address } = await testTemporal();
   const temporal = await ownNamespace(address);
@@ -87,28 +79,7 @@ it('a worker killed after the effect and before its answer: each step is applied
   host.start('flows', worker);
   try {
     const run = randomUUID();
-    const input: RunInput = {
-      context: {
-        run,
-        tenant: 'default',
-        flow: 'test/killed',
-        version: '1.0.0',
-        tier: 'P3',
-        initiator: { kind: 'user', name: 'anna' },
-        targets: [],
-        correlationId: 'c-1',
-        hops: 0,
-        startedAt: new Date().toISOString(),
-      },
-      ir: flow(target.url),
-      input: {},
-      config: {},
-    };
-    await temporal.client.workflow.execute('test/killed', {
-      taskQueue: TEMPORAL_NAMES.flowQueue,
-      workflowId: `test.killed.${run}`,
-      args: [input],
-    });
+    await execute(temporal, flow(target.url), run);
     expect(kills).toBe(ITEMS.length);
     const keys = ITEMS.map((item) => stepKey(run, `each[${item}]/act`, 0));
     expect([...applied.keys()].sort()).toEqual([...keys].sort());
@@ -118,6 +89,96 @@ it('a worker killed after the effect and before its answer: each step is applied
       expect(bodies.length).toBeGreaterThanOrEqual(2);
       expect(bodies.every((body) => JSON.stringify(body) === JSON.stringify({ item: ITEMS[at] }))).toBe(true);
     }
+  } finally {
+    await program.killAll();
+    await host.onApplicationShutdown();
+    await target.close();
+    await control.close();
+  }
+}, 120_000);
+
+/** Two jobs, one after the other, at one target. */
+function jobs(url: string): CompiledFlow {
+  const name = 'vm.build';
+  const start = { method: 'POST', url: `${url}/jobs`, body: { item: '${input.item}' } };
+  const poll = {
+    url: `${url}/jobs/\${job.id}`,
+    done: { '==': [{ var: 'response.body.state' }, 'done'] },
+    output: '${response.body.result}',
+  };
+  return {
+    ir: 1,
+    flow: {
+      dsl: 'opsloop/v1',
+      kind: 'flow',
+      name: 'test/killed-job',
+      version: '1.0.0',
+      do: ITEMS.map((item) => ({ id: item, call: 'vm.build@1', with: { item } })),
+      output: ['${steps.a.output}', '${steps.b.output}'],
+    },
+    digest: 'd',
+    atoms: {
+      'vm.build@1': {
+        name,
+        version: '1.0.0',
+        effect: 'mutate',
+        idempotency: 'native',
+        execution: 'activity',
+        activity: name,
+        job: { every: '100ms', cancels: false },
+        retry: { initialInterval: '50ms', backoffCoefficient: 1, maximumAttempts: 10 },
+        timeout: { startToClose: '30s', heartbeat: '1s' },
+        manifest: { name, version: '1.0.0', job: { start, poll } },
+      },
+    },
+    flows: {},
+  };
+}
+
+it('a worker killed between the start of a job and its end: the job is found again and submitted once', async () => {
+  const { address } = await testTemporal();
+  const temporal = await ownNamespace(address);
+  const logger = new Logger({ logLevel: 'fatal' });
+  const control = await startHttpTarget(() => ({ body: { asOf: new Date().toISOString(), halts: [] } }));
+  let child: ChildProcess;
+  const startChild = (): ChildProcess => program.start(address, temporal.namespace, control.url);
+  const killed = { start: 0, poll: 0 };
+  const kill = (phase: keyof typeof killed): Promise<never> => {
+    killed[phase] += 1;
+    child.kill('SIGKILL');
+    child = startChild();
+    return new Promise(() => undefined);
+  };
+  /** Jobs by the key they were submitted under, and how often each was asked for. */
+  const submitted = new Map<string, { item: string; submits: number; polls: number }>();
+  const target = await startHttpTarget((call) => {
+    if (call.method === 'POST') {
+      const key = String(call.headers['idempotency-key']);
+      const item = (call.body as { item: string }).item;
+      const job = submitted.get(key) ?? { item, submits: 0, polls: 0 };
+      job.submits += 1;
+      submitted.set(key, job);
+      // The second job exists, but nobody hears its id; its worker's successor asks again, under the same key.
+      return item === 'b' && job.submits === 1 ? kill('start') : { body: { id: key } };
+    }
+    const job = submitted.get(call.path.split('/').at(-1)!)!;
+    job.polls += 1;
+    // The first job was started and journaled; its worker dies while it asks how the job stands.
+    if (job.item === 'a' && job.polls === 1) return kill('poll');
+    return { body: job.polls < 3 ? { state: 'running' } : { state: 'done', result: `image of ${job.item}` } };
+  });
+  child = startChild();
+  const worker = await createFlowWorker({ temporal, activities: { default: () => null }, cacheDir, log: logger });
+  const host = new WorkerHost(temporal, logger);
+  host.start('flows', worker);
+  try {
+    const run = randomUUID();
+    expect(await execute(temporal, jobs(target.url), run)).toEqual(['image of a', 'image of b']);
+    expect(killed).toEqual({ start: 1, poll: 1 });
+    const keys = ITEMS.map((item) => stepKey(run, item, 0));
+    expect([...submitted.keys()].sort()).toEqual([...keys].sort());
+    expect(submitted.get(keys[0]!)).toMatchObject({ item: 'a', submits: 1 });
+    expect(submitted.get(keys[1]!)).toMatchObject({ item: 'b', submits: 2 });
   } finally {
     await program.killAll();
     await host.onApplicationShutdown();

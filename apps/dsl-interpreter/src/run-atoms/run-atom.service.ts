@@ -24,10 +24,11 @@ export class RunAtom {
     const { info, cancellationSignal, heartbeat, details } = boundContext();
     const { run, step } = call.context;
     const log = new StepLog({ run, step, attempt: info.attempt, sink: this.log.sink });
-    let progress: Json = null;
-    // A poll is short, and its heartbeat holds what the next poll has to know.
-    const beats = !info.isLocal && call.job?.phase !== 'poll';
-    const timer = beats ? setInterval(() => heartbeat(progress), heartbeatEveryMs(info.heartbeatTimeoutMs)) : undefined;
+    // The heartbeat of a poll holds what the next poll has to know.
+    let progress: Json = call.job?.phase === 'poll' ? ((details as Json | undefined) ?? null) : null;
+    const timer = info.isLocal
+      ? undefined
+      : setInterval(() => heartbeat(progress), heartbeatEveryMs(info.heartbeatTimeoutMs));
     const execute = (): Promise<Json> =>
       this.executor.execute(call, info.activityType, isStart(call) ? undefined : cancellationSignal, {
         timeoutMs: callDeadlineMs(info.startToCloseTimeoutMs),

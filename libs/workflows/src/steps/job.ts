@@ -168,10 +168,11 @@ function activityOf(atom: Invocation['atom'], phase: string): string {
 
 function common(plan: JobPlan): { taskQueue: string; startToCloseTimeout: number; heartbeatTimeout?: number } {
   const { taskQueue } = plan;
-  const { startToCloseTimeout } = plan.timeouts;
+  const { startToCloseTimeout, heartbeatTimeout = OWN_HEARTBEAT_MS } = plan.timeouts;
   return {
     taskQueue,
-    ...(taskQueue === TEMPORAL_NAMES.atomQueue ? { heartbeatTimeout: OWN_HEARTBEAT_MS } : {}),
+    // Calls of others are short and do not beat.
+    ...(taskQueue === TEMPORAL_NAMES.atomQueue ? { heartbeatTimeout } : {}),
     startToCloseTimeout: plan.callLimit && startToCloseTimeout !== undefined ? startToCloseTimeout : JOB_CALL_MS,
   };
 }

@@ -1,0 +1,41 @@
+/** What the specs share that kill workers: a namespace of its own, and one run from its start to its end. */
+import { randomUUID } from 'node:crypto';
+import { TEMPORAL_NAMES, type CompiledFlow, type Json, type RunInput } from '@opsloop/contracts';
+import { Logger } from '@opsloop/platform';
+import { TemporalConnection } from '@opsloop/temporal';
+import { eventually } from '@opsloop/testing';
+
+export async function ownNamespace(address: string): Promise<TemporalConnection> {
+  const namespace = `killed-${randomUUID().slice(0, 8)}`;
+  const temporal = await TemporalConnection.connect({ address, namespace }, new Logger({ logLevel: 'fatal' }));
+  const workflowExecutionRetentionPeriod = { seconds: 86_400 as never };
+  await temporal.connection.workflowService.registerNamespace({ namespace, workflowExecutionRetentionPeriod });
+  await eventually(() => temporal.check(), { timeoutMs: 30_000, everyMs: 100 });
+  return temporal;
+}
+
+/** Runs a flow and gives its output; `run` is its id. */
+export async function execute(temporal: TemporalConnection, ir: CompiledFlow, run: string): Promise<Json> {
+  const input: RunInput = {
+    context: {
+      run,
+      tenant: 'default',
+      flow: ir.flow.name,
+      version: '1.0.0',
+      tier: 'P3',
+      initiator: { kind: 'user', name: 'anna' },
+      targets: [],
+      correlationId: 'c-1',
+      hops: 0,
+      startedAt: new Date().toISOString(),
+    },
+    ir,
+    input: {},
+    config: {},
+  };
+  return temporal.client.workflow.execute(ir.flow.name, {
+    taskQueue: TEMPORAL_NAMES.flowQueue,
+    workflowId: `test.killed.${run}`,
+    args: [input],
+  });
+}
