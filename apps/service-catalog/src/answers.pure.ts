@@ -17,6 +17,7 @@ export const Finding = z
     message: z.string(),
     hint: z.string().optional(),
     step: z.string().optional(),
+    url: z.string().optional(),
   })
   .meta({ id: 'Finding' });
 
@@ -81,30 +82,68 @@ export const ValidateAnswer = z
   })
   .meta({ id: 'ValidateAnswer' });
 
+/** Steps of one run, as `GET /v1/runs/{id}` gives them. */
+const STEPS_MAX = 20_000;
 export const PlanRequest = z
   .strictObject({
     flow: Document.optional(),
     name: z.string().max(300).optional(),
+    documents: z.array(z.unknown()).max(VALIDATE_MAX).optional().describe('Flows and atoms that count as published'),
     input: z.json().default({}),
+    against: z
+      .strictObject({
+        steps: z.array(z.looseObject({ path: z.string().max(1_000), status: z.string().max(20) })).max(STEPS_MAX),
+      })
+      .optional()
+      .describe('Steps of an earlier run: what a retry from where it failed would execute again'),
   })
   .refine((r) => (r.flow === undefined) !== (r.name === undefined), {
     message: 'give either "flow" (a document) or "name" (name@range)',
     path: ['name'],
   })
   .meta({ id: 'PlanRequest' });
+const known = <T extends z.ZodType>(type: T) => z.union([type, z.literal('known at run time')]);
 export const PlanAnswer = z
   .object({
     name: z.string(),
     version: z.string(),
+    digest: z.string(),
     effect: Effect,
     inputErrors: z.array(z.object({ pointer: z.string(), message: z.string() })),
-    targets: z.union([z.array(z.string()), z.literal('known at run time')]),
-    locks: z.union([
-      z.array(z.object({ path: z.string(), mode: z.enum(['shared', 'exclusive']) })),
-      z.literal('known at run time'),
-    ]),
+    targets: known(z.array(z.string())),
+    locks: known(z.array(z.object({ path: z.string(), mode: z.enum(['shared', 'exclusive']) }))),
     effects: z.object({ read: z.number(), mutate: z.number(), destroy: z.number() }),
+    changes: known(z.number()),
+    blastRadius: z.object({ inFlight: known(z.number()), total: known(z.number()) }),
+    pinned: z.array(
+      z.object({ kind: z.enum(['atom', 'flow']), ref: z.string(), version: z.string(), effect: Effect.optional() }),
+    ),
+    batches: z.array(
+      z.object({ step: z.string(), number: z.number(), of: z.number(), size: z.number(), items: z.array(z.string()) }),
+    ),
+    approvals: z.array(
+      z.object({
+        step: z.string(),
+        title: z.string(),
+        approvers: z.array(z.string()),
+        min: z.number(),
+        timeout: z.string().optional(),
+        if: z.string().optional(),
+      }),
+    ),
+    secrets: z.array(z.string()),
+    local: z.array(z.string()),
+    worst: z.object({ duration: z.string(), events: z.number(), continues: z.boolean() }),
+    timeout: z.string().optional(),
+    findings: z.array(Finding),
     steps: z.array(z.record(z.string(), z.unknown())),
+    retry: z
+      .object({
+        kept: z.array(z.string()),
+        again: z.array(z.object({ path: z.string(), why: z.string(), effect: Effect.optional() })),
+        first: z.array(z.object({ path: z.string(), effect: Effect.optional() })),
+      })
+      .optional(),
   })
   .meta({ id: 'PlanAnswer' });
 

@@ -1,9 +1,11 @@
 import { Injectable } from '@nestjs/common';
 import { parseBody } from '@opsloop/platform';
+import { type DocumentFindings, validateTogether } from '@opsloop/dsl';
 import type { Finding } from '@opsloop/rules';
 import { ValidateMany } from '../answers.pure.js';
 import { SnapshotRepository } from '../resolve-references/snapshot.repository.js';
-import { type DocumentFindings, validateTogether } from './validate.pure.js';
+import { Offerings } from '../resolve-references/offerings.service.js';
+import { catalogWorld } from './validate.pure.js';
 
 export interface ValidateOutcome {
   valid: boolean;
@@ -13,13 +15,18 @@ export interface ValidateOutcome {
 
 @Injectable()
 export class ValidateService {
-  constructor(private readonly snapshots: SnapshotRepository) {}
+  constructor(
+    private readonly snapshots: SnapshotRepository,
+    private readonly offerings: Offerings,
+  ) {}
 
   /** Findings of one document or of many. Of many, pointers in `findings` begin with `/documents/<n>`. */
   async validate(tenant: string, body: unknown): Promise<ValidateOutcome> {
     const many = typeof body === 'object' && body !== null && Object.hasOwn(body, 'documents');
     const list: readonly unknown[] = many ? parseBody(ValidateMany, body).documents : [body];
-    const documents = validateTogether(await this.snapshots.current(tenant), list);
+    const { configs } = await this.offerings.configs(tenant);
+    const world = catalogWorld(await this.snapshots.current(tenant), configs);
+    const documents = validateTogether(list, world);
     const findings = documents.flatMap((d, i) =>
       d.findings.map((f) => (many ? { ...f, pointer: `/documents/${i}${f.pointer}` } : f)),
     );

@@ -11,14 +11,17 @@ export interface World {
   /** Resolves `name@range`; undefined when it is not known. */
   atom?(ref: string): AtomDocument | undefined;
   flow?(ref: string): FlowDocument | undefined;
+  /** Absent: tables are not known. */
   table?(ref: string): TableDocument | undefined;
   /** True when a reference that does not resolve is a mistake: the whole catalog is at hand. */
   complete?: boolean;
   /** The newest published version of the document. */
   published?: FlowDocument;
+  /** Of any flow by its name: what {@link published} is for the one at hand. */
+  publishedOf?(name: string): FlowDocument | undefined;
   /** Runs of the published version that are under way. */
   runsInFlight?: number;
-  /** Values of all configs, when all are known. */
+  /** Values of all configs, when any are known. */
   configs?: Readonly<Record<string, JsonObject>>;
   /** Event types that anything sends, when all are known. */
   eventTypes?: ReadonlySet<string>;
