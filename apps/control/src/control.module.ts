@@ -16,6 +16,7 @@ import { EventsConsumer } from './deliver-events/events.consumer.js';
 import { CreateControl1700000003000 } from './migrations/1700000003000-create-control.js';
 import { WaitForPeopleAndEvents1700000003010 } from './migrations/1700000003010-wait-for-people-and-events.js';
 import { KeepLogs1700000003030 } from './migrations/1700000003030-keep-logs.js';
+import { AdmitOne1700000003050 } from './migrations/1700000003050-admit-one.js';
 import { PolicyController } from './policies/policy.controller.js';
 import { PolicyService } from './policies/policy.service.js';
 import { EndWaitingService } from './queue/end-waiting.service.js';
@@ -50,7 +51,12 @@ const SCHEMA = 'control';
 
 export const controlMigrations: MigrationSet = {
   schema: SCHEMA,
-  migrations: [CreateControl1700000003000, WaitForPeopleAndEvents1700000003010, KeepLogs1700000003030],
+  migrations: [
+    CreateControl1700000003000,
+    WaitForPeopleAndEvents1700000003010,
+    KeepLogs1700000003030,
+    AdmitOne1700000003050,
+  ],
 };
 
 /** The one choke point: everything that starts work is admitted, queued, started, halted and closed here. */

@@ -1,8 +1,18 @@
 import { Injectable } from '@nestjs/common';
+import type { CompiledFlow } from '@opsloop/contracts';
+import type { StartableRow } from './admit/admission.repository.js';
+
+/** What an admission leaves to the starter of its process, so that nothing is read again. */
+export interface FreshAdmission {
+  row: StartableRow;
+  compiled: CompiledFlow;
+  /** `performance.now()` of the commit. */
+  at: number;
+}
 
 interface SignalArgs {
-  /** Committed as admitted by this process: start it at once. */
-  admitted: [id: string];
+  /** Committed as admitted by this process: start it at once. With `fresh` it is already claimed for that. */
+  admitted: [id: string, fresh?: FreshAdmission];
   /** Claims or places in the queue became free. */
   released: [];
   /** Final, committed. */

@@ -17,6 +17,7 @@ import { SourceSecrets } from './manage-sources/source-secrets.service.js';
 import { CreateIngest1700000001000 } from './migrations/1700000001000-create-ingest.js';
 import { IndexPollAge1700000001001 } from './migrations/1700000001001-index-poll-age.js';
 import { MoveSourceSecrets1700000001010 } from './migrations/1700000001010-move-source-secrets.js';
+import { AcceptNew1700000001050 } from './migrations/1700000001050-accept-new.js';
 import { DocumentsConsumer } from './poll/documents.consumer.js';
 import { PollRepository } from './poll/poll.repository.js';
 import { PollService } from './poll/poll.service.js';
@@ -31,7 +32,12 @@ const SCHEMA = 'ingest';
 
 export const eventIngestMigrations: MigrationSet = {
   schema: SCHEMA,
-  migrations: [CreateIngest1700000001000, IndexPollAge1700000001001, MoveSourceSecrets1700000001010],
+  migrations: [
+    CreateIngest1700000001000,
+    IndexPollAge1700000001001,
+    MoveSourceSecrets1700000001010,
+    AcceptNew1700000001050,
+  ],
 };
 
 /** Where events come in: verified, de-duplicated, normalised, stored; then on the bus. */

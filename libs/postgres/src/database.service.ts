@@ -5,6 +5,7 @@ import type pg from 'pg';
 import type { DataSource } from 'typeorm';
 import { asUnavailable, isConnectionFailure, isRepeatable } from './errors.pure.js';
 import { listen } from './listener.js';
+import { BatchingClient } from './batching-client.js';
 import { PgTx, type Query, type Tx } from './tx.js';
 
 /** Deadlocks and serialization failures are rare by lock order; after three more tries something is wrong. */
@@ -84,13 +85,14 @@ export class Database {
     // Without a listener an error of an idle checked-out connection would end the process.
     const onError = (error: Error): void => void (broken = error);
     client.on('error', onError);
-    const tx = new PgTx(tenant, client, client.query(opts.durable === false ? BEGIN_NOT_DURABLE : BEGIN));
+    const connection = new BatchingClient(client);
+    const tx = new PgTx(tenant, connection, connection.query(opts.durable === false ? BEGIN_NOT_DURABLE : BEGIN));
     try {
       const result = await fn(tx);
       await tx.flush();
       tx.close();
       // On its way before the last statements have answered: after a failed one it is a ROLLBACK.
-      const ending = client.query('COMMIT');
+      const ending = connection.query('COMMIT');
       await Promise.all([tx.settle(), ending]);
       const end = await ending;
       // COMMIT of a failed transaction answers ROLLBACK without an error: `fn` swallowed one.

@@ -1,5 +1,5 @@
 import type { Topic, TopicBodies } from '@opsloop/contracts';
-import type pg from 'pg';
+import type { BatchingClient } from './batching-client.js';
 
 /** A statement; with `name` it is prepared once per connection, which hot paths want. */
 export interface Query {
@@ -14,6 +14,8 @@ export interface OutMessage<T extends Topic = Topic> {
   /** Messages with one key keep the order of commit. */
   key: string;
   body: TopicBodies[T];
+  /** True = need not wake the consumers: another message on the topic follows within milliseconds and brings this one along. */
+  lazy?: boolean;
 }
 
 /** One transaction. Effects of a use case go through it alone, so that they happen all or not at all. */
@@ -51,7 +53,7 @@ export class PgTx implements Tx {
   /** `begin` = the BEGIN on its way. */
   constructor(
     readonly tenant: string,
-    private readonly client: pg.PoolClient,
+    private readonly client: BatchingClient,
     private readonly begin: Promise<unknown>,
   ) {
     // Whoever awaits it sees its failure.
@@ -80,7 +82,7 @@ export class PgTx implements Tx {
     const messages = this.outbox.get(topic) ?? [];
     messages.push(message);
     this.outbox.set(topic, messages);
-    this.topics.add(topic);
+    if (message.lazy !== true) this.topics.add(topic);
   }
 
   published(topic: Topic): void {

@@ -88,6 +88,32 @@ export interface AdmissionRow {
   history: TimelineEntry[];
 }
 
+/** What a start needs of an admission. */
+export type StartableRow = Pick<
+  AdmissionRow,
+  | 'tenant'
+  | 'id'
+  | 'request'
+  | 'flow'
+  | 'version'
+  | 'ir_digest'
+  | 'targets'
+  | 'tier'
+  | 'rule'
+  | 'decision_id'
+  | 'initiator'
+  | 'fence'
+  | 'dry_run'
+  | 'start_attempts'
+>;
+
+/**
+ * How long a new admission is its own process's to start: above the deadline of the start (4 s). Whoever makes a halt
+ * waits for claimed starts, and the admission has seen every halt before, since both take the halts' lock: so the start
+ * that follows its admission at once has nothing to look up.
+ */
+const FIRST_CLAIM_S = 5;
+
 export interface HaltRow {
   id: string;
   scope: HaltView['scope'];
@@ -210,8 +236,34 @@ export class AdmissionRepository {
         g.ticket ?? '0',
       ],
     });
-    const { fence, holders, ahead, expires } = row!;
-    return { fence, holders, ahead, expires: expires instanceof Date ? expires : null };
+    return withoutInfinity(row!);
+  }
+
+  /** {@link grant} for a start that comes alone; undefined when something else must be judged first. */
+  async grantOne(
+    tx: Tx,
+    id: string,
+    key: string | undefined,
+    g: Omit<GrantRequest, 'ticket' | 'step' | 'principal' | 'runId'>,
+  ): Promise<{ ticket: string; grant?: GrantRow }> {
+    const [row] = await tx.query<GrantRow & { tried: boolean; ticket: string; expires: Date | number | null }>({
+      name: 'control.admit-one',
+      text: `SELECT tried, ticket, fence, holders, ahead, expires FROM control.admit_one($1, $2::uuid, $3, $4::text[], $5::boolean[], $6, $7,
+        make_interval(secs => $8::double precision), $9::timestamptz)`,
+      values: [
+        tx.tenant,
+        id,
+        key ?? null,
+        g.claims.map((c) => c.path),
+        g.claims.map((c) => c.mode === 'exclusive'),
+        g.holder,
+        g.owner,
+        g.ttlMs === undefined ? null : g.ttlMs / 1_000,
+        g.rankAt ?? null,
+      ],
+    });
+    const { tried, ticket, ...grant } = row!;
+    return tried ? { ticket, grant: withoutInfinity(grant) } : { ticket };
   }
 
   /** Sent, not awaited: nothing is read from it, and a failure fails the transaction. */
@@ -219,9 +271,10 @@ export class AdmissionRepository {
     tx.send({
       name: 'control.insert',
       text: `INSERT INTO control.admission (tenant, id, kind, state, request, flow, version, effect, ir_digest, atoms, targets, claims, tier, rule,
-          decision_id, initiator, coalesce_key, into_id, ticket, rank_at, valid_until, fence, consulted, reason, dry_run, lock_ttl, history, workflow_id, own_claims, ended_at)
+          decision_id, initiator, coalesce_key, into_id, ticket, rank_at, valid_until, fence, consulted, reason, dry_run, lock_ttl, history, workflow_id, own_claims, ended_at, claimed_until)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
-          make_interval(secs => $26::double precision), $27, $28, $29, CASE WHEN $4 IN ('rejected', 'coalesced') THEN clock_timestamp() END)`,
+          make_interval(secs => $26::double precision), $27, $28, $29, CASE WHEN $4 IN ('rejected', 'coalesced') THEN clock_timestamp() END,
+          CASE WHEN $4 = 'admitted' AND $3 = 'run' THEN clock_timestamp() + make_interval(secs => ${FIRST_CLAIM_S}) END)`,
       values: [
         tx.tenant,
         row.id,
@@ -337,6 +390,11 @@ export class AdmissionRepository {
   }
 }
 
+const withoutInfinity = (row: Omit<GrantRow, 'expires'> & { expires: Date | number | null }): GrantRow => ({
+  ...row,
+  expires: row.expires instanceof Date ? row.expires : null,
+});
+
 export const dropWaitersSql = (tenant: string, ticket: string): Query => ({
   name: 'control.unwait',
   text: 'DELETE FROM control.waiter WHERE tenant = $1 AND ticket = $2',
@@ -402,7 +460,9 @@ export function runsBase(
 /** `turn` tells messages of the same kind about the same run apart. */
 export function publishRuns(tx: Tx, body: RunsMessage, turn: string): void {
   const what = body.kind === 'verdict' ? body.verdict : body.kind;
-  tx.publish('runs', { id: messageId('runs', tx.tenant, body.id, what, turn), key: body.id, body });
+  // An admission is followed by its start, and whoever listens takes both in one turn.
+  const lazy = what === 'admitted';
+  tx.publish('runs', { id: messageId('runs', tx.tenant, body.id, what, turn), key: body.id, body, lazy });
 }
 
 export type { JsonObject };

@@ -17,7 +17,14 @@ import { coverPaths, mergeClaims, rankOf, runHolder } from '../lock/lock.pure.js
 import { PolicyService } from '../policies/policy.service.js';
 import type { PolicyEffect } from '../policies/mutex-policy.pure.js';
 import { Signals } from '../signals.service.js';
-import { AdmissionRepository, type AdmissionRow, publishRuns, runsBase } from './admission.repository.js';
+import {
+  AdmissionRepository,
+  type AdmissionRow,
+  type GrantRow,
+  publishRuns,
+  runsBase,
+  type StartableRow,
+} from './admission.repository.js';
 import { OfferingService, type Resolved } from './offering.service.js';
 import { planStart, type StartPlan, withDefaults } from './plan.pure.js';
 import { decideVerdict, type VerdictResult } from './verdict.pure.js';
@@ -53,6 +60,16 @@ type Prepared = StartInput & {
   refused?: string;
   policy?: PolicyEffect;
 };
+
+/** What was found under the locks of a batch, for one of its starts. */
+interface Seen {
+  halts: HaltView[];
+  twins: Map<string, string>;
+  ticket: string;
+  /** The answer of a grant that was tried already, with the rank it was tried at. */
+  grant?: GrantRow;
+  rankAt?: Date;
+}
 
 /** Admission: one transaction from request to verdict, with claims, place in the queue, row and message. */
 @Injectable()
@@ -107,14 +124,17 @@ export class AdmitService {
     const keys = starts.flatMap((s) => s.plan?.coalesceKey ?? []);
     const paths = coverPaths(starts.flatMap((s) => s.plan?.claims.map((c) => c.path) ?? []));
     const ids = starts.map((s) => s.request.id);
+    const alone = starts.length === 1 && starts[0]!.plan !== undefined ? starts[0] : undefined;
     // One round trip: the server runs them in this order, each with a snapshot younger than the locks of the first.
-    const [, known, halts, twins, tickets] = await Promise.all([
+    const [, first, known, halts, twins, rest] = await Promise.all([
       this.repository.take(tx, paths, [...new Set(keys)]),
+      alone === undefined ? undefined : this.grantOne(tx, alone, alone.plan!),
       this.repository.existing(tx, ids),
       this.repository.liveHalts(tx),
       this.repository.twins(tx, keys),
-      this.repository.tickets(tx, starts.length),
+      alone === undefined ? this.repository.tickets(tx, starts.length) : [],
     ]);
+    const tickets = first === undefined ? rest : [first.ticket];
     const results: AdmitResult[] = [];
     for (const [i, start] of starts.entries()) {
       const old = known.get(start.request.id);
@@ -122,7 +142,12 @@ export class AdmitService {
         results.push(repeated(old));
         continue;
       }
-      const result = await this.admitOne(tx, start, { halts, twins, ticket: tickets[i]! });
+      const result = await this.admitOne(tx, start, {
+        halts,
+        twins,
+        ticket: tickets[i]!,
+        ...(first?.grant === undefined ? {} : { grant: first.grant, rankAt: first.rankAt }),
+      });
       // A second message with this id in the same batch is a repeat too.
       known.set(start.request.id, { ...blankRow(start.request), state: stateOf(result) } as AdmissionRow);
       results.push(result);
@@ -130,14 +155,21 @@ export class AdmitService {
     return results;
   }
 
-  private async admitOne(
+  /** The usual case tried in the round trip that looks for the others. */
+  private async grantOne(
     tx: Tx,
     start: Prepared,
-    seen: { halts: HaltView[]; twins: Map<string, string>; ticket: string },
-  ): Promise<AdmitResult> {
+    plan: StartPlan,
+  ): Promise<{ ticket: string; grant?: GrantRow; rankAt: Date }> {
+    const rankAt = rankOf(start.request.tier, this.clock.now());
+    const wish = grantOf(start, plan, { rankAt });
+    return { ...(await this.repository.grantOne(tx, start.request.id, plan.coalesceKey, wish)), rankAt };
+  }
+
+  private async admitOne(tx: Tx, start: Prepared, seen: Seen): Promise<AdmitResult> {
     const { request, plan } = start;
     const now = this.clock.now();
-    const rankAt = rankOf(request.tier, now);
+    const rankAt = seen.rankAt ?? rankOf(request.tier, now);
     const validForMs = validityOf(request, start.policy);
     const result =
       plan === undefined && start.refused === undefined
@@ -196,13 +228,18 @@ export class AdmitService {
     if (plan?.coalesceKey !== undefined && result.into === undefined && state !== 'rejected')
       seen.twins.set(plan.coalesceKey, request.id);
     this.tell(tx, start, decided, now);
+    if (state === 'admitted' && start.kind === 'run' && start.offering !== undefined) {
+      const row = startableRow(tx.tenant, start, decided);
+      const { compiled } = start.offering;
+      tx.afterCommit(() => this.signals.emit('admitted', row.id, { row, compiled, at: performance.now() }));
+    }
     return decided;
   }
 
   private async judge(
     tx: Tx,
     start: Prepared,
-    seen: { halts: HaltView[]; twins: Map<string, string>; ticket: string; rankAt: Date; validForMs: number },
+    seen: Seen & { rankAt: Date; validForMs: number },
   ): Promise<VerdictResult & { fence?: string }> {
     const { request, plan } = start;
     if (plan === undefined)
@@ -225,7 +262,10 @@ export class AdmitService {
     });
     const policy = start.policy;
     const wants = twin === undefined && halts.length === 0 && plan.claims.length > 0;
-    const grant = wants ? await this.repository.grant(tx, grantOf(start, plan, seen)) : undefined;
+    const grant = wants
+      ? (seen.grant ??
+        (await this.repository.grant(tx, { ...grantOf(start, plan, seen), runId: request.id, ticket: seen.ticket })))
+      : undefined;
     const result = decideVerdict({
       twin,
       coalesce: request.coalesce,
@@ -269,7 +309,6 @@ export class AdmitService {
         '0',
       );
     }
-    if (verdict === 'admitted' && start.kind === 'run') tx.afterCommit(() => this.signals.emit('admitted', id));
     if (verdict === 'queued' && start.plan === undefined) tx.afterCommit(() => this.signals.emit('released'));
   }
 }
@@ -285,14 +324,12 @@ export const exclusivePaths = (claims: readonly Claim[]): string[] =>
 
 export const ownerOf = (flow: string, initiator: Initiator): string => `${flow} by ${initiator.kind} ${initiator.name}`;
 
-function grantOf(start: Prepared, plan: StartPlan, seen: { ticket: string; rankAt: Date }) {
+function grantOf(start: Prepared, plan: StartPlan, seen: { rankAt: Date }) {
   return {
     claims: plan.claims,
     holder: runHolder(start.request.id),
     owner: ownerOf(plan.flow, start.request.initiator),
-    runId: start.request.id,
     rankAt: seen.rankAt,
-    ticket: seen.ticket,
     ...(start.ttlMs === undefined ? {} : { ttlMs: start.ttlMs }),
   };
 }
@@ -309,6 +346,26 @@ function unresolved(validForMs: number): VerdictResult & { fence?: string } {
 
 function stateOf(result: VerdictResult): AdmissionRow['state'] {
   return result.verdict;
+}
+
+function startableRow(tenant: string, start: Prepared, result: AdmitResult): StartableRow {
+  const { request, offering } = start;
+  return {
+    tenant,
+    id: result.id,
+    request,
+    flow: result.flow,
+    version: result.version ?? null,
+    ir_digest: offering!.irDigest,
+    targets: result.targets,
+    tier: request.tier,
+    rule: request.cause?.rule ?? null,
+    decision_id: request.cause === undefined ? null : result.id,
+    initiator: request.initiator,
+    fence: result.fence ?? null,
+    dry_run: start.dryRun ?? false,
+    start_attempts: 0,
+  };
 }
 
 function historyOf(result: VerdictResult & { fence?: string }, now: Date): TimelineEntry[] {

@@ -7,7 +7,7 @@ import {
   TEMPORAL_NAMES,
 } from '@opsloop/contracts';
 import { flowPerTarget } from '@opsloop/dsl';
-import type { AdmissionRow } from '../admit/admission.repository.js';
+import type { StartableRow } from '../admit/admission.repository.js';
 
 /** Above this a compiled flow is loaded by digest: Temporal warns at 512 KB per payload, and the input holds more than the flow. */
 export const IR_INLINE_BYTES_MAX = 128 * 1024;
@@ -32,7 +32,7 @@ export function attributeTargets(targets: readonly string[]): string[] {
 
 /** The flow and the input that the workflow gets: the chosen flow itself, or `opsloop/per-target` around it. */
 export function workflowOf(
-  row: Pick<AdmissionRow, 'flow' | 'request'>,
+  row: Pick<StartableRow, 'flow' | 'request'>,
   compiled: CompiledFlow,
 ): { type: string; ir: CompiledFlow; input: Json; summary: string } {
   const { perTarget, input } = row.request;
@@ -49,7 +49,7 @@ export function workflowOf(
   };
 }
 
-export function contextOf(row: AdmissionRow, startedAt: Date): RunContext {
+export function contextOf(row: StartableRow, startedAt: Date): RunContext {
   const { request } = row;
   return {
     run: row.id,

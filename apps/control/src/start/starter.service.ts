@@ -10,11 +10,11 @@ import {
 } from '@opsloop/contracts';
 import { Clock, Failpoint, Logger } from '@opsloop/platform';
 import { Database, type DueLoop, startDueLoop } from '@opsloop/postgres';
-import { AdmissionRepository, type AdmissionRow } from '../admit/admission.repository.js';
+import { AdmissionRepository, type AdmissionRow, type StartableRow } from '../admit/admission.repository.js';
 import { OfferingService } from '../admit/offering.service.js';
 import { haltsOn, subjectOf } from '../halts/halt-scope.pure.js';
 import { CloseRunService, publishStarted } from '../runs/close-run.service.js';
-import { Signals } from '../signals.service.js';
+import { type FreshAdmission, Signals } from '../signals.service.js';
 import { HoldService } from './hold.service.js';
 import { contextOf, runInputOf, workflowOf } from './start.pure.js';
 import { WorkflowClient } from './workflow-client.service.js';
@@ -23,6 +23,8 @@ import { WorkflowClient } from './workflow-client.service.js';
 const PARALLEL_MAX = 16;
 /** A start that another process took and did not finish by then is anybody's; well above the RPC deadline of 4 s. */
 const CLAIM_S = 15;
+/** A fresh admission that waited longer for its turn here looks at the halts again; far below its claim of 5 s. */
+const FRESH_MS = 1_000;
 /** Waits between tries while Temporal refuses or is away. */
 const RETRY_BASE_MS = 500;
 const RETRY_MAX_MS = 10_000;
@@ -35,7 +37,7 @@ const IR_CACHE_MAX = 200;
 /** Starts workflows of admitted runs: right after the commit in this process, else by the loop of any process. */
 @Injectable()
 export class StarterService implements OnApplicationBootstrap, OnApplicationShutdown {
-  private readonly waiting: string[] = [];
+  private readonly waiting: { id: string; fresh?: FreshAdmission | undefined }[] = [];
   private readonly queued = new Set<string>();
   private readonly running = new Set<Promise<void>>();
   private readonly irs = new Map<string, CompiledFlow>();
@@ -56,9 +58,9 @@ export class StarterService implements OnApplicationBootstrap, OnApplicationShut
   ) {}
 
   onApplicationBootstrap(): void {
-    this.off = this.signals.on('admitted', (id) => {
+    this.off = this.signals.on('admitted', (id, fresh) => {
       this.failpoint.pass('control.after-commit');
-      this.enqueue(id);
+      this.enqueue(id, fresh);
     });
     this.loop = startDueLoop({
       name: 'control.starter',
@@ -76,18 +78,19 @@ export class StarterService implements OnApplicationBootstrap, OnApplicationShut
     await Promise.all(this.running);
   }
 
-  private enqueue(id: string): void {
+  private enqueue(id: string, fresh?: FreshAdmission): void {
     if (this.queued.has(id)) return;
     this.queued.add(id);
-    this.waiting.push(id);
+    this.waiting.push({ id, fresh });
     this.fill();
   }
 
   private fill(): void {
     while (this.running.size < PARALLEL_MAX) {
-      const id = this.waiting.shift();
-      if (id === undefined) return;
-      const work = this.start(id)
+      const next = this.waiting.shift();
+      if (next === undefined) return;
+      const { id, fresh } = next;
+      const work = this.start(id, fresh)
         .catch((error: unknown) => this.logger.warn('a start failed; it is tried again', { run: id, error }))
         .finally(() => {
           this.running.delete(work);
@@ -111,15 +114,10 @@ export class StarterService implements OnApplicationBootstrap, OnApplicationShut
     return 0;
   }
 
-  private async start(id: string): Promise<void> {
-    const row = await this.claim(id);
+  private async start(id: string, fresh: FreshAdmission | undefined): Promise<void> {
+    const row =
+      fresh !== undefined && performance.now() - fresh.at < FRESH_MS ? this.known(fresh) : await this.take(id, fresh);
     if (row === undefined) return;
-    // After the claim is visible: whoever makes a halt now either sees the claim and waits for it, or we see the halt.
-    const halts = haltsOn(
-      await this.repository.liveHalts({ tenant: row.tenant, query: (q, v) => this.db.query(q, v) }),
-      subjectOf(row),
-    );
-    if (halts.length > 0) return this.holds.hold(row, halts[0]!);
     // Its first step may begin before the answer is here.
     const began = this.clock.now();
     try {
@@ -127,21 +125,39 @@ export class StarterService implements OnApplicationBootstrap, OnApplicationShut
     } catch (error) {
       return this.failed(row, error);
     }
+    const answered = this.clock.now();
     this.failpoint.pass('control.after-start');
-    await this.markStarted(row.tenant, id, began);
+    await this.markStarted(row.tenant, id, began, answered);
   }
 
-  private async claim(id: string): Promise<AdmissionRow | undefined> {
-    const [row] = await this.db.query<AdmissionRow>({
-      name: 'control.claim-start',
-      text: `UPDATE control.admission SET claimed_until = clock_timestamp() + make_interval(secs => $2), start_attempts = start_attempts + 1
-        WHERE tenant = 'default' AND id = $1 AND state = 'admitted' AND kind = 'run' AND coalesce(claimed_until, '-infinity') <= clock_timestamp() RETURNING *`,
-      values: [id, CLAIM_S],
-    });
+  /** Admitted a moment ago by this process: claimed by its admission, which has seen every halt. */
+  private known({ row, compiled }: FreshAdmission): StartableRow {
+    this.remember(row.ir_digest!, compiled);
     return row;
   }
 
-  private async startWorkflow(row: AdmissionRow): Promise<void> {
+  /** Claims a start and looks at the halts. */
+  private async take(id: string, fresh: FreshAdmission | undefined): Promise<StartableRow | undefined> {
+    const [row] = await this.db.query<AdmissionRow>({
+      name: 'control.claim-start',
+      // The claim of an admission may be turned into one of the start by its own process alone.
+      text: `UPDATE control.admission SET claimed_until = clock_timestamp() + make_interval(secs => $2), start_attempts = start_attempts + 1
+        WHERE tenant = 'default' AND id = $1 AND state = 'admitted' AND kind = 'run'
+          AND (coalesce(claimed_until, '-infinity') <= clock_timestamp() OR ($3 AND start_attempts = 0)) RETURNING *`,
+      values: [id, CLAIM_S, fresh !== undefined],
+    });
+    if (row === undefined) return undefined;
+    // After the claim is visible: whoever makes a halt now either sees the claim and waits for it, or we see the halt.
+    const halts = haltsOn(
+      await this.repository.liveHalts({ tenant: row.tenant, query: (q, v) => this.db.query(q, v) }),
+      subjectOf(row),
+    );
+    if (halts.length === 0) return row;
+    await this.holds.hold(row, halts[0]!);
+    return undefined;
+  }
+
+  private async startWorkflow(row: StartableRow): Promise<void> {
     const compiled = await this.ir(row);
     const { type, ir, input, summary } = workflowOf(row, compiled);
     const context = contextOf(row, this.clock.now());
@@ -152,7 +168,7 @@ export class StarterService implements OnApplicationBootstrap, OnApplicationShut
     await this.workflows.start({ type, workflowId: workflowIdOf(row.flow, row.id), input: run.input, summary });
   }
 
-  private async ir(row: AdmissionRow): Promise<CompiledFlow> {
+  private async ir(row: StartableRow): Promise<CompiledFlow> {
     const digest = row.ir_digest!;
     const known = this.irs.get(digest);
     if (known !== undefined) return known;
@@ -161,26 +177,30 @@ export class StarterService implements OnApplicationBootstrap, OnApplicationShut
       [row.tenant, digest],
     );
     if (found === undefined) throw new OpsError('internal', `the compiled flow ${digest} is gone`);
-    if (this.irs.size >= IR_CACHE_MAX) this.irs.clear();
-    this.irs.set(digest, found.body);
+    this.remember(digest, found.body);
     return found.body;
   }
 
+  private remember(digest: string, compiled: CompiledFlow): void {
+    if (this.irs.size >= IR_CACHE_MAX) this.irs.clear();
+    this.irs.set(digest, compiled);
+  }
+
   /** Notes the start. Not durable: after a crash the starter finds the workflow already started and notes it again. */
-  private async markStarted(tenant: string, id: string, began: Date): Promise<void> {
-    const now = this.clock.now();
+  private async markStarted(tenant: string, id: string, began: Date, answered: Date): Promise<void> {
     const cancel = await this.db.inTransaction(
       tenant,
       async (tx) => {
         const entry: TimelineEntry = { at: began.toISOString(), kind: 'run', title: 'started' };
         const [row] = await tx.query<AdmissionRow>({
           name: 'control.started',
-          text: `UPDATE control.admission SET state = 'started', started_at = clock_timestamp(), claimed_until = NULL, checked_at = clock_timestamp(),
+          // The moment of Temporal's answer; never before the admission, should the two clocks differ.
+          text: `UPDATE control.admission SET state = 'started', started_at = greatest(created_at, $4::timestamptz), claimed_until = NULL, checked_at = clock_timestamp(),
               history = history || $3::jsonb WHERE tenant = $1 AND id = $2 AND state = 'admitted' RETURNING *`,
-          values: [tx.tenant, id, JSON.stringify([entry])],
+          values: [tx.tenant, id, JSON.stringify([entry]), answered],
         });
         if (row === undefined) return undefined;
-        publishStarted(tx, row, now);
+        publishStarted(tx, row, answered);
         return row.cancel_reason === null ? undefined : row;
       },
       { durable: false },
@@ -189,7 +209,7 @@ export class StarterService implements OnApplicationBootstrap, OnApplicationShut
   }
 
   /** What a repeat cannot mend ends the run; everything else is tried again. */
-  private async failed(row: AdmissionRow, error: unknown): Promise<void> {
+  private async failed(row: StartableRow, error: unknown): Promise<void> {
     if (this.workflows.isPermanent(error)) {
       const detail = `Temporal refused to start it: ${this.workflows.reasonOf(error)}`;
       await this.closing.close(row.tenant, row.id, {

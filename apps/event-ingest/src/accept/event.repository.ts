@@ -1,9 +1,13 @@
 import { Injectable } from '@nestjs/common';
-import type { Query, Tx } from '@opsloop/postgres';
+import type { EventMessage } from '@opsloop/contracts';
+import type { Database, Query, Tx } from '@opsloop/postgres';
 import { newId } from '@opsloop/contracts/ids';
 import type { AcceptItem, PollMemory } from './message.pure.js';
 import { eventKey } from './plan-group.pure.js';
 import type { AcceptRequest, GroupPlan, KnownEvent } from './plan-group.pure.js';
+
+/** SQLSTATE of ingest.accept_new. */
+const SOME_KNOWN = 'OP001';
 
 const SELECT_KNOWN = `
   SELECT e.event_id, e.source, e.id, e.digest
@@ -49,13 +53,45 @@ export class EventRepository {
     return new Map(rows.map((row) => [eventKey(row.source, row.id), { eventId: row.event_id, digest: row.digest }]));
   }
 
+  /**
+   * Stores events that are expected to be new, in one statement: false when any of them is known, and then nothing was
+   * stored.
+   */
+  async insertNew(
+    db: Database,
+    tenant: string,
+    requests: readonly AcceptRequest[],
+    inserts: GroupPlan['inserts'],
+  ): Promise<boolean> {
+    const deliveries = deliveriesOf(requests, inserts);
+    const rows = [...deliveries.values()];
+    const messages = inserts.map(({ item }) => item.message);
+    try {
+      await db.query({
+        name: 'ingest-accept-new',
+        text: 'SELECT ingest.accept_new($1, $2::uuid[], $3::text[], $4::bytea[], $5::jsonb, $6::text[], $7::uuid[], $8::jsonb[])',
+        values: [
+          tenant,
+          rows.map((d) => d.id),
+          rows.map((d) => d.contentType),
+          rows.map((d) => d.body),
+          JSON.stringify(inserts.map(({ item, request }) => eventRow(item, deliveries.get(request)?.id))),
+          messages.map(messageKey),
+          messages.map((m) => m.eventId),
+          messages.map((m) => JSON.stringify(m)),
+        ],
+      });
+    } catch (error) {
+      if ((error as { code?: unknown }).code === SOME_KNOWN) return false;
+      throw error;
+    }
+    db.announce(['events']);
+    return true;
+  }
+
   /** Inserts the planned events with the bodies that brought them; answers how many were really new. */
   async insert(tx: Tx, requests: readonly AcceptRequest[], inserts: GroupPlan['inserts']): Promise<number> {
-    const deliveries = new Map<number, { id: string; contentType: string; body: Buffer }>();
-    for (const { request } of inserts) {
-      const raw = requests[request]!.raw;
-      if (raw !== undefined && !deliveries.has(request)) deliveries.set(request, { id: newId(), ...raw });
-    }
+    const deliveries = deliveriesOf(requests, inserts);
     if (deliveries.size > 0) {
       const rows = [...deliveries.values()];
       tx.send({
@@ -78,6 +114,22 @@ export class EventRepository {
     if (values.length === 0) return;
     tx.send({ name: 'ingest-remember', text: REMEMBER, values: [tx.tenant, JSON.stringify(values)] });
   }
+}
+
+/** Events of one subject keep their order. */
+export const messageKey = ({ subject, eventId }: EventMessage): string => subject ?? eventId;
+
+/** The bodies that brought something new, by request. */
+function deliveriesOf(
+  requests: readonly AcceptRequest[],
+  inserts: GroupPlan['inserts'],
+): Map<number, { id: string; contentType: string; body: Buffer }> {
+  const deliveries = new Map<number, { id: string; contentType: string; body: Buffer }>();
+  for (const { request } of inserts) {
+    const raw = requests[request]!.raw;
+    if (raw !== undefined && !deliveries.has(request)) deliveries.set(request, { id: newId(), ...raw });
+  }
+  return deliveries;
 }
 
 function eventRow(item: AcceptItem, delivery: string | undefined): Record<string, unknown> {
