@@ -102,6 +102,8 @@ describe('arguments', () => {
       'explain',
       'events',
       'locks',
+      'secrets',
+      'tokens',
       'get',
       'status',
     ]) {

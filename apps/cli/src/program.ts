@@ -6,8 +6,10 @@ import { registerHalts } from './commands/halts.js';
 import { registerInit } from './commands/init.js';
 import { registerLocks } from './commands/locks.js';
 import { registerRuns } from './commands/runs.js';
+import { registerSecrets } from './commands/secrets.js';
 import { registerStack } from './commands/stack.js';
 import { registerStatus } from './commands/status.js';
+import { registerTokens } from './commands/tokens.js';
 import { registerTest } from './commands/test.js';
 import { registerApply } from './commands/apply.js';
 import { registerDoctor } from './commands/doctor.js';
@@ -52,6 +54,8 @@ export function buildProgram(streams: Streams): Command {
     registerExplain,
     registerEvents,
     registerLocks,
+    registerSecrets,
+    registerTokens,
     registerStatus,
   ]) {
     register(program, streams);

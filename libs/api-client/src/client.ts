@@ -19,15 +19,20 @@ import { ApiUnreachable } from './errors.js';
 import { HttpApi, segments } from './http.js';
 import type { ApiAnswer, ClientOptions, QueryParameters } from './http.js';
 import type {
+  CreateTokenBody,
   DecisionView,
   EventExplanation,
   HaltAnswer,
   HaltBody,
+  KeyRotation,
   LockView,
   ReadinessView,
   ResourceExplanation,
   RunAct,
+  SecretPut,
+  SecretView,
   StartBody,
+  TokenView,
   VersionActAnswer,
 } from './views.js';
 
@@ -159,6 +164,38 @@ export class OpsloopClient {
 
   actOnRun(id: string, act: RunAct, body: { reason: string } & JsonObject): Promise<Json> {
     return this.http.post(`/v1/runs/${encodeURIComponent(id)}/${act}`, body);
+  }
+
+  // ---- secrets and tokens
+  /** Values go in and never come out. */
+  async putSecret(name: string, value: string, reason?: string): Promise<SecretPut> {
+    const body = { value, ...(reason === undefined ? {} : { reason }) };
+    return (await this.http.request<SecretPut>('PUT', `/v1/secrets/${encodeURIComponent(name)}`, { body })).body;
+  }
+
+  listSecrets(query: QueryParameters = {}): Promise<Page<SecretView>> {
+    return this.http.get('/v1/secrets', query);
+  }
+
+  async deleteSecret(name: string): Promise<void> {
+    await this.http.request('DELETE', `/v1/secrets/${encodeURIComponent(name)}`);
+  }
+
+  rotateSecretKey(reason?: string): Promise<KeyRotation> {
+    return this.http.post('/v1/secret-keys/rotate', reason === undefined ? {} : { reason });
+  }
+
+  /** The only answer that holds the token. */
+  createToken(body: CreateTokenBody): Promise<TokenView & { token: string }> {
+    return this.http.post('/v1/tokens', body);
+  }
+
+  listTokens(query: QueryParameters = {}): Promise<Page<TokenView>> {
+    return this.http.get('/v1/tokens', query);
+  }
+
+  async revokeToken(id: string): Promise<void> {
+    await this.http.request('DELETE', `/v1/tokens/${encodeURIComponent(id)}`);
   }
 
   // ---- halts, locks, status

@@ -106,3 +106,48 @@ export interface ReadinessView {
   ready: boolean;
   parts: { name: string; ok: boolean; detail?: string }[];
 }
+
+export interface SecretPut {
+  name: string;
+  version: number;
+  change: 'created' | 'changed';
+}
+
+/** What may be known of a secret. */
+export interface SecretView {
+  name: string;
+  version: number;
+  updatedAt: string;
+  updatedBy: string;
+  usedBy: string[];
+}
+
+export interface KeyRotation {
+  keyId: string;
+  /** The platform made the key; otherwise it is the first of the configured ones. */
+  made: boolean;
+  rewrapped: number;
+  /** Keys that nothing needs any more. */
+  retired: string[];
+}
+
+export interface CreateTokenBody {
+  name: string;
+  roles: string[];
+  groups?: string[];
+  secrets?: string[];
+  expiresInDays?: number;
+  reason?: string;
+}
+
+export interface TokenView {
+  id: string;
+  name: string;
+  roles: string[];
+  groups: string[];
+  secrets: string[];
+  createdAt: string;
+  createdBy: string;
+  expiresAt?: string;
+  revokedAt?: string;
+}
