@@ -139,7 +139,12 @@ describe('two rules', () => {
       ...RULE,
       name: 'ops/page',
       version: '1.0.0',
-      branches: [{ id: 'b', ladder: [{ id: 'page', call: 'notify.webhook@1', with: { url: 'https://chat.example/', body: {} } }] }],
+      branches: [
+        {
+          id: 'b',
+          ladder: [{ id: 'page', call: 'notify.webhook@1', with: { url: 'https://chat.example/', body: {} } }],
+        },
+      ],
     });
     const [event] = await decision.events({});
     await decision.settled();
