@@ -15,6 +15,7 @@ import { EventWaits } from './deliver-events/event-waits.repository.js';
 import { EventsConsumer } from './deliver-events/events.consumer.js';
 import { CreateControl1700000003000 } from './migrations/1700000003000-create-control.js';
 import { WaitForPeopleAndEvents1700000003010 } from './migrations/1700000003010-wait-for-people-and-events.js';
+import { SteerRuns1700000003020 } from './migrations/1700000003020-steer-runs.js';
 import { KeepLogs1700000003030 } from './migrations/1700000003030-keep-logs.js';
 import { AdmitOne1700000003050 } from './migrations/1700000003050-admit-one.js';
 import { PolicyController } from './policies/policy.controller.js';
@@ -44,8 +45,16 @@ import { OperateService } from './runs/operate.service.js';
 import { ReconcileService } from './runs/reconcile.service.js';
 import { RunReader } from './runs/run-reader.service.js';
 import { RunsController } from './runs/runs.controller.js';
+import { ActionsService } from './steer/actions.service.js';
+import { JournalRepository } from './steer/journal.repository.js';
+import { RetryService } from './steer/retry.service.js';
+import { SteerClient } from './steer/steer-client.service.js';
+import { SteerController } from './steer/steer.controller.js';
+import { SteerService } from './steer/steer.service.js';
 import { StatusController } from './status/status.controller.js';
 import { StatusService } from './status/status.service.js';
+import { VerifyController } from './verify-atoms/verify.controller.js';
+import { VerifyService } from './verify-atoms/verify.service.js';
 
 const SCHEMA = 'control';
 
@@ -54,6 +63,7 @@ export const controlMigrations: MigrationSet = {
   migrations: [
     CreateControl1700000003000,
     WaitForPeopleAndEvents1700000003010,
+    SteerRuns1700000003020,
     KeepLogs1700000003030,
     AdmitOne1700000003050,
   ],
@@ -73,8 +83,10 @@ export class ControlModule {
         PolicyController,
         InternalRunsController,
         LockController,
+        SteerController,
         RunsController,
         LogsController,
+        VerifyController,
         InternalLogsController,
         CatalogRunsController,
         AdmissionsController,
@@ -106,7 +118,13 @@ export class ControlModule {
         LockService,
         RunReader,
         LogsService,
+        VerifyService,
         OperateService,
+        JournalRepository,
+        SteerClient,
+        SteerService,
+        RetryService,
+        ActionsService,
         ReconcileService,
         HaltService,
         HoldsService,

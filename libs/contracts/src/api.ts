@@ -4,6 +4,7 @@ import type { DocumentKind, Tier } from './documents.js';
 import type { BlockedBy, Consulted, EventMessage, Verdict } from './messages.js';
 import type { StepRecord } from './flow.js';
 import type { Problem } from './errors.js';
+import type { OperatorAct } from './steer.js';
 
 export type RunStatus =
   'queued' | 'running' | 'paused' | 'waiting' | 'succeeded' | 'failed' | 'cancelled' | 'terminated';
@@ -43,6 +44,10 @@ export interface RunView {
   stale?: boolean;
   initiator: { kind: string; name: string };
   rule?: string;
+  /** What people did to it: pause, resume, skip, retry, concurrency, abort. */
+  acts?: OperatorAct[];
+  /** The run of which this is an operator's retry. */
+  retryOf?: string;
   /** People are asked right now. */
   approvals?: { id: string; path: string; title: string }[];
 }

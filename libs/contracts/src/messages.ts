@@ -82,6 +82,8 @@ export interface StartRequest {
   hops: number;
   /** Duration; default 30m. */
   validFor?: string;
+  /** The run of which this is an operator's retry. */
+  retryOf?: string;
   /** Of a dry run: what its timers are multiplied with. */
   timeScale?: number;
   at: string;

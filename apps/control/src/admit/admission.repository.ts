@@ -9,6 +9,7 @@ import type {
   Initiator,
   Json,
   JsonObject,
+  OperatorAct,
   Problem,
   RunEnd,
   RunOutcome,
@@ -86,6 +87,11 @@ export interface AdmissionRow {
   /** Its flow waits for events or asks people. */
   waits: boolean;
   history: TimelineEntry[];
+  /** Acts of operators on the run while it ran, and retries of it. */
+  acts: OperatorAct[];
+  /** A pause of an operator is in force. */
+  paused: boolean;
+  retry_of: string | null;
 }
 
 /** What a start needs of an admission. */

@@ -1,11 +1,12 @@
 import { Injectable } from '@nestjs/common';
-import type { Json, Problem, RunEnd, RunOutcome, StepRecord, TimelineEntry } from '@opsloop/contracts';
+import type { Json, JsonObject, Problem, RunEnd, RunOutcome, StepRecord, TimelineEntry } from '@opsloop/contracts';
 import { Clock, Failpoint } from '@opsloop/platform';
 import { Database, type Tx } from '@opsloop/postgres';
 import { type AdmissionRow, publishRuns, runsBase } from '../admit/admission.repository.js';
 import { closeApprovalsOf } from '../approvals/approval.repository.js';
 import { EventWaits } from '../deliver-events/event-waits.repository.js';
 import { Signals } from '../signals.service.js';
+import { JournalRepository } from '../steer/journal.repository.js';
 
 /**
  * How long the claims of a run that ended without running its own code stay taken: an activity of it may still be at
@@ -20,6 +21,8 @@ export interface RunEnding {
   /** Absent: the last known ones stay. */
   steps?: StepRecord[];
   targets?: RunOutcome['targets'];
+  /** What a retry would start with. */
+  journal?: JsonObject;
   /** False when no workflow code ran at the end: claims stay for the lock delay. */
   clean: boolean;
   /** False when it ended before any workflow existed. Default true. */
@@ -37,6 +40,7 @@ export class CloseRunService {
     private readonly clock: Clock,
     private readonly failpoint: Failpoint,
     private readonly waits: EventWaits,
+    private readonly journals: JournalRepository,
   ) {}
 
   async close(tenant: string, id: string, ending: RunEnding): Promise<boolean> {
@@ -48,6 +52,7 @@ export class CloseRunService {
     const now = this.clock.now();
     const row = await this.finish(tx, id, ending, now);
     if (row === undefined) return false;
+    if (ending.journal !== undefined) await this.journals.keepEnd(tx, id, ending.journal);
     if (ending.clean) {
       await tx.query({
         name: 'control.free',
@@ -105,7 +110,7 @@ export class CloseRunService {
     const [row] = await tx.query<AdmissionRow & { was_started: Date | null }>({
       name: 'control.close',
       // A start that was not noted yet is noted here: it happened when its first step began, at the latest now.
-      text: `UPDATE control.admission a SET state = 'closed', status = $3, output = $4, problem = $5, steps = coalesce($6::jsonb, a.steps), outcome = $7,
+      text: `UPDATE control.admission a SET state = 'closed', paused = false, status = $3, output = $4, problem = $5, steps = coalesce($6::jsonb, a.steps), outcome = $7,
           started_at = coalesce(a.started_at, $9), ended_at = clock_timestamp(), claimed_until = NULL,
           history = a.history || CASE WHEN a.started_at IS NULL THEN $10::jsonb ELSE '[]' END || $8::jsonb
         FROM (SELECT started_at AS was_started FROM control.admission WHERE tenant = $1 AND id = $2 FOR UPDATE) o

@@ -30,7 +30,7 @@ export class InternalRunsService {
   /** The flow's own report. Idempotent; a run that is closed already stays as it is. */
   async outcome(id: string, outcome: RunOutcome): Promise<{ closed: boolean }> {
     requireRunId(id);
-    const { status, output, problem, steps, targets } = outcome;
+    const { status, output, problem, steps, targets, journal } = outcome;
     const closed = await this.closing.close(TENANT, id, {
       status,
       steps,
@@ -39,6 +39,7 @@ export class InternalRunsService {
       by: 'the flow',
       ...(output === undefined ? {} : { output }),
       ...(problem === undefined ? {} : { problem }),
+      ...(journal === undefined ? {} : { journal }),
     });
     if (!closed) await this.find(id);
     return { closed };

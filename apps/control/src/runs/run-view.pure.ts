@@ -12,7 +12,7 @@ import { verdictOfState } from '../admit/admit.service.js';
 
 /** What a person calls the state of a run. */
 export function statusOf(
-  row: Pick<AdmissionRow, 'state' | 'status'>,
+  row: Pick<AdmissionRow, 'state' | 'status'> & { paused?: boolean },
   steps?: readonly StepRecord[] | null,
   asked = false,
 ): RunStatus {
@@ -24,7 +24,7 @@ export function statusOf(
     case 'admitted':
       return 'running';
     case 'started':
-      if (steps?.some((s) => s.status === 'paused')) return 'paused';
+      if (row.paused === true || steps?.some((s) => s.status === 'paused') === true) return 'paused';
       // A sub-flow's question stands in its own steps, and the run waits for the answer all the same.
       return asked || steps?.some((s) => s.status === 'waiting') === true ? 'waiting' : 'running';
     case 'closed':
@@ -92,6 +92,8 @@ export function runViewOf(row: AdmissionRow, extras: ViewExtras = {}): RunView {
     ...(row.ended_at === null ? {} : { endedAt: row.ended_at.toISOString() }),
     ...(steps === undefined ? {} : { steps }),
     ...(extras.stale === true ? { stale: true } : {}),
+    ...(row.acts.length === 0 ? {} : { acts: row.acts }),
+    ...(row.retry_of === null ? {} : { retryOf: row.retry_of }),
     initiator: row.initiator,
     ...(row.rule === null ? {} : { rule: row.rule }),
     ...(extras.approvals === undefined ? {} : { approvals: extras.approvals }),

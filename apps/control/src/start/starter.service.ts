@@ -15,6 +15,7 @@ import { OfferingService } from '../admit/offering.service.js';
 import { haltsOn, subjectOf } from '../halts/halt-scope.pure.js';
 import { CloseRunService, publishStarted } from '../runs/close-run.service.js';
 import { type FreshAdmission, Signals } from '../signals.service.js';
+import { JournalRepository } from '../steer/journal.repository.js';
 import { HoldService } from './hold.service.js';
 import { contextOf, runInputOf, workflowOf } from './start.pure.js';
 import { WorkflowClient } from './workflow-client.service.js';
@@ -55,6 +56,7 @@ export class StarterService implements OnApplicationBootstrap, OnApplicationShut
     private readonly signals: Signals,
     private readonly clock: Clock,
     private readonly logger: Logger,
+    private readonly journals: JournalRepository,
   ) {}
 
   onApplicationBootstrap(): void {
@@ -160,12 +162,18 @@ export class StarterService implements OnApplicationBootstrap, OnApplicationShut
   private async startWorkflow(row: StartableRow): Promise<void> {
     const compiled = await this.ir(row);
     const { type, ir, input, summary } = workflowOf(row, compiled);
-    const context = contextOf(row, this.clock.now());
+    const { retryOf } = row.request;
+    const retry = retryOf === undefined ? undefined : await this.journals.start(row.tenant, row.id);
+    const context = {
+      ...contextOf(row, this.clock.now()),
+      ...(retryOf === undefined ? {} : { retryOf, epoch: retry?.epoch ?? 1 }),
+    };
     const irDigest = ir === compiled ? row.ir_digest! : digestOf(ir);
     const run = runInputOf({ context, ir, irDigest, input, config: await this.offerings.config() });
     if (!run.inline && ir !== compiled)
       await this.repository.keepIr({ tenant: row.tenant, query: (q, v) => this.db.query(q, v) }, irDigest, ir);
-    await this.workflows.start({ type, workflowId: workflowIdOf(row.flow, row.id), input: run.input, summary });
+    const started = retry === undefined ? run.input : { ...run.input, carried: retry.carried };
+    await this.workflows.start({ type, workflowId: workflowIdOf(row.flow, row.id), input: started, summary });
   }
 
   private async ir(row: StartableRow): Promise<CompiledFlow> {

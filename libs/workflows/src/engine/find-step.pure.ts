@@ -28,20 +28,29 @@ export function idsOf(path: string): string[] {
 
 /** The step that an instance path names, whichever item, turn or attempt. */
 export function findStep(ir: CompiledFlow, path: string): Step | undefined {
+  return find(ir, path)?.step;
+}
+
+/** The sub-flow that the `run` step at an instance path runs. */
+export function flowAt(ir: CompiledFlow, path: string): CompiledFlow | undefined {
+  const found = find(ir, path);
+  return found !== undefined && 'run' in found.step ? found.ir.flows[found.step.run] : undefined;
+}
+
+function find(ir: CompiledFlow, path: string): { step: Step; ir: CompiledFlow } | undefined {
   if (path.endsWith('~undo')) return undefined;
   let lists = listsOf(ir);
-  let found: Step | undefined;
+  let found: { step: Step; ir: CompiledFlow } | undefined;
   for (const id of idsOf(path)) {
-    let next: { steps: readonly Step[]; ir: CompiledFlow }[] | undefined;
+    found = undefined;
     for (const list of lists) {
       const step = list.steps.find((s) => s.id === id);
       if (step === undefined) continue;
-      found = step;
-      next = stepsIn(step, list.ir);
+      found = { step, ir: list.ir };
       break;
     }
-    if (next === undefined) return undefined;
-    lists = next;
+    if (found === undefined) return undefined;
+    lists = stepsIn(found.step, found.ir);
   }
   return found;
 }
