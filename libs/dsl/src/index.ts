@@ -18,3 +18,11 @@ export { planFlow, type Plan, type PlanContext } from './plan/plan-flow.js';
 export type { Known } from './plan/plan-scope.js';
 export type { PlanStep } from './plan/plan-tree.js';
 export { planRetry, type RetryPlan } from './plan/plan-retry.js';
+export {
+  describeSchema,
+  documentSchema,
+  editorSchema,
+  SCHEMA_KINDS,
+  type SchemaMember,
+  type SchemaPart,
+} from './schema-reference.js';

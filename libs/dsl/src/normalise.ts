@@ -90,7 +90,8 @@ export function isObject(value: unknown): value is JsonObject {
   return value !== null && typeof value === 'object' && !Array.isArray(value);
 }
 
-/** The stored form of a document: conditions as JSONLogic. Throws `expression` for a text that cannot be parsed. */
+/** The stored form of a document: conditions as JSONLogic, nothing for editors. Throws `expression` for a text that cannot be parsed. */
 export function normaliseDocument<T>(document: T): T {
-  return mapConditions(document, normaliseCondition);
+  const { $schema, ...rest } = document as unknown as { $schema?: unknown };
+  return mapConditions($schema === undefined ? document : (rest as unknown as T), normaliseCondition);
 }
