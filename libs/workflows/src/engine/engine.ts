@@ -125,7 +125,7 @@ export class Engine {
     const set = workflowInfo().typedSearchAttributes;
     this.showsPhase = set.getAll().some((pair) => pair.key.name.startsWith('Ops'));
     this.itemEnds = facts.context.flow === TEMPORAL_NAMES.perTargetFlow ? new Map() : undefined;
-    this.leaving = new Leaving(this.children, facts.continueAfter);
+    this.leaving = new Leaving(stayingReasons(this), facts.continueAfter);
     this.steering = new Steering(this);
     this.approvals = new OpenApprovals(facts.context.initiator);
     this.inbox = new Inbox(facts, (count) =>
@@ -579,6 +579,15 @@ export class Engine {
     this.task.steps += 1;
     return undefined;
   }
+}
+
+/** Sub-flows do not travel, nor do more events than fit: a run that has either goes on for as long as it can. */
+function stayingReasons(engine: Engine): { readonly size: number } {
+  return {
+    get size() {
+      return engine.children.size + (engine.inbox.isHeavy ? 1 : 0);
+    },
+  };
 }
 
 export function timeoutProblem(detail: string, where: Where): Problem {

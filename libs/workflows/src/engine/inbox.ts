@@ -215,6 +215,11 @@ export class Inbox {
 
   // ---------------------------------------------------------------- continue as new
 
+  /** More events are kept than can travel: leaving can wait until some of them are taken. */
+  get isHeavy(): boolean {
+    return this.mailbox.isHeavy;
+  }
+
   carry(): CarriedInbox | undefined {
     const waits = this.root === undefined ? [] : [...this.local.keys(), ...this.expected];
     if (this.mailbox.isEmpty && waits.length === 0 && this.early.length === 0) return undefined;

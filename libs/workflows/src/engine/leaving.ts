@@ -23,18 +23,22 @@ export class Leaving {
   private stays = false;
   private anywhere: boolean | undefined;
   private readonly parked = new Set<CancellationScope>();
-  private seen = { at: -1, events: -1, due: false };
+  private seen = { at: -1, asked: false, must: false };
 
-  /** @param after Events after which the run leaves although Temporal does not ask yet: for tests of big runs. */
+  /**
+   * @param stayers What does not travel.
+   * @param after Events after which the run leaves although Temporal does not ask yet: for tests of big runs.
+   */
   constructor(
-    private readonly children: { readonly size: number },
+    private readonly stayers: { readonly size: number },
     private readonly after: number | undefined,
   ) {}
 
   /** Notices that it is time also when every branch only waits. No command: conditions are looked at on every task. */
   watch(): void {
     const due = (): boolean => !this.stays && this.due() && this.isAnywhere();
-    void CancellationScope.nonCancellable(() => condition(due)).then(() => this.begin());
+    // Of a task with many signals the first is seen alone; after the last there may be a reason to stay.
+    void CancellationScope.nonCancellable(() => condition(due)).then(() => (due() ? this.begin() : this.watch()));
   }
 
   /** Whether the walk must leave at this boundary. */
@@ -81,13 +85,12 @@ export class Leaving {
   /** `workflowInfo()` copies its answer; once per moment of workflow time is often enough. */
   private due(): boolean {
     const at = Date.now();
-    if (at === this.seen.at) return this.seen.due;
-    const { continueAsNewSuggested, historyLength, historySize } = workflowInfo();
-    const asked = continueAsNewSuggested || (this.after !== undefined && historyLength >= this.after);
-    const due =
-      asked &&
-      (this.children.size === 0 || historyLength >= WITH_CHILDREN_EVENTS || historySize >= WITH_CHILDREN_BYTES);
-    this.seen = { at, events: historyLength, due };
-    return due;
+    if (at !== this.seen.at) {
+      const { continueAsNewSuggested, historyLength, historySize } = workflowInfo();
+      const asked = continueAsNewSuggested || (this.after !== undefined && historyLength >= this.after);
+      const must = historyLength >= WITH_CHILDREN_EVENTS || historySize >= WITH_CHILDREN_BYTES;
+      this.seen = { at, asked, must };
+    }
+    return this.seen.asked && (this.seen.must || this.stayers.size === 0);
   }
 }

@@ -5,11 +5,16 @@ import type { FlowEvent, Json, JsonObject } from '@opsloop/contracts';
 /** Ids that are remembered: a repeat comes within seconds, and 1,000 of 36 characters are 4 % of what a run carries. */
 export const SEEN_MAX = 1_000;
 /**
- * What is kept for waits that are still to come. A run carries at most 1,000,000 characters when it continues as new,
- * and the larger part of them must be left to its journal and variables: then the oldest events go.
+ * What is kept in memory for waits that are still to come; then the oldest events go. Temporal takes 10,000 signals per
+ * run of its own, and 8 MB are what a dozen cached runs of ordinary size take.
  */
-export const HELD_MAX = 5_000;
-export const HELD_CHARS_MAX = 400_000;
+export const HELD_MAX = 10_000;
+export const HELD_CHARS_MAX = 8_000_000;
+/**
+ * What travels to the next Temporal run: of the 1,000,000 characters that may, the larger part must be left to journal
+ * and variables. A run that keeps more goes on for as long as it can before it leaves the oldest behind.
+ */
+export const CARRIED_CHARS_MAX = 400_000;
 
 /** The part of an event filter that is plain data: all but its condition, rendered. */
 export interface EntryMatch {
@@ -52,7 +57,7 @@ export interface Offer {
 export interface CarriedMailbox {
   seq: number;
   seen: string[];
-  held: Held[];
+  held: [seq: number, event: FlowEvent, passed?: string[]][];
   dropped: number;
   /** Waits of sub-flows; those of this workflow come again as it is walked. */
   subs: Subscription[];
@@ -73,7 +78,7 @@ export class Mailbox {
     if (this.known.has(event.eventId)) return [];
     this.remember(event.eventId);
     this.seq += 1;
-    const held: Held = { seq: this.seq, event, chars: JSON.stringify(event).length };
+    const held = heldOf(this.seq, event);
     const wakes = this.offers(held, 'wake');
     const first = this.offers(held, 'take')[0];
     if (first === undefined) this.keep(held);
@@ -148,7 +153,11 @@ export class Mailbox {
     while (at > 0 && this.held[at - 1]!.seq > held.seq) at -= 1;
     this.held.splice(at, 0, held);
     this.chars += held.chars;
-    while (this.held.length > HELD_MAX || (this.chars > HELD_CHARS_MAX && this.held.length > 1)) {
+    this.trim(HELD_CHARS_MAX);
+  }
+
+  private trim(chars: number): void {
+    while (this.held.length > HELD_MAX || (this.chars > chars && this.held.length > 1)) {
       this.chars -= this.held.shift()!.chars;
       this.dropped += 1;
     }
@@ -170,15 +179,21 @@ export class Mailbox {
     }
   }
 
+  /** More is kept than can travel. */
+  get isHeavy(): boolean {
+    return this.chars > CARRIED_CHARS_MAX;
+  }
+
   get isEmpty(): boolean {
     return this.seq === 0 && this.subs.size === 0;
   }
 
   carry(): CarriedMailbox {
+    this.trim(CARRIED_CHARS_MAX);
     return {
       seq: this.seq,
       seen: this.seen.slice(-SEEN_MAX),
-      held: this.held,
+      held: this.held.map(({ seq, event, passed }) => (passed === undefined ? [seq, event] : [seq, event, passed])),
       dropped: this.dropped,
       subs: [...this.subs.values()].filter((sub) => sub.at !== undefined),
     };
@@ -191,14 +206,18 @@ export class Mailbox {
     this.seq = carried.seq;
     this.dropped += carried.dropped;
     for (const id of carried.seen) this.remember(id);
-    for (const held of carried.held) this.keep(held);
+    for (const [seq, event, passed] of carried.held) this.keep(heldOf(seq, event, passed));
     for (const sub of carried.subs) this.subs.set(sub.id, sub);
     for (const { event } of younger) {
       if (carried.seen.includes(event.eventId)) continue;
       this.seq += 1;
-      this.keep({ seq: this.seq, event, chars: JSON.stringify(event).length });
+      this.keep(heldOf(this.seq, event));
     }
   }
+}
+
+function heldOf(seq: number, event: FlowEvent, passed?: string[]): Held {
+  return { seq, event, chars: JSON.stringify(event).length, ...(passed === undefined ? {} : { passed }) };
 }
 
 function fitting(sub: Subscription, held: Held): number | undefined {

@@ -2,10 +2,11 @@
 import { durationMs } from '@opsloop/contracts';
 import type { LoopStep, ReconcileStep } from '@opsloop/contracts';
 import type { Engine } from '../engine/engine.js';
-import { StepFailure, fail } from '../engine/errors.js';
+import { ContinueLater, StepFailure, fail } from '../engine/errors.js';
 import { turnPath } from '../engine/paths.pure.js';
 import { innerFrame } from '../engine/scope.js';
 import type { Frame, StepHandle, VerbResult } from '../engine/types.js';
+import { entryOf, wants } from './wait-for-event.js';
 
 /** Pause between two observations when the flow names none. */
 const RECONCILE_EVERY_MS = 10_000;
@@ -76,8 +77,10 @@ export async function reconcileStep(
   const end = cursor.startedAt + durationMs(deadline);
   const late = (): StepFailure =>
     fail('goal-not-met', `the goal was not reached within ${deadline}`, engine.where(handle.path, step.id));
+  const waker = wakerOf(engine, step, frame, handle);
   /** One look, and what follows from it; gives the output once the goal has held for long enough. */
   const look = async (scope: Frame): Promise<VerbResult | undefined> => {
+    const heard = waker?.heard() ?? 0;
     const seen = await observe(engine, step, scope);
     if (seen && engine.test(goal, scope)) {
       cursor.metSince ??= Date.now();
@@ -92,9 +95,30 @@ export async function reconcileStep(
     if (left <= 0) throw late();
     const { metSince } = cursor;
     const pause = metSince === undefined ? everyMs : Math.min(everyMs, metSince + stableMs - Date.now());
-    await engine.wait(Math.min(pause, left), `next look at ${handle.path}`, handle.record, handle.path);
+    const woken = waker === undefined ? undefined : (): boolean => waker.heard() > heard;
+    const ms = Math.min(pause, left);
+    // What came while it looked and acted may be news of after the look.
+    if (woken?.() !== true) await engine.waitFor(ms, `next look at ${handle.path}`, handle.record, handle.path, woken);
     return undefined;
   };
+  try {
+    return await looks(engine, frame, handle, look);
+  } catch (err) {
+    waker?.end(err instanceof ContinueLater);
+    throw err;
+  } finally {
+    waker?.end(false);
+  }
+}
+
+/** Look after look, until one gives the output. */
+async function looks(
+  engine: Engine,
+  frame: Frame,
+  handle: StepHandle,
+  look: (scope: Frame) => Promise<VerbResult | undefined>,
+): Promise<VerbResult> {
+  const cursor = engine.cursor(handle.path);
   for (let turn = cursor.turn; ; turn += 1) {
     cursor.turn = turn;
     const path = turnPath(handle.path, turn);
@@ -104,6 +128,40 @@ export async function reconcileStep(
     if (met !== undefined) return met;
     engine.journal.remove(path);
   }
+}
+
+interface Waker {
+  /** How many events have come so far. */
+  heard: () => number;
+  /** @param leaving The wait goes on in a new Temporal run. */
+  end: (leaving: boolean) => void;
+}
+
+/** Events that bring the next look forward; they are only heard of, so that others may wait for them too. */
+function wakerOf(engine: Engine, step: ReconcileStep, frame: Frame, handle: StepHandle): Waker | undefined {
+  const filters = step.reconcile.wakeOn ?? [];
+  if (filters.length === 0) return undefined;
+  let heard = 0;
+  let ended = false;
+  const wait = engine.inbox.wait(
+    {
+      id: engine.fullPath(handle.path),
+      mode: 'wake',
+      all: false,
+      entries: filters.map((filter) => entryOf(engine, filter, frame)),
+      open: [...filters.keys()],
+      conditional: true,
+      accept: (entry, event) => wants(engine, filters[entry]!, event, frame, handle.path),
+    },
+    () => (heard += 1),
+  );
+  return {
+    heard: () => heard,
+    end: (leaving) => {
+      if (!leaving && !ended) wait.end(true);
+      ended = true;
+    },
+  };
 }
 
 async function observe(engine: Engine, step: ReconcileStep, scope: Frame): Promise<boolean> {

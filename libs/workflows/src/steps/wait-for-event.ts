@@ -63,7 +63,7 @@ async function block(engine: Engine, blocking: Blocking, frame: Frame, handle: S
   );
   let leaving = false;
   try {
-    if (!done()) await untilCame(engine, wait, done, durationMs(timeout), handle);
+    await (done() ? engine.inbox.breath() : untilCame(engine, wait, done, durationMs(timeout), handle));
     if (!done())
       throw wait.broken === undefined
         ? fail(
