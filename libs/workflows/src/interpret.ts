@@ -25,7 +25,7 @@ import {
   setWorkflowOptions,
 } from '@temporalio/workflow';
 import type { LoadRequest, ReportRequest } from './activities.js';
-import { bytesOf, carry, restore, stateOf } from './engine/carry.js';
+import { bytesOf, carry, restore, restoreAsked, stateOf } from './engine/carry.js';
 import { Engine } from './engine/engine.js';
 import { ContinueLater, StepFailure, fail } from './engine/errors.js';
 import { failureOf, workflowFailure } from './engine/failures.js';
@@ -70,6 +70,7 @@ export async function interpret(input: RunInput): Promise<Json> {
   // Before the first await, so that no signal finds nobody.
   setHandler(stepsQuery, () => listRecords(engine.records.values()));
   setHandler(haltSignal, (payload) => engine.onHaltSignal(payload));
+  restoreAsked(engine, input.carried);
   setHandler(eventsSignal, (signal) => engine.inbox.onEvents(signal));
   setHandler(inboxSignal, (signal) => engine.inbox.onInbox(signal));
   setHandler(offerSignal, (offer) => engine.inbox.onOffer(offer));

@@ -189,6 +189,11 @@ function unflatten(entries: readonly CarriedUndo[]): UndoStack {
   );
 }
 
+/** What must be there before the handlers are: an answer may come with the first task, and is judged at once. */
+export function restoreAsked(engine: Engine, json: JsonObject | undefined): void {
+  engine.approvals.restore((json as unknown as Carried | undefined)?.approvals);
+}
+
 /** Takes over what the Temporal run before has carried, or the run of which this is a retry. */
 export function restore(engine: Engine, json: JsonObject | undefined): void {
   if (json === undefined) return;
@@ -210,7 +215,6 @@ export function restore(engine: Engine, json: JsonObject | undefined): void {
   for (const [path, state] of Object.entries(carried.flows ?? {})) engine.carriedFlows.set(path, state);
   engine.steering.restore(carried.steering);
   engine.inbox.restore(carried.inbox);
-  engine.approvals.restore(carried.approvals);
   engine.carriedVars = carried.vars;
   for (const [path, steps] of Object.entries(carried.scopes)) {
     engine.carriedScopes.set(path, toScopeValue(steps as unknown as Json) as Record<string, StepView>);
