@@ -4,7 +4,7 @@
  * runs that are in flight somewhere while the interpreter is upgraded.
  */
 import { TEMPORAL_NAMES } from '@opsloop/contracts';
-import type { FlowDocument, Step } from '@opsloop/contracts';
+import type { AnswerRequest, FlowDocument, Step } from '@opsloop/contracts';
 import { ApplicationFailure } from '@temporalio/common';
 import { eventually } from '@opsloop/testing';
 import { type Harness, type Run, type RunOptions, compiled } from '../../libs/workflows/test/harness.js';
@@ -17,6 +17,8 @@ export interface Scenario {
   meanwhile?: (run: Run, h: Harness) => Promise<void>;
   /** Workflow ids of sub-flows to keep as well, from the ids in the steps. */
   withChildren?: true;
+  /** How it ends, when not well. */
+  ends?: 'failed' | 'cancelled';
 }
 
 const refuse = (type: string, nonRetryable = true): never => {
@@ -27,6 +29,19 @@ const child = compiled({
   name: 'test/child',
   do: [{ id: 'inner', call: 'a.inner@1', with: '${input}' }],
   output: '${steps.inner.output}',
+});
+const waitingChild = compiled({
+  name: 'test/waiting',
+  do: [
+    {
+      id: 'w',
+      waitForEvent: {
+        one: { type: 'a.*', filter: { '==': [{ var: 'event.type' }, 'a.fit'] } },
+        timeout: '1m',
+      },
+    },
+    { id: 'again', waitForEvent: { one: { type: 'a.up' }, timeout: '1m' } },
+  ],
 });
 const hosts = ['host/a', 'host/b', 'host/c'];
 
@@ -230,4 +245,109 @@ export const SCENARIOS: Record<string, Scenario> = {
     doc: { do: [{ id: 'l', loop: { max: { iterations: 25 } }, do: [call('q')] }] },
     options: { atoms: { 'a.q@1': { execution: 'local', effect: 'read' } }, byDigest: true },
   },
+  'wait-for-event': {
+    doc: {
+      do: [
+        { id: 'early', waitForEvent: { one: { type: 'a.early' }, timeout: '1m' } },
+        {
+          id: 'two',
+          waitForEvent: { all: [{ type: 'a.one' }, { type: 'a.two', correlate: { n: 2 } }], timeout: '1m' },
+        },
+        {
+          id: 't',
+          try: [{ id: 'never', waitForEvent: { any: [{ type: 'a.x' }, { type: 'a.y' }], timeout: '30ms' } }],
+          catch: [{ errors: { type: 'timeout' }, do: [call('late')] }],
+        },
+      ],
+    },
+    options: { attributes: true },
+    meanwhile: async (run) => {
+      await events(run, 'a.early', 'a.one');
+      await waits(run, 'two');
+      await events(run, 'a.two');
+    },
+  },
+  'wait-for-event-sub-flow': {
+    doc: { do: [{ id: 'sub', run: 'test/waiting@1' }, call('after')] },
+    options: { flows: { 'test/waiting@1': waitingChild } },
+    meanwhile: async (run) => {
+      await events(run, 'a.up');
+      await events(run, 'a.fit');
+    },
+    withChildren: true,
+  },
+  'reconcile-wake-on': {
+    stub: (h) => h.on('a.look', (_c, n) => ({ up: n > 1 })),
+    doc: {
+      do: [
+        {
+          id: 'r',
+          reconcile: {
+            goal: { '==': [{ var: 'steps.look.output.up' }, true] },
+            every: '10m',
+            deadline: '1h',
+            wakeOn: [{ type: 'a.up' }],
+          },
+          observe: { id: 'look', call: 'a.look@1' },
+        },
+      ],
+    },
+    meanwhile: async (run) => {
+      await waits(run, 'r');
+      await events(run, 'a.up');
+    },
+  },
+  approval: {
+    doc: {
+      do: [
+        { id: 'ok', approval: { title: 'Really?', approvers: { min: 2 }, timeout: '1h' } },
+        {
+          id: 't',
+          try: [{ id: 'late', approval: { title: 'And now?', approvers: {}, timeout: '30ms', onTimeout: 'escalate' } }],
+          catch: [{ errors: { type: 'approval-timeout' }, do: [call('alone')] }],
+        },
+      ],
+    },
+    options: { attributes: true },
+    meanwhile: async (run) => {
+      await waits(run, 'ok');
+      await answers(run, 'ok', 'bob', 'approve');
+      await answers(run, 'ok', 'cy', 'approve');
+    },
+  },
+  'approval-withdrawn': {
+    doc: {
+      do: [call('a'), { id: 'ok', approval: { title: 'Really?', approvers: {}, timeout: '1h' } }],
+      finally: [call('f')],
+    },
+    options: { atoms: { 'a.a@1': { compensate: { call: 'u.a@1' } } } },
+    meanwhile: async (run) => {
+      await waits(run, 'ok');
+      await answers(run, 'ok', 'opsloop', 'withdraw');
+    },
+    ends: 'cancelled',
+  },
 };
+
+async function waits(run: Run, path: string): Promise<void> {
+  await eventually(async () => {
+    if ((await run.step(path))?.status !== 'waiting') throw new Error('not yet');
+  });
+}
+
+async function events(run: Run, ...types: string[]): Promise<void> {
+  const list = types.map((type) => ({
+    eventId: type,
+    id: type,
+    source: 's',
+    type,
+    time: '2026-01-01',
+    data: { n: 2 },
+  }));
+  await run.handle.signal(TEMPORAL_NAMES.eventsSignal, { events: list });
+}
+
+async function answers(run: Run, path: string, name: string, answer: AnswerRequest['answer']): Promise<void> {
+  const request: AnswerRequest = { path, answer, person: { kind: 'user', name, groups: [] }, reason: 'so' };
+  await eventually(() => run.handle.executeUpdate(TEMPORAL_NAMES.approvalUpdate, { args: [request] }));
+}
