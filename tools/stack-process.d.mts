@@ -14,4 +14,6 @@ export function startStackProcess(options?: {
   env?: Record<string, string>;
   /** Four free ports are looked for from here on; default 7300. */
   firstPort?: number;
+  /** How much of the log is kept in memory; default 200 lines. */
+  keepLines?: number;
 }): Promise<StackProcess>;

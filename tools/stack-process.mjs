@@ -10,7 +10,13 @@ import { root } from './bootstrap.mjs';
 const READY_MS = 240_000;
 const PREFERRED_PORT = 7300;
 
-export async function startStackProcess({ say = () => undefined, env = {}, firstPort = PREFERRED_PORT } = {}) {
+/** `keepLines`: how much of the log is kept in memory. */
+export async function startStackProcess({
+  say = () => undefined,
+  env = {},
+  firstPort = PREFERRED_PORT,
+  keepLines = 200,
+} = {}) {
   const dataDir = mkdtempSync(join(tmpdir(), 'opsloop-stack-'));
   chmodSync(dataDir, 0o711);
   const port = await freePortFrom(firstPort);
@@ -28,7 +34,7 @@ export async function startStackProcess({ say = () => undefined, env = {}, first
   const keep = (chunk) => {
     for (const line of chunk.toString().split('\n').filter(Boolean)) {
       lines.push(line);
-      if (lines.length > 200) lines.shift();
+      if (lines.length > keepLines) lines.shift();
       if (line.startsWith('opsloop: ')) say(line.slice('opsloop: '.length));
     }
   };

@@ -48,11 +48,12 @@ export class World {
 export class Stack {
   private constructor(readonly process: StackProcess) {}
 
-  static async start(): Promise<Stack> {
+  static async start(more: { env?: Record<string, string>; keepLines?: number } = {}): Promise<Stack> {
     // Goals are looked at every second, so that a story ends within seconds; 30 s is the default.
-    const env = { OPSLOOP_RESYNC: '1s', OPSLOOP_LOG_LEVEL: 'warn' };
+    const env = { OPSLOOP_RESYNC: '1s', OPSLOOP_LOG_LEVEL: 'warn', ...more.env };
     // Below the ports that the system hands out, and away from other stacks that start at this moment.
-    return new Stack(await startStackProcess({ env, firstPort: 12_000 + 10 * (process.pid % 1_500) }));
+    const firstPort = 12_000 + 10 * (process.pid % 1_500);
+    return new Stack(await startStackProcess({ ...more, env, firstPort }));
   }
 
   async send(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> {

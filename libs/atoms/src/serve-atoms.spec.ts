@@ -1,11 +1,12 @@
 import { AtomError, type AtomCall, type AtomDocument, type Json } from '@opsloop/contracts';
 import { eventually, testTemporal } from '@opsloop/testing';
 import { Client } from '@temporalio/client';
-import { ActivityFailure, type ApplicationFailure } from '@temporalio/common';
+import { ActivityFailure, ApplicationFailure as TemporalFailure, type ApplicationFailure } from '@temporalio/common';
+import { MockActivityEnvironment } from '@temporalio/testing';
 import { NativeConnection } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { defineAtom } from './define-atom.js';
-import { serveAtoms, type AtomService } from './serve-atoms.js';
+import { activityOf, serveAtoms, type AtomService } from './serve-atoms.js';
 
 const manifest = (name: string, more: Partial<AtomDocument> = {}): AtomDocument => ({
   dsl: 'opsloop/v1',
@@ -68,12 +69,46 @@ const slow = defineAtom({
   },
 });
 
+const TOKEN = 'canary-77aa-token';
+const handed: Json[] = [];
+const careless = defineAtom<{ token: string; how: string }, Json>({
+  manifest: manifest('team.careless', {
+    input: { schema: { type: 'object', properties: { token: { type: 'string' } } } },
+  }),
+  execute: ({ input, heartbeat }) => {
+    handed.push(input as unknown as Json);
+    heartbeat({ message: `with ${input.token}` });
+    if (input.how === 'atom error')
+      return Promise.reject(
+        new AtomError('atom/team.careless/x', `no ${input.token}`, { extensions: { t: input.token } }),
+      );
+    if (input.how === 'error') return Promise.reject(new TypeError(`no ${input.token}`));
+    if (input.how === 'failure')
+      return Promise.reject(
+        TemporalFailure.create({
+          message: `no ${input.token}`,
+          type: 'own',
+          nonRetryable: true,
+          details: [input.token],
+        }),
+      );
+    return Promise.resolve({ echo: input.token, basic: Buffer.from(`u:${input.token}`).toString('base64') });
+  },
+});
+const large = defineAtom({
+  manifest: manifest('team.large'),
+  execute: () => Promise.resolve<Json>({ text: 'x'.repeat(600_000) }),
+});
+
 let service: AtomService;
 let connection: NativeConnection;
 let client: Client;
 beforeAll(async () => {
   const { address } = await testTemporal();
-  service = await serveAtoms([restart, refuse, once, slow], { address });
+  service = await serveAtoms([restart, refuse, once, slow, careless, large], {
+    address,
+    secrets: { get: (name) => Promise.resolve(name === 'team-token' ? TOKEN : undefined) },
+  });
   connection = await NativeConnection.connect({ address });
   client = new Client({ connection });
 });
@@ -150,6 +185,50 @@ describe('atoms of a team', () => {
     await handle.cancel('the test has seen enough');
     const error: unknown = await handle.result().catch((e: unknown) => e);
     expect(String((error as Error).cause ?? error)).toMatch(/cancel/i);
+  });
+});
+
+describe('secrets of a worker', () => {
+  const call = (how: string, name = 'team-token') =>
+    client.activity.execute<Json>('team.careless', {
+      ...options({}),
+      args: [{ ...options({ token: { $secret: name }, how }).args[0]!, secrets: ['/token'] }],
+    });
+
+  it('are put in where the flow names them, and come back with nothing', async () => {
+    expect(await call('answer')).toEqual({ echo: '***', basic: expect.stringContaining('***') as string });
+    expect(handed.at(-1)).toMatchObject({ token: TOKEN });
+    for (const how of ['atom error', 'error', 'failure']) {
+      const error = await failureOf(call(how));
+      expect(error.message, how).toBe('no ***');
+      expect(JSON.stringify([error.details, error.stack, String(error.cause)]), how).not.toContain('canary');
+    }
+  });
+
+  it('that look like one in the data are left alone', async () => {
+    await run('team.careless', { token: 'x', how: 'answer', data: { $secret: 'team-token' } });
+    expect(handed.at(-1)).toMatchObject({ data: { $secret: 'team-token' } });
+  });
+
+  it('that are nowhere are named, and the call is not repeated', async () => {
+    expect(await failureOf(call('answer', 'other-token'))).toMatchObject({
+      type: 'configuration',
+      nonRetryable: true,
+      details: [{ secret: 'other-token' }],
+    });
+    const without = activityOf(careless);
+    const environment = new MockActivityEnvironment();
+    const error: unknown = await environment
+      .run(without, { ...options({ token: { $secret: 'a' }, how: '' }).args[0]!, secrets: ['/token'] })
+      .catch((e: unknown) => e);
+    expect(error).toMatchObject({
+      type: 'configuration',
+      message: expect.stringContaining('platform: { url, token }') as string,
+    });
+  });
+
+  it('an output above 512 KB is refused where it was made', async () => {
+    expect(await failureOf(run('team.large', {}))).toMatchObject({ type: 'payload-too-large', nonRetryable: true });
   });
 });
 
