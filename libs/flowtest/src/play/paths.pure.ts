@@ -20,14 +20,20 @@ export function namesPath(written: string, path: string): Precision | undefined 
   const pattern = encoded(written);
   if (pattern === path) return 'exact';
   const once = withoutRepeats(path);
-  if (pattern.includes('[*]')) {
-    const source = pattern.split('[*]').map(quoted).join('\\[[^\\]]*\\]');
-    return new RegExp(`^${source}$`).test(once) ? 'pattern' : undefined;
-  }
   if (pattern === once) return 'pattern';
   const step = staticPath(path);
   if (pattern === step) return 'step';
+  if (pattern.includes('[')) return anyItem(pattern).test(once) ? 'pattern' : undefined;
   return !pattern.includes('/') && step.endsWith(`/${pattern}`) ? 'id' : undefined;
+}
+
+/** `each[a]/loop/act` names item `a` in any turn of the loop: where no key is written, any will do. */
+function anyItem(pattern: string): RegExp {
+  const segments = pattern.split('/').map((segment) => {
+    const parts = segment.split('[*]').map(quoted);
+    return parts.join('\\[[^\\]]*\\]') + (segment.includes('[') ? '' : '(\\[[^\\]]*\\])?');
+  });
+  return new RegExp(`^${segments.join('/')}$`);
 }
 
 /** Keys of items as paths hold them: people write `each[host/a]`, the path is `each[host%2Fa]`. */

@@ -83,8 +83,8 @@ export class Execution {
       isReplaying: false,
     };
     this.workflow ??= this.world.sandbox.open(this.start);
-    const commands = this.workflow.activate(jobs, moment);
-    if (this.world.options.keepSteps === true) this.steps.push({ jobs, moment, commands });
+    const { commands, usedInternalFlags: flags } = this.workflow.activate(jobs, moment);
+    if (this.world.options.keepSteps === true) this.steps.push({ jobs, moment, commands, flags });
     for (const command of commands) this.carryOut(command);
   }
 
@@ -93,7 +93,7 @@ export class Execution {
     const { now } = this.world.clock;
     const moment = { now, historyLength: this.history, continueAsNewSuggested: false, isReplaying: true };
     const query = job('queryWorkflow', { queryId: 'q', queryType, arguments: [], headers: {} });
-    const [answer] = this.workflow.activate([query], moment);
+    const [answer] = this.workflow.activate([query], moment).commands;
     if (answer?.respondToQuery?.succeeded === undefined)
       throw new Error(`the query ${queryType} failed: ${answer?.respondToQuery?.failed?.message ?? 'no answer'}`);
     return answer.respondToQuery.succeeded.response;
@@ -110,8 +110,9 @@ export class Execution {
     const patches = this.steps
       .flatMap((step) => step.commands.flatMap((c) => c.setPatchMarker?.patchId ?? []))
       .map((patchId) => job('notifyHasPatch', { patchId }));
-    for (const [at, { jobs, moment, commands }] of this.steps.entries()) {
-      const again = workflow.activate(at === 0 ? [...patches, ...jobs] : jobs, { ...moment, isReplaying: true });
+    for (const [at, { jobs, moment, commands, flags }] of this.steps.entries()) {
+      const all = at === 0 ? [...patches, ...jobs] : jobs;
+      const again = workflow.activate(all, { ...moment, isReplaying: true }, flags).commands;
       const [was, is] = [textOf(commands), textOf(again)];
       if (was !== is)
         throw new Error(`replay of ${this.workflowId} differs at task ${at + 1}:\n was ${was}\n is  ${is}`);

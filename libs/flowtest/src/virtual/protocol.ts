@@ -147,6 +147,7 @@ export interface Activator {
   now: number;
   mutateWorkflowInfo(change: (info: Record<string, unknown>) => Record<string, unknown>): void;
   notifyHasPatch(job: { patchId: string }): void;
+  addKnownFlags(flags: readonly number[]): void;
   getAndResetSinkCalls(): unknown;
 }
 

@@ -22,6 +22,13 @@ export interface Step {
   jobs: readonly Job[];
   moment: Moment;
   commands: readonly Command[];
+  /** Flags of the SDK that were in force. */
+  flags: readonly number[];
+}
+
+export interface Activated {
+  commands: Command[];
+  usedInternalFlags: number[];
 }
 
 interface Bag {
@@ -76,7 +83,7 @@ export class SandboxedWorkflow {
   ) {}
 
   /** Hands over jobs and gives the commands that follow; an error that escapes is a bug of the interpreter. */
-  activate(jobs: readonly Job[], moment: Moment): Command[] {
+  activate(jobs: readonly Job[], moment: Moment, flags: readonly number[] = []): Activated {
     if (this.disposed) throw new Error('the workflow was disposed of');
     const { activator, sandbox } = this;
     activator.now = moment.now;
@@ -90,6 +97,7 @@ export class SandboxedWorkflow {
         isReplayingHistoryEvents: moment.isReplaying,
       },
     }));
+    activator.addKnownFlags(flags);
     sandbox.within(activator);
     const rest: Job[] = [];
     for (const job of jobs) {
@@ -99,9 +107,9 @@ export class SandboxedWorkflow {
     }
     sandbox.call('activate', { jobs: rest });
     while ((sandbox.call('tryUnblockConditions') as number) > 0);
-    const completion = sandbox.call('concludeActivation') as { successful: { commands: Command[] } };
+    const completion = sandbox.call('concludeActivation') as { successful: Activated };
     activator.getAndResetSinkCalls();
-    return completion.successful.commands;
+    return completion.successful;
   }
 
   dispose(): void {

@@ -1,0 +1,201 @@
+/** One random flow on the real interpreter and on paper. */
+import { TEMPORAL_NAMES } from '@opsloop/contracts';
+import type { AtomCall, CompiledFlow, FlowDocument, Json, PinnedAtom, StepRecord } from '@opsloop/contracts';
+import {
+  type ActivityAnswer,
+  type ActivityCall,
+  type OpenRun,
+  type Sandbox,
+  type VirtualResult,
+  runVirtually,
+} from '@opsloop/flowtest';
+import { ATOMS, type RandomFlow, randomFlow } from './generate.js';
+import { type RefResult, predict } from './reference.js';
+import { Seeded, hash } from './seed.js';
+import { RandomWorld } from './world.js';
+
+/** What is done to the run besides running it. */
+export interface Treatment {
+  /** Length of history at which it must continue as new. */
+  continueAsNewAt?: number;
+  /** The worker forgets the run this often (share of activations) and replays it. */
+  replays?: number;
+  /** Somebody cancels it at this time. */
+  cancelAt?: number;
+}
+
+export interface Verdict {
+  kind: 'same' | 'ambiguous' | 'different';
+  differences: string[];
+  flow: RandomFlow;
+  continued: number;
+}
+
+export function compiledRandom({ flow, flows }: RandomFlow): CompiledFlow {
+  const compile = (one: FlowDocument, sub: Record<string, CompiledFlow>): CompiledFlow => ({
+    ir: 1,
+    flow: one,
+    digest: one.name,
+    atoms: pinnedAtoms(),
+    flows: sub,
+  });
+  return compile(flow, Object.fromEntries(Object.entries(flows).map(([ref, one]) => [ref, compile(one, {})])));
+}
+
+function pinnedAtoms(): Record<string, PinnedAtom> {
+  const atom = (ref: string, more: Partial<PinnedAtom> = {}): [string, PinnedAtom] => [
+    ref,
+    {
+      name: ref.split('@')[0]!,
+      version: '1.0.0',
+      effect: ref.startsWith('r.') ? 'read' : 'mutate',
+      idempotency: 'native',
+      execution: 'activity',
+      activity: ref.split('@')[0]!,
+      retry: { maximumAttempts: 2, initialInterval: '50ms', backoffCoefficient: 2 },
+      timeout: { startToClose: '1h' },
+      ...more,
+    },
+  ];
+  const undo = { compensate: { call: 'u.undo@1' } };
+  const undone = new Set(['a.one@1', 'a.two@1']);
+  return Object.fromEntries([...ATOMS.map((ref) => atom(ref, undone.has(ref) ? undo : {})), atom('u.undo@1')]);
+}
+
+/** Compares one seed; throws nothing, whatever happens. */
+export function compareSeed(sandbox: Sandbox, seed: number, treatment: Treatment = {}): Verdict {
+  const flow = randomFlow(seed);
+  return compareFlow(sandbox, flow, worldOf(seed), seed, treatment);
+}
+
+export function worldOf(seed: number): RandomWorld {
+  return new RandomWorld(seed, new Seeded(hash(`${seed} trouble`)).pick([0, 0.05, 0.15, 0.3]));
+}
+
+export function compareFlow(
+  sandbox: Sandbox,
+  flow: RandomFlow,
+  world: RandomWorld,
+  seed: number,
+  treatment: Treatment,
+): Verdict {
+  const expected = predict(flow.flow, flow.flows, world, treatment.cancelAt);
+  if (expected.ambiguous) return { kind: 'ambiguous', differences: [], flow, continued: 0 };
+  let actual: VirtualResult;
+  try {
+    actual = run(sandbox, flow, world, seed, treatment);
+  } catch (error) {
+    return {
+      kind: 'different',
+      differences: [error instanceof Error ? (error.stack ?? error.message) : String(error)],
+      flow,
+      continued: 0,
+    };
+  }
+  const differences = differencesOf(expected, actual);
+  return { kind: differences.length === 0 ? 'same' : 'different', differences, flow, continued: actual.continued };
+}
+
+function run(
+  sandbox: Sandbox,
+  flow: RandomFlow,
+  world: RandomWorld,
+  seed: number,
+  treatment: Treatment,
+): VirtualResult {
+  const random = new Seeded(hash(`${seed} kills`));
+  let open: OpenRun | undefined;
+  const { replays = 0, cancelAt, continueAsNewAt } = treatment;
+  return runVirtually(sandbox, {
+    ir: compiledRandom(flow),
+    answer: (call) => answer(call, world, () => open!),
+    ...(continueAsNewAt === undefined ? {} : { continueAsNewAt }),
+    keepSteps: replays > 0,
+    begun: (run) => {
+      open = run;
+      if (cancelAt !== undefined) run.world.clock.in(cancelAt, () => run.world.cancel(run.workflowId));
+    },
+    onActivated: (execution) => {
+      if (replays > 0 && random.chance(replays)) execution.replay();
+    },
+  });
+}
+
+function answer(call: ActivityCall, world: RandomWorld, open: () => OpenRun): ActivityAnswer | undefined {
+  if (call.type === TEMPORAL_NAMES.approvalActivity) {
+    const { report } = call.argument as unknown as { report: { change: string; path: string; workflowId: string } };
+    const given = report.change === 'opened' ? world.approval(report.path) : undefined;
+    if (given === undefined) return undefined;
+    const request = { path: report.path, answer: given.answer, person: { kind: 'user', name: 'anna', groups: [] } };
+    const { world: server } = open();
+    server.clock.in(given.ms, () =>
+      server.update(report.workflowId, TEMPORAL_NAMES.approvalUpdate, [request], () => undefined),
+    );
+    return undefined;
+  }
+  if (call.type.startsWith('opsloop.')) return undefined;
+  const outcome = world.call((call.argument as unknown as AtomCall).context.step, call.attempt);
+  if ('ok' in outcome) return { afterMs: outcome.ms, value: outcome.ok };
+  const { code, retryable } = outcome;
+  return {
+    afterMs: outcome.ms,
+    thrown: {
+      type: code,
+      message: code,
+      nonRetryable: !retryable,
+      details: [{ type: code, code, title: code, status: 500, retryable }],
+    },
+  };
+}
+
+/** Verbs whose output is worth comparing. */
+const COMPARED = new Set(['call', 'switch', 'loop', 'forEach', 'reconcile']);
+
+export function differencesOf(
+  expected: RefResult,
+  actual: {
+    status: string;
+    output?: Json;
+    problem?: { code: string };
+    steps: StepRecord[];
+    emitted: { step: string }[];
+  },
+): string[] {
+  const found: string[] = [];
+  const check = (what: string, a: unknown, b: unknown): void => {
+    if (JSON.stringify(a) !== JSON.stringify(b))
+      found.push(`${what}: expected ${JSON.stringify(a)}, got ${JSON.stringify(b)}`);
+  };
+  check('status', expected.status, actual.status);
+  if (expected.status === 'succeeded') check('output', expected.output, actual.output);
+  if (expected.status === 'failed') check('code', expected.code, actual.problem?.code);
+  const records = new Map(actual.steps.map((step) => [step.path, step]));
+  for (const path of new Set([...expected.records.keys(), ...records.keys()])) {
+    const want = expected.records.get(path);
+    const is = records.get(path);
+    check(`step ${path}`, want?.status, is?.status);
+    if (want === undefined || is === undefined) continue;
+    if (want.attempts !== undefined) check(`attempts of ${path}`, want.attempts, is.attempts);
+    if (want.status === 'succeeded' && COMPARED.has(is.verb) && !path.endsWith('~undo'))
+      check(`output of ${path}`, want.output, is.output);
+  }
+  check('emitted', [...expected.emitted].sort(), actual.emitted.map((event) => event.step).sort());
+  found.push(...orderDifferences(expected.undone, actual.steps));
+  return found;
+}
+
+/** Undoing must begin in the order that follows from the times on paper. */
+function orderDifferences(expected: RefResult['undone'], steps: readonly StepRecord[]): string[] {
+  const began = new Map(
+    steps
+      .filter((step) => step.path.endsWith('~undo'))
+      .map((step) => [step.path.slice(0, -5), Date.parse(step.startedAt)]),
+  );
+  const sorted = [...expected].sort((a, b) => a.at - b.at);
+  return sorted.flatMap((one, i) => {
+    const next = sorted[i + 1];
+    if (next === undefined || next.at - one.at < 100) return [];
+    const [a, b] = [began.get(one.path), began.get(next.path)];
+    return a !== undefined && b !== undefined && a > b ? [`${next.path} was undone before ${one.path}`] : [];
+  });
+}
