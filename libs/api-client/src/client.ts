@@ -19,6 +19,8 @@ import { ApiUnreachable } from './errors.js';
 import { HttpApi, segments } from './http.js';
 import type { ApiAnswer, ClientOptions, QueryParameters } from './http.js';
 import type {
+  BulkAnswer,
+  BulkBody,
   CreateTokenBody,
   DecisionView,
   EventExplanation,
@@ -26,18 +28,27 @@ import type {
   HaltBody,
   KeyRotation,
   LockView,
+  PlanAnswer,
+  PlanBody,
   ReadinessView,
   ResourceExplanation,
+  RetryView,
   RunAct,
   SecretPut,
   SecretView,
   StartBody,
+  SteerView,
   TokenView,
+  VerifyAnswer,
+  ValidateAnswer,
   VersionActAnswer,
 } from './views.js';
 
 /** Answer of a start: the run as admitted, or with `wait` the whole run when it ended in time. */
 export type StartAnswer = { id: string; status: RunStatus; admission: AdmissionView } & Partial<RunView>;
+
+/** Fifteen calls of a minute at most; a job may take as long each time. */
+const VERIFY_MS = 15 * 60_000;
 
 /** The public HTTP API, typed. One method per route; lists come as pages, `http.all` walks them. */
 export class OpsloopClient {
@@ -82,6 +93,16 @@ export class OpsloopClient {
       version,
       ...(reason === undefined ? {} : { reason }),
     });
+  }
+
+  /** Findings of documents, checked together against what the server has; nothing is written. */
+  validate(documents: readonly unknown[]): Promise<ValidateAnswer> {
+    return this.http.post('/v1/flows/validate', { documents });
+  }
+
+  /** What a run would do with an input. */
+  plan(body: PlanBody): Promise<PlanAnswer> {
+    return this.http.post('/v1/flows/plan', body);
   }
 
   patchRule(name: string, patch: { mode?: string; rollout?: JsonObject; reason?: string }): Promise<DocumentView> {
@@ -152,6 +173,13 @@ export class OpsloopClient {
     return this.http.get(`/v1/runs/${encodeURIComponent(id)}/timeline`);
   }
 
+  /** Tries an atom against what flows rely on; takes as long as its calls do, at most some minutes. */
+  async verifyAtom(name: string, version?: string): Promise<VerifyAnswer> {
+    const path = `/v1/catalog/atom/${encodeURIComponent(name)}/verify`;
+    const body = version === undefined ? {} : { version };
+    return (await this.http.request<VerifyAnswer>('POST', path, { body, timeoutMs: VERIFY_MS })).body;
+  }
+
   /** Lines that the steps of a run said, a page of them. */
   runLogs(id: string, query: QueryParameters = {}): Promise<Page<LogEntry>> {
     return this.http.get(`/v1/runs/${encodeURIComponent(id)}/logs`, query);
@@ -196,6 +224,25 @@ export class OpsloopClient {
 
   async revokeToken(id: string): Promise<void> {
     await this.http.request('DELETE', `/v1/tokens/${encodeURIComponent(id)}`);
+  }
+
+  /** A closed run again, from where it failed or from a step on; in a running one a step that waits for an operator. */
+  retryRun(
+    id: string,
+    body: { from?: string; items?: string[]; reason: string },
+    options: { idempotencyKey?: string } = {},
+  ): Promise<RetryView | SteerView> {
+    return this.http
+      .request<RetryView | SteerView>('POST', `/v1/runs/${encodeURIComponent(id)}/retry`, {
+        body,
+        ...(options.idempotencyKey === undefined ? {} : { headers: { 'idempotency-key': options.idempotencyKey } }),
+      })
+      .then((answer) => answer.body);
+  }
+
+  /** One act on many runs: look with `dryRun`, then act with the count as `expectedCount`. */
+  actOnRuns(body: BulkBody): Promise<BulkAnswer> {
+    return this.http.post('/v1/runs/actions', body);
   }
 
   // ---- halts, locks, status

@@ -1,14 +1,20 @@
 /** Answers of the API that only its clients read. */
 import type {
+  AdmissionView,
   Consulted,
   EventView,
+  FieldError,
   HaltScope,
   HaltView,
   HoldsView,
   Json,
   JsonObject,
+  Problem,
   ResourceView,
+  RunStatus,
+  StepRecord,
   Tier,
+  Verb,
   Verdict,
 } from '@opsloop/contracts';
 
@@ -71,7 +77,51 @@ export interface LockView {
   waiting?: number;
 }
 
-export type RunAct = 'pause' | 'resume' | 'cancel' | 'terminate' | 'retry' | 'skip';
+export type RunAct = 'pause' | 'resume' | 'cancel' | 'terminate' | 'retry' | 'skip' | 'set-concurrency' | 'abort-item';
+
+/** Answer of an act on a run that goes on. */
+export interface SteerView {
+  id: string;
+  status: string;
+  /** False: it was so already. */
+  applied: boolean;
+  paused: boolean;
+}
+
+/** Answer of a retry of a closed run: the new run. */
+export interface RetryView {
+  id: string;
+  status: RunStatus;
+  admission: AdmissionView;
+  retryOf: string;
+}
+
+export type BulkAction = 'pause' | 'resume' | 'cancel' | 'terminate' | 'retry';
+
+export interface BulkBody {
+  action: BulkAction;
+  filter: {
+    ids?: string[];
+    flow?: string;
+    rule?: string;
+    tier?: string;
+    under?: string;
+    since?: string;
+    status?: string;
+  };
+  reason: string;
+  expectedCount?: number;
+  dryRun?: boolean;
+}
+
+export interface BulkAnswer {
+  action: BulkAction;
+  count: number;
+  runs: { id: string; flow: string }[];
+  dryRun: boolean;
+  done?: string[];
+  failed?: { id: string; problem: Problem }[];
+}
 
 export interface StartBody {
   input: Json;
@@ -150,4 +200,89 @@ export interface TokenView {
   createdBy: string;
   expiresAt?: string;
   revokedAt?: string;
+}
+
+/** What trying an atom has shown. */
+export interface VerifyAnswer {
+  atom: string;
+  version: string;
+  /** No check failed; what was skipped is not known. */
+  passed: boolean;
+  checks: { check: string; status: 'passed' | 'failed' | 'skipped'; detail: string; remedy?: string }[];
+}
+
+/** A finding about a document. */
+export interface FindingView {
+  code: string;
+  severity: 'error' | 'warning';
+  pointer: string;
+  message: string;
+  hint?: string;
+  step?: string;
+  url?: string;
+}
+
+export interface ValidateAnswer {
+  valid: boolean;
+  findings: FindingView[];
+  documents: { kind: string; name: string; valid: boolean; findings: FindingView[] }[];
+}
+
+export interface PlanBody {
+  /** A flow document, or `name@range` of one that is published. */
+  flow?: JsonObject;
+  name?: string;
+  /** Flows and atoms that count as published. */
+  documents?: JsonObject[];
+  input?: JsonObject;
+  /** Steps of an earlier run. */
+  against?: { steps: StepRecord[] };
+}
+
+type Effect = 'read' | 'mutate' | 'destroy';
+type Known<T> = T | 'known at run time';
+
+export interface PlanStepView {
+  id: string;
+  path: string;
+  verb: Verb;
+  title?: string;
+  if?: string;
+  skipped?: true;
+  ref?: string;
+  pinned?: string;
+  effect?: Effect;
+  execution?: 'local';
+  undo?: string;
+  items?: number | 'known at run time';
+  concurrency?: number | 'known at run time';
+  batches?: string[][];
+  steps?: PlanStepView[];
+}
+
+export interface PlanAnswer {
+  name: string;
+  version: string;
+  digest: string;
+  effect: Effect;
+  inputErrors: FieldError[];
+  targets: Known<string[]>;
+  locks: Known<{ path: string; mode: 'shared' | 'exclusive' }[]>;
+  effects: Record<Effect, number>;
+  changes: Known<number>;
+  blastRadius: { inFlight: Known<number>; total: Known<number> };
+  pinned: { kind: 'atom' | 'flow'; ref: string; version: string; effect?: Effect }[];
+  batches: { step: string; number: number; of: number; size: number; items: string[] }[];
+  approvals: { step: string; title: string; approvers: string[]; min: number; timeout?: string; if?: string }[];
+  secrets: string[];
+  local: string[];
+  worst: { duration: string; events: number; continues: boolean };
+  timeout?: string;
+  findings: FindingView[];
+  steps: PlanStepView[];
+  retry?: {
+    kept: string[];
+    again: { path: string; why: string; effect?: Effect }[];
+    first: { path: string; effect?: Effect }[];
+  };
 }

@@ -3,6 +3,7 @@ import {
   OpsError,
   type AtomCall,
   type HttpAtomSpec,
+  type JobHttpCall,
   type JobSpec,
   type Json,
   type JsonObject,
@@ -112,7 +113,7 @@ export class AtomExecutor {
     secrets: CallSecrets,
     controls: CallControls,
   ): Promise<Json> {
-    const scope = await this.scopeOf([spec.url, spec.headers ?? null, spec.body ?? null], call, secrets);
+    const scope = await this.scopeOf(templatesOf(spec), call, secrets);
     const answer = await this.send({ spec, pointer: '/http' }, { call, name, scope, controls });
     if (spec.output === undefined) return answerOutput(answer);
     const output = renderTemplate(spec.output, { ...scope, response: toScopeValue({ ...answer } as unknown as Json) });
@@ -128,8 +129,7 @@ export class AtomExecutor {
   ): Promise<Json> {
     const own = { job: toScopeValue({ id: call.job?.id ?? null }) };
     const output = await httpJob(job, call, name, async (request) => {
-      const { url, headers, body } = request.spec;
-      const scope = { ...(await this.scopeOf([url, headers ?? null, body ?? null], call, secrets)), ...own };
+      const scope = { ...(await this.scopeOf(templatesOf(request.spec), call, secrets)), ...own };
       return { scope, answer: await this.send(request, { call, name, scope, controls }) };
     });
     return fitting(output, name);
@@ -144,7 +144,7 @@ export class AtomExecutor {
       atom: name,
       context: key === undefined ? context : { ...context, key: key ?? '' },
       method: spec.method,
-      url: textOf(renderTemplate(spec.url, scope), `${pointer}/url`),
+      url: addressOf(spec, scope, pointer),
       headers: renderTexts(spec.headers ?? {}, scope, `${pointer}/headers`),
       ...(spec.body === undefined ? {} : { body: renderTemplate(spec.body, scope) }),
       ...(spec.expect === undefined ? {} : { expect: spec.expect }),
@@ -198,6 +198,25 @@ function fitting(output: Json, name: string): Json {
     'payload-too-large',
     `the output of ${name} has ${size} bytes; at most ${OUTPUT_BYTES_MAX} are kept. Let its output template pick what is needed`,
   );
+}
+
+function templatesOf({ url, query, headers, body }: JobHttpCall): Json[] {
+  return [url, query ?? null, headers ?? null, body ?? null];
+}
+
+/** The address with its query: encoded, so that no value can add a parameter of its own. */
+function addressOf({ url, query }: JobHttpCall, scope: Scope, pointer: string): string {
+  const text = textOf(renderTemplate(url, scope), `${pointer}/url`);
+  if (query === undefined) return text;
+  const parameters = new URLSearchParams();
+  for (const [name, template] of Object.entries(query)) {
+    const value = renderTemplate(template, scope);
+    for (const one of Array.isArray(value) ? value : [value])
+      if (one !== null) parameters.append(name, textOf(one, `${pointer}/query/${name}`));
+  }
+  if (parameters.size === 0) return text;
+  const [address, fragment] = text.split('#', 2);
+  return `${address}${address!.includes('?') ? '&' : '?'}${parameters.toString()}${fragment === undefined ? '' : `#${fragment}`}`;
 }
 
 function textOf(value: Json, pointer: string): string {

@@ -21,4 +21,5 @@ export {
 export { NotYet, pollOnce, type JobState, type PollContext } from './job.js';
 export { ReadCache } from './read-cache.js';
 export { activitiesOf, activityOf, serveAtoms, type AtomService, type ServeOptions } from './serve-atoms.js';
+export { verifyAtom, type Trial, type TrialOutcome, type VerifyCheck, type VerifyTools } from './verify-atom.js';
 export { fittingLines, StepLog, type LogSink, type StepLogOptions } from './step-log.js';

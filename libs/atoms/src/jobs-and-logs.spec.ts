@@ -57,6 +57,22 @@ const call = (part: AtomCall['job'], output?: JsonObject): AtomCall => ({
   ...(part === undefined ? {} : { job: part }),
 });
 
+it('a call adds its query to the address, encoded; null is left out and a list becomes several', async () => {
+  answer = () => ({ body: {} });
+  const http = {
+    method: 'GET',
+    url: `${target.url}/find?v=1`,
+    query: { q: '${input.q}', none: '${input.none?}', tag: ['a', '${input.tag}'], n: 7 },
+  };
+  const find: AtomCall = {
+    input: { q: 'x&admin=1', tag: 'b c' },
+    context,
+    atom: { name: 'a.b', version: '1.0.0', http },
+  };
+  await executor.execute(find, 'a.b');
+  expect(target.calls[0]!.path).toBe('/find?v=1&q=x%26admin%3D1&tag=a&tag=b+c&n=7');
+});
+
 describe('a job over http', () => {
   it('gives the id of the start, which carries the step’s key', async () => {
     answer = () => ({ body: { job: 'j 7', token: 's3cret-token' } });

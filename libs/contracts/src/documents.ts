@@ -51,6 +51,8 @@ export interface RetryPolicy {
 export interface HttpAtomSpec {
   method: string;
   url: Template;
+  /** Added to the address, encoded; null is left out, a list becomes several. */
+  query?: Record<string, Template>;
   headers?: Record<string, Template>;
   body?: Template;
   /** Statuses that count as success; default 2xx and 3xx. */

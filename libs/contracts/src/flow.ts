@@ -426,6 +426,8 @@ export const TEMPORAL_NAMES = {
   releaseActivity: 'opsloop.release',
   approvalActivity: 'opsloop.approval',
   cacheActivity: 'opsloop.cache',
+  /** Workflow type that makes one attempt of one activity; a flow's name has a slash, so none is called so. */
+  tryWorkflow: 'tryActivity',
   dryRunActivity: 'opsloop.dryRun',
   searchAttributes: { OpsTenant: 'Keyword', OpsTier: 'Keyword', OpsPhase: 'Keyword', OpsTargets: 'KeywordList' },
 } as const;

@@ -71,6 +71,7 @@ function templateFindings(atom: AtomDocument): Finding[] {
     ...checkTemplate(atom.targets, '/targets'),
     ...checkTemplate(atom.worker?.queue, '/worker/queue'),
     ...checkTemplate(http?.url, '/http/url', 'allowed'),
+    ...checkTemplate(http?.query, '/http/query', 'allowed'),
     ...checkTemplate(http?.headers, '/http/headers', 'allowed'),
     ...checkTemplate(http?.body, '/http/body', 'allowed'),
     ...checkTemplate(http?.output, '/http/output'),

@@ -45,6 +45,7 @@ function jobTemplateFindings({ start, poll, cancel }: JobSpec): Finding[] {
   return [
     ...Object.entries(calls).flatMap(([name, call]) => [
       ...checkTemplate(call?.url, `/job/${name}/url`, 'allowed'),
+      ...checkTemplate(call?.query, `/job/${name}/query`, 'allowed'),
       ...checkTemplate(call?.headers, `/job/${name}/headers`, 'allowed'),
       ...checkTemplate(call?.body, `/job/${name}/body`, 'allowed'),
     ]),
