@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
 import { OpsError, type Page } from '@opsloop/contracts';
-import type { PageQuery, Principal } from '@opsloop/platform';
+import { Logger, type PageQuery, type Principal } from '@opsloop/platform';
 import { Database, type Tx } from '@opsloop/postgres';
 import { pageOf } from '../page.pure.js';
 import { AuditRepository } from '../read-audit/audit.repository.js';
@@ -37,6 +37,7 @@ export class SecretService {
     private readonly audit: AuditRepository,
     private readonly snapshots: SnapshotRepository,
     @Inject(SECRET_KEYS) private readonly keys: KeyPort,
+    private readonly logger: Logger,
   ) {}
 
   async put(
@@ -89,7 +90,10 @@ export class SecretService {
         `the token "${who.name}" may not resolve ${refused.map((name) => `"${name}"`).join(', ')}; an admin gives a worker its secrets: opsloop tokens create NAME --role worker --secret ${refused[0]}`,
       );
     }
-    return this.resolve(who.tenant, names);
+    const found = await this.resolve(who.tenant, names);
+    // Reading is no act that changes anything, so it is no audit entry; but who had what must be found out afterwards.
+    this.logger.info('a worker resolved secrets', { worker: who.name, names: found.map(({ name }) => name) });
+    return found;
   }
 
   /** Takes the newest key into use and wraps every data key with it; the values themselves are not touched. */
