@@ -13,6 +13,7 @@ import type { ExitCode } from '../errors.js';
 import { shortTime } from '../output.js';
 import type { Streams } from '../output.js';
 import { registerLogs } from './run-logs.js';
+import { registerSteering } from './steer-runs.js';
 import { StepBoard } from '../step-board.js';
 
 /** Steps change in tens of milliseconds, people read in halves of a second. */
@@ -61,6 +62,7 @@ export function registerRuns(program: Command, streams: Streams): void {
     .argument('<id>')
     .action((id: string, _options: object, command: Command) => show(contextOf(command, streams), id));
   registerLogs(runs, streams);
+  registerSteering(runs, streams);
   for (const act of ['cancel', 'terminate'] as const) {
     runs
       .command(act)
@@ -252,12 +254,22 @@ async function show(context: Context, id: string): Promise<void> {
       out.line(`          ${policy}: ${said} (${saw})`);
     if (run.problem !== undefined)
       out.line(`problem   ${out.color.red(run.problem.code)} ${run.problem.detail ?? run.problem.title}`);
+    if (run.retryOf !== undefined) out.line(`retry of  ${run.retryOf}`);
     if (run.temporalUrl !== undefined) out.line(`Temporal  ${run.temporalUrl}`);
     out.line();
     for (const entry of timeline.items)
       out.line(`${shortTime(entry.at).padEnd(10)} ${entry.kind.padEnd(9)} ${entry.title}`);
     const open = !FINAL_RUN_STATUSES.includes(run.status);
-    out.next(open ? `opsloop runs cancel ${id} --reason …` : `opsloop explain ${run.targets[0] ?? id}`);
+    const failed = ['failed', 'cancelled', 'terminated'].includes(run.status) && run.startedAt !== undefined;
+    out.next(
+      run.status === 'paused' && run.acts !== undefined
+        ? `opsloop runs resume ${id} --reason …`
+        : open
+          ? `opsloop runs cancel ${id} --reason …`
+          : failed
+            ? `opsloop runs retry ${id} --reason …`
+            : `opsloop explain ${run.targets[0] ?? id}`,
+    );
   });
 }
 
