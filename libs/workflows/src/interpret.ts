@@ -35,7 +35,9 @@ import { fitProblem, withSuppressed } from './engine/problems.pure.js';
 import { listRecords, outcomeOf } from './engine/records.pure.js';
 import type { End } from './engine/records.pure.js';
 import { runFlow } from './engine/run-flow.js';
+import type { CarriedSteering } from './engine/steering.js';
 import { createWalker } from './engine/walker.js';
+import { runBatchFlow } from './steps/batch-flow.js';
 import { VERB_TABLE } from './steps/table.js';
 
 /** The report is repeated this long; after that control's reconciler closes the run by what Temporal says. */
@@ -65,6 +67,7 @@ export async function interpret(input: RunInput): Promise<Json> {
     config: input.config,
     input: input.input,
     continueAfter: input.continueAfter,
+    isolated: input.isolated !== undefined,
   });
   engine.walker = createWalker(engine, VERB_TABLE);
   // Before the first await, so that no signal finds nobody.
@@ -83,7 +86,7 @@ export async function interpret(input: RunInput): Promise<Json> {
   setHandler(journalQuery, () => stateOf(engine) as unknown as JsonObject);
   const end = await runToEnd(engine, input);
   await engine.inbox.settled();
-  if (input.context.parentPath === undefined) await report(engine, end);
+  if (input.context.parentPath === undefined && input.isolated === undefined) await report(engine, end);
   if (end.status === 'failed') throw workflowFailure(end.problem!);
   if (end.status === 'cancelled')
     throw new CancelledFailure('the run was cancelled', end.problem === undefined ? [] : [end.problem]);
@@ -97,9 +100,11 @@ async function runToEnd(engine: Engine, input: RunInput): Promise<End> {
   let ir: CompiledFlow | undefined;
   try {
     restore(engine, input.carried);
+    if (input.carried === undefined)
+      engine.steering.restore(input.isolated?.['steering'] as CarriedSteering | undefined);
     const flow = (ir = input.ir ?? (await load(input)));
     engine.begin(flow);
-    const walk = (): Promise<Json> => runFlow(engine, flow);
+    const walk = (): Promise<Json> => walkOf(engine, flow, input);
     return { status: 'succeeded', output: await (engine.cancelled ? inCancelledScope(walk) : walk()) };
   } catch (err) {
     if (err instanceof ContinueLater) return leave(engine, input, ir!, where);
@@ -126,20 +131,25 @@ async function leave(engine: Engine, input: RunInput, ir: CompiledFlow, where: W
   } catch (err) {
     const failure = failureOf(err, where);
     if (failure === undefined) throw err;
-    return cleanUpHere(engine, ir, failure.problem);
+    return cleanUpHere(engine, () => walkOf(engine, ir, input), failure.problem);
   }
   return continueAsNew<typeof interpret>(next);
 }
 
 /** What the run knows fits no payload: it fails here, and cleans up as a cancelled one does. */
-async function cleanUpHere(engine: Engine, ir: CompiledFlow, problem: Problem): Promise<End> {
+async function cleanUpHere(engine: Engine, walk: () => Promise<Json>, problem: Problem): Promise<End> {
   engine.stay();
   try {
-    await inCancelledScope(() => runFlow(engine, ir));
+    await inCancelledScope(walk);
   } catch (err) {
-    if (!isCancellation(err) && failureOf(err, engine.where('', ir.flow.name)) === undefined) throw err;
+    if (!isCancellation(err) && failureOf(err, engine.where('', engine.facts.context.flow)) === undefined) throw err;
   }
   return { status: 'failed', problem: fitProblem(withSuppressed(problem, engine.suppressed)) };
+}
+
+/** The whole flow, or one batch of it. */
+function walkOf(engine: Engine, ir: CompiledFlow, input: RunInput): Promise<Json> {
+  return input.isolated === undefined ? runFlow(engine, ir) : runBatchFlow(engine, ir, input.isolated);
 }
 
 /** Nothing new begins; blocks that were under way are entered again, so that they compensate and run their `finally`. */

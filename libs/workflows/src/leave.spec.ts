@@ -261,3 +261,84 @@ describe('leaving for a new Temporal run', () => {
     expect(counts('a.inner')).toEqual({ 'p/sub/inner': 1 });
   }, 30_000);
 });
+
+describe('isolated batches', () => {
+  it('run in workflows of their own, with what stands around them, and count together', async () => {
+    h.on('a.fix', (c) => ((c.input as { n: number }).n === 5 ? refuse('runtime') : c.input));
+    const run = await h.run(
+      {
+        vars: { base: 10 },
+        do: [
+          { id: 'first', call: 'a.first@1' },
+          {
+            id: 'each',
+            forEach: {
+              in: '${input.list}',
+              as: 'n',
+              batch: { size: 4, gate: { id: 'gate', call: 'a.gate@1' } },
+              concurrency: 2,
+              isolate: true,
+              tolerate: { failures: 1 },
+              onItemError: 'compensate',
+              collect: '${steps.fix.output}',
+            },
+            do: [
+              call('drain'),
+              {
+                id: 'fix',
+                call: 'a.fix@1',
+                with: { n: '${n}', base: '${vars.base}', first: '${steps.first.output.ok}', b: '${batch.number}' },
+              },
+            ],
+          },
+        ],
+        output: { done: '${steps.each.output}', failed: '${steps.each.failed}' },
+      },
+      {
+        input: { list: times(10) },
+        atoms: { 'a.drain@1': { compensate: { call: 'u.drain@1' } } },
+        continueAfter: 40,
+      },
+    );
+    const end = await run.end();
+    expect(end).toMatchObject({
+      status: 'succeeded',
+      output: { failed: [{ key: '5', error: { code: 'runtime', instance: 'each[5]/fix' } }] },
+    });
+    expect((end.output as { done: object[] }).done).toEqual(
+      times(10)
+        .filter((n) => n !== 5)
+        .map((n) => ({ n, base: 10, first: true, b: Math.floor(n / 4) + 1 })),
+    );
+    expect(counts('u.')).toEqual({ 'each[5]/drain~undo': 1 });
+    once(counts('a.'));
+    const batches = run.outcome().steps.filter((s) => s.path.startsWith('each[batch:') && s.workflowId !== undefined);
+    expect(batches.map((s) => [s.path, s.status])).toEqual(times(3).map((n) => [`each[batch:${n + 1}]`, 'succeeded']));
+    expect(h.recorded.filter((r) => r.type === TEMPORAL_NAMES.reportActivity)).toHaveLength(1);
+  }, 30_000);
+
+  it('stop when too many failed, undo on cancel, and hear what operators say', async () => {
+    h.on('a.bad', () => refuse('runtime'));
+    const each = (over: object, body: Step[]): Step =>
+      ({
+        id: 'each',
+        forEach: { in: [1, 2, 3, 4], as: 'n', batch: { size: 2 }, isolate: true, ...over },
+        do: body,
+      }) as Step;
+    const stopped = await h.run({ do: [each({ tolerate: { failures: 1 } }, [call('bad')])] });
+    expect(await stopped.end()).toMatchObject({ problem: { code: 'batch-threshold', failed: ['1', '2'] } });
+
+    const atoms = { 'a.drain@1': { compensate: { call: 'u.drain@1' } } };
+    const held = await h.run(
+      { do: [each({}, [call('drain'), { id: 'w', wait: { for: '1h' } }, call('tail')])] },
+      { atoms },
+    );
+    await eventually(() => expect(counts('a.drain')).toEqual({ 'each[1]/drain': 1 }));
+    await held.steer({ act: 'skip', path: 'each[1]/w' });
+    await eventually(() => expect(counts('a.tail')).toEqual({ 'each[1]/tail': 1 }));
+    await eventually(() => expect(counts('a.drain')).toMatchObject({ 'each[2]/drain': 1 }));
+    await held.handle.cancel();
+    expect(await held.end()).toEqual({ status: 'cancelled' });
+    expect(counts('u.')).toEqual({ 'each[2]/drain~undo': 1 });
+  }, 30_000);
+});

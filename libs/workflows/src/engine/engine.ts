@@ -242,7 +242,7 @@ export class Engine {
 
   // ---------------------------------------------------------------- records
 
-  open(step: Step, verb: string, path: string, title: string | undefined): StepRecord {
+  open(step: Pick<Step, 'id'>, verb: string, path: string, title: string | undefined): StepRecord {
     const full = this.fullPath(path);
     const record: StepRecord = {
       path: full,

@@ -4,7 +4,7 @@ import { toScopeValue } from '@opsloop/rules';
 import { CancellationScope, CancelledFailure, isCancellation, patched } from '@temporalio/workflow';
 import { exceeds, splitBatches } from '../engine/batches.pure.js';
 import { compensate } from '../engine/compensate.js';
-import type { EachProgress } from '../engine/each.pure.js';
+import { EachProgress } from '../engine/each.pure.js';
 import type { Engine } from '../engine/engine.js';
 import { ContinueLater, StepFailure, fail } from '../engine/errors.js';
 import { failureOf } from '../engine/failures.js';
@@ -15,6 +15,8 @@ import { innerFrame } from '../engine/scope.js';
 import type { UndoStack } from '../engine/undo.js';
 import type { Frame, StepHandle, VerbResult } from '../engine/types.js';
 import { underClaims } from './blocks.js';
+import { runIsolated } from './isolate.js';
+import type { IsolatedBatch } from './isolate.js';
 
 /** Items in flight in one run; Temporal refuses more than 2,000 pending activities or children. */
 const CONCURRENCY_MAX = 500;
@@ -40,6 +42,8 @@ interface Loop {
   /** As the flow says at the start; an operator or the template may change it on the way. */
   concurrency: number;
   progress: EachProgress;
+  /** Of an isolated batch: items that failed in the batches before. */
+  failedBefore: number;
   /** Starts no new item: the tolerance is crossed, or the first failure stops it. */
   stopped: boolean;
 }
@@ -66,6 +70,7 @@ export async function forEachStep(
     total: items.length,
     concurrency: concurrencyOf(engine, step, frame),
     progress: engine.progressOf(handle.path),
+    failedBefore: 0,
     stopped: false,
   };
   takeOver(loop, items);
@@ -79,7 +84,8 @@ export async function forEachStep(
       );
       const batch = { number: at + 1, count: batches.length, size: keys.length };
       const members = keys.map((key) => byKey.get(key)!);
-      await runBatch(loop, members, toScopeValue(batch));
+      if (spec.isolate === true && patched('isolate')) await isolatedBatch(loop, members, batch);
+      else await runBatch(loop, members, toScopeValue(batch));
       if (loop.stopped) throw thresholdFailure(loop);
     }
   } finally {
@@ -164,6 +170,52 @@ async function betweenBatches(loop: Loop, done: number, record: StepRecord): Pro
     }
   }
   engine.journal.set(path, { status: 'succeeded' });
+}
+
+/** One batch in a workflow of its own; its results become ours. */
+async function isolatedBatch(loop: Loop, items: Item[], batch: IsolatedBatch['batch']): Promise<void> {
+  const { engine, frame, progress } = loop;
+  const left = items.filter((item) => !progress.isDone(item.index) && !progress.isLeftOut(itemSegment(item.key)));
+  if (left.length === 0) return;
+  if (engine.leaving.asks(frame)) throw new ContinueLater();
+  const { each, stopped } = await runIsolated(engine, frame, loop.path, {
+    items: left,
+    batch,
+    total: loop.total,
+    failedBefore: progress.failed.size,
+  });
+  const result = EachProgress.fromJson(each);
+  for (const item of left) {
+    const problem = result.failed.get(item.key);
+    if (problem !== undefined) progress.fail(item.index, item.key, problem);
+    else if (result.isDone(item.index)) progress.succeeded(item.index, result.collected.get(item.index));
+    else continue;
+    setEnd(loop, item, problem === undefined ? 'succeeded' : 'failed');
+  }
+  loop.stopped = stopped;
+}
+
+/** The same for the workflow of a batch: runs its items and gives how far they came. */
+export async function runBatchOf(
+  engine: Engine,
+  step: ForEachStep,
+  frame: Frame,
+  { path, items, batch, total, failedBefore }: IsolatedBatch,
+): Promise<{ progress: EachProgress; stopped: boolean }> {
+  const loop: Loop = {
+    engine,
+    step,
+    frame,
+    path,
+    total,
+    concurrency: concurrencyOf(engine, step, frame),
+    progress: engine.progressOf(path),
+    failedBefore,
+    stopped: false,
+  };
+  takeOver(loop, items);
+  await runBatch(loop, items, toScopeValue(batch));
+  return { progress: loop.progress, stopped: loop.stopped };
 }
 
 /** Runs one batch with at most so many items in flight; busy items go to its end. */
@@ -277,7 +329,7 @@ function judgeTolerance(loop: Loop): void {
   const counts = (key: string): boolean => !progress.isLeftOut(itemSegment(key));
   const failed = progress.only === undefined ? progress.failed.size : [...progress.failed.keys()].filter(counts).length;
   if (failed === 0) return;
-  if (onItemError === 'stop' || exceeds(tolerate, failed, loop.total)) loop.stopped = true;
+  if (onItemError === 'stop' || exceeds(tolerate, loop.failedBefore + failed, loop.total)) loop.stopped = true;
 }
 
 function noteFailure(loop: Loop, item: Item, problem: Problem): void {
