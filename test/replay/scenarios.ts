@@ -327,6 +327,67 @@ export const SCENARIOS: Record<string, Scenario> = {
     },
     ends: 'cancelled',
   },
+  job: {
+    stub: (h) =>
+      h
+        .on('a.build.start', () => ({ id: 'j-1' }))
+        .on('a.build.poll', (_call, n) => (n < 3 ? refuse('not-yet', false) : { image: 'i' })),
+    doc: { do: [{ id: 'build', title: 'Build', call: 'a.build@1' }] },
+    options: { atoms: { 'a.build@1': { job: { every: '20ms', cancels: true } } } },
+  },
+  'job-cancelled': {
+    stub: (h) => {
+      let stopped = false;
+      h.on('a.build.start', () => ({ id: 'j-1' }))
+        .on('a.build.poll', () => refuse(stopped ? 'atom/a.build/failed' : 'not-yet', stopped))
+        .on('a.build.cancel', () => (stopped = true));
+    },
+    doc: { do: [{ id: 'build', call: 'a.build@1' }] },
+    options: { atoms: { 'a.build@1': { job: { every: '20ms', cancels: true } } } },
+    meanwhile: async (run) => {
+      await eventually(async () => {
+        if ((await run.step('build'))?.jobId === undefined) throw new Error('not yet');
+      });
+      await run.handle.cancel();
+    },
+    ends: 'cancelled',
+  },
+  'cached-reads': {
+    stub: (h) => {
+      let kept: unknown = null;
+      h.on('a.own', () => ({ output: 1, cachedAt: '2026-01-01T00:00:00.000Z' })).on(
+        TEMPORAL_NAMES.cacheActivity,
+        (request) => {
+          const { keep } = request as { keep?: { output: unknown } };
+          const known = kept;
+          if (keep !== undefined) kept = { output: keep.output };
+          return known;
+        },
+      );
+    },
+    doc: {
+      do: [
+        { id: 'own', call: 'a.own@1' },
+        { id: 'miss', call: 'a.other@1' },
+        { id: 'hit', call: 'a.other@1' },
+      ],
+    },
+    options: {
+      atoms: {
+        'a.own@1': { effect: 'read', cache: { ttl: '1m' } },
+        'a.other@1': { effect: 'read', cache: { key: 'k', ttl: '1m' }, queue: TEMPORAL_NAMES.flowQueue },
+      },
+    },
+  },
+  'chosen-execution': {
+    doc: {
+      do: [
+        { id: 'here', call: 'a.quick@1', execution: 'local' },
+        { id: 'there', call: 'a.local@1', execution: 'activity' },
+      ],
+    },
+    options: { atoms: { 'a.local@1': { execution: 'local' } } },
+  },
 };
 
 async function waits(run: Run, path: string): Promise<void> {
