@@ -8,6 +8,7 @@ import type {
   RuleDocument,
 } from '@opsloop/contracts';
 import { finding, logicPaths, normaliseCondition, type Finding } from '@opsloop/rules';
+import { atomNameFindings } from './check-atom-names.js';
 import { atomFindings } from './check-atom.js';
 import { mapConditions, normaliseDocument } from './normalise.js';
 import { schemaErrors, shapeFindings } from './schema-check.js';
@@ -78,7 +79,11 @@ function semanticFindings(kind: DocumentKind, doc: JsonObject, world: World): Fi
     case 'flow':
       return verifyFlow(doc as unknown as FlowDocument, world);
     case 'atom':
-      return [...conditionsOf(doc), ...atomFindings(doc as unknown as AtomDocument)];
+      return [
+        ...conditionsOf(doc),
+        ...atomFindings(doc as unknown as AtomDocument),
+        ...atomNameFindings(doc as unknown as AtomDocument),
+      ];
     case 'rule':
       return [...conditionsOf(doc), ...ruleFindings(doc as unknown as RuleDocument, world)];
     case 'source':

@@ -1,6 +1,7 @@
 import { childWorkflowId } from '@opsloop/contracts';
 import type { Json, RunInput, RunStep } from '@opsloop/contracts';
 import { ChildWorkflowCancellationType, ParentClosePolicy, startChild, workflowInfo } from '@temporalio/workflow';
+import { withDefaults } from '../engine/defaults.pure.js';
 import type { Engine } from '../engine/engine.js';
 import { fail } from '../engine/errors.js';
 import { secretPlaces } from '../engine/secrets.pure.js';
@@ -37,7 +38,7 @@ export async function runStep(engine: Engine, step: RunStep, frame: Frame, handl
       parentPath: path,
     },
     ir,
-    input: engine.render(step.with ?? {}, frame),
+    input: withDefaults(ir.flow.input?.schema, engine.render(step.with ?? {}, frame)),
     config: engine.facts.config as RunInput['config'],
     ...(carried === undefined ? {} : { carried }),
     ...(engine.facts.continueAfter === undefined ? {} : { continueAfter: engine.facts.continueAfter }),
