@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { BusModule, busMigrations, connectBus } from '@opsloop/bus';
 import {
+  type ApprovalReport,
   type CompiledOffering,
   type FlowDocument,
   type InternalCalls,
@@ -53,6 +54,41 @@ export const FLOWS: Record<string, FlowDocument> = Object.fromEntries(
   [flow('demo/quick', '10ms'), flow('demo/slow', '10m')].map((f) => [f.name, f]),
 );
 
+/** `demo/waits` ends with the event about its host; `demo/asks` asks two of a group, `demo/form` anybody with a form. */
+const waitFor = (name: string, steps: FlowDocument['do'], output: FlowDocument['output']): void => {
+  FLOWS[name] = { ...flow(name, '1ms'), do: steps, output: output! };
+};
+waitFor(
+  'demo/waits',
+  [{ id: 'up', waitForEvent: { one: { type: 'host.up', correlate: { host: '${input.host}' } }, timeout: '1m' } }],
+  { event: '${steps.up.output}' },
+);
+const approvers = { groups: ['sre'], users: ['zoe'], min: 2, excludeInitiator: true };
+waitFor('demo/asks', [{ id: 'ok', approval: { title: 'Work on ${input.host}?', approvers, timeout: '5m' } }], {
+  by: '${steps.ok.output.by}',
+});
+const form = {
+  type: 'object',
+  required: ['window'],
+  additionalProperties: false,
+  properties: { window: { type: 'string', enum: ['now', 'tonight'] }, wait: { type: 'integer', default: 5 } },
+};
+waitFor(
+  'demo/form',
+  [{ id: 'ok', approval: { title: 'When?', approvers: {}, form, timeout: '5m' } }],
+  '${steps.ok.output.form}',
+);
+
+/** The token of one of PEOPLE. */
+export const tokenOf = (name: string): string => `ops_${name.padEnd(8, '0')}_${'x'.repeat(43)}`;
+const PEOPLE: Record<string, string[]> = { anna: ['sre'], bob: ['sre'], cy: ['sre'], zoe: [], eve: ['dev'] };
+function principalAnswer(id: string): unknown {
+  const name = Object.keys(PEOPLE).find((one) => one.padEnd(8, '0') === id);
+  return name === undefined
+    ? {}
+    : { principal: { tenant: 'default', kind: 'token', name, roles: ['operator'], groups: PEOPLE[name], secrets: [] } };
+}
+
 type Recheck = InternalCalls['POST /internal/decision/recheck']['answer']['verdict'];
 
 /** What decision and service-catalog would answer. */
@@ -63,6 +99,8 @@ export interface Peers {
   recheck: (path: string) => Recheck;
   /** Live rules as decision tells them; undefined: it does not answer. */
   rules: RuleReach[] | undefined;
+  /** Manifests that the catalog has. */
+  atoms: AtomDocument[];
   close(): Promise<void>;
 }
 
@@ -72,14 +110,21 @@ export async function startPeers(): Promise<Peers> {
     catalogUp: true,
     recheck: () => 'stands',
     rules: [],
+    atoms: [],
     close: () => peers.target.close(),
   };
   peers.target = await startHttpTarget(({ path, body }) => {
     if (path === '/internal/catalog/configs') return { body: { configs: {} } };
+    if (path === '/internal/catalog/atom') {
+      const { ref } = body as { ref: string };
+      const atom = peers.atoms.find((one) => one.name === ref.split('@')[0]);
+      return atom === undefined ? { status: 404, body: { code: 'not-found', detail: ref } } : { body: atom };
+    }
     if (path === '/internal/catalog/compile')
       return peers.catalogUp
         ? compileAnswer((body as { ref: string }).ref)
         : { status: 503, body: { code: 'unavailable', detail: 'down' } };
+    if (path === '/internal/catalog/tokens/find') return { body: principalAnswer((body as { id: string }).id) };
     if (path === '/internal/decision/recheck') {
       const targets = (body as { targets: string[] }).targets.map((p) => ({ path: p, verdict: peers.recheck(p) }));
       const verdicts = new Set(targets.map((t) => t.verdict));
@@ -215,6 +260,8 @@ async function startWorker(app: NestFastifyApplication, temporal: TemporalConnec
     cacheDir: join(tmpdir(), 'opsloop-control-spec'),
     log: silent,
     activities: {
+      [TEMPORAL_NAMES.approvalActivity]: async (r: { run: string; report: ApprovalReport }) =>
+        void (await internal.call('POST /internal/runs/:id/approvals', r.report, { id: r.run })),
       [TEMPORAL_NAMES.reportActivity]: async (r: { run: string; outcome: never }) =>
         void (await internal.call('POST /internal/runs/:id/outcome', r.outcome, { id: r.run })),
     },
