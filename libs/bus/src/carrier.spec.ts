@@ -13,11 +13,11 @@ const silent = { warn: () => undefined, error: () => undefined };
 
 /** The publish function with its one planted fault: ids are drawn without the partition's lock. */
 const PUBLISH_WITHOUT_LOCK = `
-  CREATE OR REPLACE FUNCTION bus.publish(p_topic text, p_keys text[], p_ids uuid[], p_tenant text, p_bodies jsonb[])
+  CREATE OR REPLACE FUNCTION bus.publish(p_topics text[], p_keys text[], p_ids uuid[], p_tenant text, p_bodies jsonb[])
     RETURNS void LANGUAGE sql AS $$
     INSERT INTO bus.message (topic, part, key, msg_id, tenant, body)
-      SELECT p_topic, bus.part(u.k), u.k, u.i, p_tenant, u.b
-      FROM unnest(p_keys, p_ids, p_bodies) WITH ORDINALITY u(k, i, b, o) ORDER BY o $$`;
+      SELECT u.t, bus.part(u.k), u.k, u.i, p_tenant, u.b
+      FROM unnest(p_topics, p_keys, p_ids, p_bodies) WITH ORDINALITY u(t, k, i, b, o) ORDER BY o $$`;
 
 let child: ChildProgram;
 beforeAll(async () => {
@@ -52,7 +52,13 @@ async function publishSome(db: Database): Promise<void> {
         bodies.push(JSON.stringify({ n: row!.n }));
       }
       const ids = keys.map(() => randomUUID());
-      await tx.query('SELECT bus.publish($1, $2, $3, $4, $5)', ['episodes', keys, ids, 'default', bodies]);
+      await tx.query('SELECT bus.publish($1, $2, $3, $4, $5)', [
+        keys.map(() => 'episodes'),
+        keys,
+        ids,
+        'default',
+        bodies,
+      ]);
       // The time between drawing an id and its commit is where messages could be overtaken.
       await tx.query('SELECT pg_sleep(random() * 0.1)');
       if (rollback) throw new Error('rolled back');
@@ -157,7 +163,7 @@ describe('the log carries every message once and in order to every group', () =>
         });
       });
       await db.query(
-        `SELECT bus.publish('episodes', ARRAY['a'], ARRAY[gen_random_uuid()], 'default', ARRAY['{"n":1}'::jsonb])`,
+        `SELECT bus.publish(ARRAY['episodes'], ARRAY['a'], ARRAY[gen_random_uuid()], 'default', ARRAY['{"n":1}'::jsonb])`,
       );
       await inside;
       const since = performance.now();
@@ -186,7 +192,7 @@ describe('the log carries every message once and in order to every group', () =>
     const publishOne = async (tx: Tx, key: string): Promise<void> => {
       await tx.query('UPDATE counter SET n = n + 1 WHERE key = $1', [key]);
       await tx.query('SELECT bus.publish($1, $2, $3, $4, $5)', [
-        'episodes',
+        ['episodes'],
         [key],
         [randomUUID()],
         'default',

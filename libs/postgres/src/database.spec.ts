@@ -15,8 +15,8 @@ class CreateOutbox1700000000001 implements MigrationInterface {
   async up(runner: QueryRunner): Promise<void> {
     await runner.query(`
       CREATE TABLE bus.message (id bigint GENERATED ALWAYS AS IDENTITY, topic text, key text, tenant text, body jsonb);
-      CREATE FUNCTION bus.publish(text, text[], uuid[], text, jsonb[]) RETURNS void LANGUAGE sql AS $$
-        INSERT INTO bus.message (topic, key, tenant, body) SELECT $1, k, $4, b FROM unnest($2, $5) u(k, b) $$`);
+      CREATE FUNCTION bus.publish(text[], text[], uuid[], text, jsonb[]) RETURNS void LANGUAGE sql AS $$
+        INSERT INTO bus.message (topic, key, tenant, body) SELECT t, k, $4, b FROM unnest($1, $2, $5) u(t, k, b) $$`);
   }
   async down(runner: QueryRunner): Promise<void> {
     await runner.query('DROP FUNCTION bus.publish; DROP TABLE bus.message');

@@ -12,7 +12,7 @@ class CreateDocuments1700000000003 implements MigrationInterface {
     await runner.query(`
       ${documentTableSql('spec')}
       CREATE TABLE bus.message (id bigint GENERATED ALWAYS AS IDENTITY, body jsonb);
-      CREATE FUNCTION bus.publish(text, text[], uuid[], text, jsonb[]) RETURNS void LANGUAGE sql AS $$
+      CREATE FUNCTION bus.publish(text[], text[], uuid[], text, jsonb[]) RETURNS void LANGUAGE sql AS $$
         INSERT INTO bus.message (body) SELECT unnest($5) $$`);
   }
   async down(): Promise<void> {}

@@ -96,22 +96,22 @@ export class PgTx implements Tx {
   /** Topics in alphabetical order: every transaction takes the partition locks in the same order. */
   async flush(): Promise<void> {
     await this.begin;
-    for (const topic of [...this.outbox.keys()].sort()) {
-      const messages = this.outbox.get(topic)!;
-      for (let at = 0; at < messages.length; at += PUBLISH_ROWS_MAX) {
-        const some = messages.slice(at, at + PUBLISH_ROWS_MAX);
-        this.send({
-          name: 'bus.publish',
-          text: 'SELECT bus.publish($1::text, $2::text[], $3::uuid[], $4::text, $5::jsonb[])',
-          values: [
-            topic,
-            some.map((m) => m.key),
-            some.map((m) => m.id),
-            this.tenant,
-            some.map((m) => JSON.stringify(m.body)),
-          ],
-        });
-      }
+    const all = [...this.outbox.keys()]
+      .sort()
+      .flatMap((topic) => this.outbox.get(topic)!.map((m) => ({ topic, ...m })));
+    for (let at = 0; at < all.length; at += PUBLISH_ROWS_MAX) {
+      const some = all.slice(at, at + PUBLISH_ROWS_MAX);
+      this.send({
+        name: 'bus.publish',
+        text: 'SELECT bus.publish($1::text[], $2::text[], $3::uuid[], $4::text, $5::jsonb[])',
+        values: [
+          some.map((m) => m.topic),
+          some.map((m) => m.key),
+          some.map((m) => m.id),
+          this.tenant,
+          some.map((m) => JSON.stringify(m.body)),
+        ],
+      });
     }
   }
 

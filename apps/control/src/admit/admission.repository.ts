@@ -245,21 +245,23 @@ export class AdmissionRepository {
     return withoutInfinity(row!);
   }
 
-  /** {@link grant} for a start that comes alone; undefined when something else must be judged first. */
+  /** {@link take} and {@link grant} for a start that comes alone; no grant when something else must be judged first. */
   async grantOne(
     tx: Tx,
     id: string,
     key: string | undefined,
+    paths: readonly string[],
     g: Omit<GrantRequest, 'ticket' | 'step' | 'principal' | 'runId'>,
   ): Promise<{ ticket: string; grant?: GrantRow }> {
     const [row] = await tx.query<GrantRow & { tried: boolean; ticket: string; expires: Date | number | null }>({
       name: 'control.admit-one',
-      text: `SELECT tried, ticket, fence, holders, ahead, expires FROM control.admit_one($1, $2::uuid, $3, $4::text[], $5::boolean[], $6, $7,
-        make_interval(secs => $8::double precision), $9::timestamptz)`,
+      text: `SELECT tried, ticket, fence, holders, ahead, expires FROM control.admit_one($1, $2::uuid, $3, $4::text[], $5::text[], $6::boolean[], $7, $8,
+        make_interval(secs => $9::double precision), $10::timestamptz)`,
       values: [
         tx.tenant,
         id,
         key ?? null,
+        paths,
         g.claims.map((c) => c.path),
         g.claims.map((c) => c.mode === 'exclusive'),
         g.holder,

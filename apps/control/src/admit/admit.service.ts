@@ -71,6 +71,15 @@ interface Seen {
   rankAt?: Date;
 }
 
+/** What was found under the locks of a batch. */
+interface Looked {
+  known: Map<string, AdmissionRow>;
+  halts: HaltView[];
+  twins: Map<string, string>;
+  tickets: string[];
+  first?: { grant: GrantRow; rankAt: Date };
+}
+
 /** Admission: one transaction from request to verdict, with claims, place in the queue, row and message. */
 @Injectable()
 export class AdmitService {
@@ -121,20 +130,7 @@ export class AdmitService {
 
   /** Admits in order. All locks of all of them are taken first, in one sorted sweep, so that batches cannot deadlock. */
   async admit(tx: Tx, starts: readonly Prepared[]): Promise<AdmitResult[]> {
-    const keys = starts.flatMap((s) => s.plan?.coalesceKey ?? []);
-    const paths = coverPaths(starts.flatMap((s) => s.plan?.claims.map((c) => c.path) ?? []));
-    const ids = starts.map((s) => s.request.id);
-    const alone = starts.length === 1 && starts[0]!.plan !== undefined ? starts[0] : undefined;
-    // One round trip: the server runs them in this order, each with a snapshot younger than the locks of the first.
-    const [, first, known, halts, twins, rest] = await Promise.all([
-      this.repository.take(tx, paths, [...new Set(keys)]),
-      alone === undefined ? undefined : this.grantOne(tx, alone, alone.plan!),
-      this.repository.existing(tx, ids),
-      this.repository.liveHalts(tx),
-      this.repository.twins(tx, keys),
-      alone === undefined ? this.repository.tickets(tx, starts.length) : [],
-    ]);
-    const tickets = first === undefined ? rest : [first.ticket];
+    const { known, halts, twins, tickets, first } = await this.look(tx, starts);
     const results: AdmitResult[] = [];
     for (const [i, start] of starts.entries()) {
       const old = known.get(start.request.id);
@@ -146,7 +142,7 @@ export class AdmitService {
         halts,
         twins,
         ticket: tickets[i]!,
-        ...(first?.grant === undefined ? {} : { grant: first.grant, rankAt: first.rankAt }),
+        ...first,
       });
       // A second message with this id in the same batch is a repeat too.
       known.set(start.request.id, { ...blankRow(start.request), state: stateOf(result) } as AdmissionRow);
@@ -155,15 +151,41 @@ export class AdmitService {
     return results;
   }
 
-  /** The usual case tried in the round trip that looks for the others. */
-  private async grantOne(
-    tx: Tx,
-    start: Prepared,
-    plan: StartPlan,
-  ): Promise<{ ticket: string; grant?: GrantRow; rankAt: Date }> {
+  /** Takes the locks and reads what the verdicts depend on; the usual start, alone and in nobody's way, in one statement. */
+  private async look(tx: Tx, starts: readonly Prepared[]): Promise<Looked> {
+    const keys = [...new Set(starts.flatMap((s) => s.plan?.coalesceKey ?? []))];
+    const paths = coverPaths(starts.flatMap((s) => s.plan?.claims.map((c) => c.path) ?? []));
+    const [start] = starts;
+    if (starts.length > 1 || start?.plan === undefined) {
+      // One round trip: the server runs them in this order, each with a snapshot younger than the locks of the first.
+      const [, tickets, rest] = await Promise.all([
+        this.repository.take(tx, paths, keys),
+        this.repository.tickets(tx, starts.length),
+        this.others(tx, starts, keys),
+      ]);
+      return { ...rest, tickets };
+    }
     const rankAt = rankOf(start.request.tier, this.clock.now());
-    const wish = grantOf(start, plan, { rankAt });
-    return { ...(await this.repository.grantOne(tx, start.request.id, plan.coalesceKey, wish)), rankAt };
+    const wish = grantOf(start, start.plan, { rankAt });
+    const { ticket, grant } = await this.repository.grantOne(tx, start.request.id, start.plan.coalesceKey, paths, wish);
+    // Tried = it is new, no halt is in force and nobody does the same.
+    return grant === undefined
+      ? { ...(await this.others(tx, starts, keys)), tickets: [ticket] }
+      : { known: new Map(), halts: [], twins: new Map(), tickets: [ticket], first: { grant, rankAt } };
+  }
+
+  private async others(
+    tx: Tx,
+    starts: readonly Prepared[],
+    keys: readonly string[],
+  ): Promise<Pick<Looked, 'known' | 'halts' | 'twins'>> {
+    const ids = starts.map((s) => s.request.id);
+    const [known, halts, twins] = await Promise.all([
+      this.repository.existing(tx, ids),
+      this.repository.liveHalts(tx),
+      this.repository.twins(tx, keys),
+    ]);
+    return { known, halts, twins };
   }
 
   private async admitOne(tx: Tx, start: Prepared, seen: Seen): Promise<AdmitResult> {

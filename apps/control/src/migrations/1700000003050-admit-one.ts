@@ -8,14 +8,16 @@ const PLANNED_ONCE = ['take', 'try_grant', 'acquire', 'ready', 'admit_one'];
 
 /**
  * Most starts come alone, are new, meet no halt and have no twin: then their claims are granted in the same round trip
- * that looks for all that. `tried` is false when any of it is there; then nothing was granted and the caller judges.
- * The caller holds the locks of control.take, taken by an earlier statement.
+ * that takes the locks and looks for all that. `tried` is false when any of it is there; then nothing was granted, the
+ * locks are held and the caller judges. Each statement of the function has a snapshot younger than the locks.
  */
 const ADMIT_ONE = `
-CREATE FUNCTION control.admit_one(p_tenant text, p_id uuid, p_key text, p_paths text[], p_x boolean[], p_holder text, p_owner text,
+CREATE FUNCTION control.admit_one(p_tenant text, p_id uuid, p_key text, p_own text[], p_paths text[], p_x boolean[], p_holder text, p_owner text,
     p_ttl interval, p_rank timestamptz, OUT tried boolean, OUT ticket bigint, OUT fence bigint, OUT holders jsonb, OUT ahead jsonb, OUT expires timestamptz)
 LANGUAGE plpgsql AS $$
 BEGIN
+  PERFORM pg_advisory_xact_lock_shared(control.halt_key(p_tenant));
+  PERFORM control.take(p_tenant, p_own, CASE WHEN p_key IS NULL THEN '{}' ELSE ARRAY[p_key] END);
   ticket := nextval('control.ticket');
   tried := cardinality(p_paths) > 0
     AND NOT EXISTS (SELECT 1 FROM control.halt h WHERE h.tenant = p_tenant AND h.lifted_at IS NULL)

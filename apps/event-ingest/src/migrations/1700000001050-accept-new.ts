@@ -20,7 +20,7 @@ BEGIN
         ON CONFLICT (tenant, source, id) DO NOTHING;
   GET DIAGNOSTICS stored = ROW_COUNT;
   IF stored < cardinality(p_ids) THEN RAISE EXCEPTION 'some of the events are known' USING ERRCODE = 'OP001'; END IF;
-  PERFORM bus.publish('events', p_keys, p_ids, p_tenant, p_messages);
+  PERFORM bus.publish(array_fill('events'::text, ARRAY[cardinality(p_keys)]), p_keys, p_ids, p_tenant, p_messages);
 END $$`;
 
 export class AcceptNew1700000001050 implements MigrationInterface {
