@@ -81,8 +81,8 @@ async function putDocuments(): Promise<void> {
     atomOf('sec.fallback', http('/fallback', { headers: { authorization: '${secrets.fallback}' } })),
     atomOf('sec.script', script('echo "key=$KEY"; echo "$KEY" >&2; echo "got=$KEY" >> "$OPSLOOP_OUTPUT"', 'script')),
     atomOf('sec.exit', script('echo "$KEY was refused" >&2; printf %s "$KEY" | base64 >&2; exit 3', 'exit')),
-    workerManifest('sec.worker'),
-    workerManifest('sec.failing'),
+    { ...workerManifest('sec.worker') },
+    { ...workerManifest('sec.failing') },
     ...['header', 'query', 'body', 'script', 'fallback'].map((way) => ({
       kind: 'flow',
       name: `sec/${way}`,

@@ -3,7 +3,7 @@ import { newId } from '@opsloop/contracts/ids';
 import { OpsError, durationMs } from '@opsloop/contracts';
 import type { DocumentView, JsonObject, Page, PutAnswer, SourceDocument } from '@opsloop/contracts';
 import { Database, DocumentStore } from '@opsloop/postgres';
-import type { StoredDocument, Tx } from '@opsloop/postgres';
+import type { StoredDocument } from '@opsloop/postgres';
 import { checkSource } from './check-source.pure.js';
 import { joinSecrets, splitSecrets } from './secrets.pure.js';
 import type { SplitSource } from './secrets.pure.js';

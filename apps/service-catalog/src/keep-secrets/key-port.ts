@@ -1,4 +1,4 @@
-import type { Place } from './seal.pure.js';
+import type { Place } from './seal.js';
 
 export interface WrappedKey {
   keyId: string;

@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, statSync, writeSync } from 'node:fs';
 import { OpsError } from '@opsloop/contracts';
 import type { KeyPort, WrappedKey } from './key-port.js';
-import { associated, KEY_BYTES, NONCE_BYTES, seal, unseal, type Place } from './seal.pure.js';
+import { associated, KEY_BYTES, NONCE_BYTES, seal, unseal, type Place } from './seal.js';
 
 /** Where the keys of a {@link KeyRing} come from. */
 export type KeySource =

@@ -8,7 +8,7 @@ import { AuditRepository } from '../read-audit/audit.repository.js';
 import { SnapshotRepository } from '../resolve-references/snapshot.repository.js';
 import { takeTurn } from '../write-documents/document-writer.service.js';
 import { SECRET_KEYS, type KeyPort } from './key-port.js';
-import { associated, KEY_BYTES, NONCE_BYTES, seal, unseal } from './seal.pure.js';
+import { associated, KEY_BYTES, NONCE_BYTES, seal, unseal } from './seal.js';
 import { SecretRepository, type SealedSecret, type SecretLine } from './secret.repository.js';
 import { matchesAny, usesOf } from './uses.pure.js';
 

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { associated, KEY_BYTES, NONCE_BYTES, seal, unseal, type Place } from './seal.pure.js';
+import { associated, KEY_BYTES, NONCE_BYTES, seal, unseal, type Place } from './seal.js';
 import { matchesAny } from './uses.pure.js';
 
 const place: Place = { tenant: 'default', name: 'cmdb-token', version: 3 };
