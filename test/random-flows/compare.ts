@@ -64,8 +64,13 @@ function pinnedAtoms(): Record<string, PinnedAtom> {
 
 /** Compares one seed; throws nothing, whatever happens. */
 export function compareSeed(sandbox: Sandbox, seed: number, treatment: Treatment = {}): Verdict {
-  const flow = randomFlow(seed);
+  const flow = randomFlow(seed, isTimeless(treatment));
   return compareFlow(sandbox, flow, worldOf(seed), seed, treatment);
+}
+
+/** Leaving for a new run waits for what is under way, so that times differ. */
+function isTimeless({ continueAsNewAt }: Treatment): boolean {
+  return continueAsNewAt !== undefined;
 }
 
 export function worldOf(seed: number): RandomWorld {
@@ -79,11 +84,14 @@ export function compareFlow(
   seed: number,
   treatment: Treatment,
 ): Verdict {
-  const expected = predict(flow.flow, flow.flows, world, treatment.cancelAt);
+  const expected = predict(flow.flow, flow.flows, world, {
+    cancelAt: treatment.cancelAt,
+    timeless: isTimeless(treatment),
+  });
   if (expected.ambiguous) return { kind: 'ambiguous', differences: [], flow, continued: 0 };
   let actual: VirtualResult;
   try {
-    actual = run(sandbox, flow, world, seed, treatment);
+    actual = runFor(sandbox, flow, world, seed, treatment);
   } catch (error) {
     return {
       kind: 'different',
@@ -96,7 +104,7 @@ export function compareFlow(
   return { kind: differences.length === 0 ? 'same' : 'different', differences, flow, continued: actual.continued };
 }
 
-function run(
+export function runFor(
   sandbox: Sandbox,
   flow: RandomFlow,
   world: RandomWorld,

@@ -1,5 +1,5 @@
 /** Random flows that are valid by construction. */
-import type { CatchClause, FlowDocument, Json, RetryPolicy, Step } from '@opsloop/contracts';
+import type { CatchClause, FlowDocument, ForEachSpec, Json, RetryPolicy, Step } from '@opsloop/contracts';
 import { Seeded } from './seed.js';
 
 /** Atoms of the random world; `a.*` change things and are undone by `u.undo`, `r.*` read. */
@@ -15,6 +15,8 @@ export interface Shape {
   /** Steps at most, about. */
   steps: number;
   depth: number;
+  /** How it ends must not depend on how long things take: leaving for a new Temporal run waits for what is under way. */
+  timeless?: boolean;
 }
 
 interface Place {
@@ -29,12 +31,13 @@ interface Place {
 
 /** Sub-flows are small, and there are no flows in them. */
 const SUB_FLOW = { steps: 5, depth: 2 };
+const USUAL: Shape = { steps: 22, depth: 4 };
 
-export function randomFlow(seed: number, shape: Shape = { steps: 22, depth: 4 }): RandomFlow {
+export function randomFlow(seed: number, timeless = false): RandomFlow {
   const random = new Seeded(seed);
   const flows: Record<string, FlowDocument> = {};
-  if (random.chance(0.35)) flows['test/child@1'] = new Maker(random, SUB_FLOW, {}).flow('test/child');
-  return { flow: new Maker(random, shape, flows).flow('test/random'), flows };
+  if (random.chance(0.35)) flows['test/child@1'] = new Maker(random, { ...SUB_FLOW, timeless }, {}).flow('test/child');
+  return { flow: new Maker(random, { ...USUAL, timeless }, flows).flow('test/random'), flows };
 }
 
 class Maker {
@@ -99,7 +102,8 @@ class Maker {
     if (roll < 0.88) return { id: this.id('e'), emit: { type: 'test.happened', data: { n: '${vars.n}' } } };
     if (roll < 0.91)
       return { id: this.id('x'), if: this.condition(place), raise: { type: random.pick(['runtime', 'policy']) } };
-    if (roll < 0.93) return { id: this.id('r'), if: this.condition(place), return: { n: '${vars.n}' } };
+    if (roll < 0.93 && !(place.concurrent && this.shape.timeless === true))
+      return { id: this.id('r'), if: this.condition(place), return: { n: '${vars.n}' } };
     if (roll < 0.96 && Object.keys(this.flows).length > 0)
       return {
         id: this.id('f'),
@@ -112,7 +116,7 @@ class Maker {
         approval: {
           title: 'go on?',
           approvers: {},
-          timeout: `${random.int(100, 8_000)}ms`,
+          timeout: this.shape.timeless === true ? '3600000ms' : `${random.int(100, 8_000)}ms`,
           onTimeout: random.pick(['reject', 'approve', 'fail'] as const),
         },
       };
@@ -148,7 +152,7 @@ class Maker {
     return {
       id: this.id('d'),
       do: this.list(place),
-      ...(random.chance(0.35) ? { timeout: `${random.int(200, 12_000)}ms` } : {}),
+      ...(random.chance(0.35) && this.shape.timeless !== true ? { timeout: `${random.int(200, 12_000)}ms` } : {}),
       ...(random.chance(0.35) ? { retry: this.retry() } : {}),
     };
   }
@@ -198,11 +202,14 @@ class Maker {
     }
     return {
       id: this.id('p'),
-      parallel: {
-        ...(random.chance(0.35) ? { join: random.pick(['any', { count: random.int(1, count) }] as const) } : {}),
-        ...(random.chance(0.35) ? { onError: 'waitAll' as const } : {}),
-        ...(random.chance(0.25) ? { limit: random.int(1, 2) } : {}),
-      },
+      parallel:
+        this.shape.timeless === true
+          ? { onError: 'waitAll' }
+          : {
+              ...(random.chance(0.35) ? { join: random.pick(['any', { count: random.int(1, count) }] as const) } : {}),
+              ...(random.chance(0.35) ? { onError: 'waitAll' as const } : {}),
+              ...(random.chance(0.25) ? { limit: random.int(1, 2) } : {}),
+            },
       do: branches,
     };
   }
@@ -227,8 +234,7 @@ class Maker {
         as: 'item',
         concurrency,
         ...(random.chance(0.5) ? { collect: '${item}' } : {}),
-        ...(random.chance(0.4) ? { tolerate: { failures: random.int(0, 2) } } : {}),
-        ...(random.chance(0.5) ? { onItemError: random.pick(['continue', 'stop', 'compensate'] as const) } : {}),
+        ...this.tolerance(concurrency),
         ...(random.chance(0.4)
           ? {
               batch: {
@@ -240,6 +246,18 @@ class Maker {
           : {}),
       },
       do: this.list({ ...place, concurrent: true }, 3),
+    };
+  }
+
+  private tolerance(concurrency: number): Partial<ForEachSpec> {
+    const { random } = this;
+    const onItemError = random.pick(['continue', 'stop', 'compensate', undefined] as const);
+    // Which items have begun when one fails depends on the time, unless they come one by one or all may fail.
+    if (this.shape.timeless === true && concurrency > 1)
+      return { tolerate: { failures: 99 }, ...(onItemError === 'compensate' ? { onItemError } : {}) };
+    return {
+      ...(random.chance(0.4) ? { tolerate: { failures: random.int(0, 2) } } : {}),
+      ...(onItemError === undefined ? {} : { onItemError }),
     };
   }
 
@@ -266,7 +284,7 @@ class Maker {
       reconcile: {
         goal: { '>=': [{ var: `steps.${look}.output.n` }, random.int(1, 5)] },
         every: `${random.int(500, 4_000)}ms`,
-        deadline: `${random.int(5_000, 30_000)}ms`,
+        deadline: this.shape.timeless === true ? '86400000ms' : `${random.int(5_000, 30_000)}ms`,
       },
       observe: { id: look, call: 'r.look@1', with: {}, retry: this.retry() },
       ...(random.chance(0.6)

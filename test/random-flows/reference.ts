@@ -67,14 +67,14 @@ const repeat = (path: string, n: number): string => (n === 1 ? path : `${path}~$
 const pauseOf = (retry: RetryPolicy, attempt: number): number =>
   Math.round(ms(retry.initialInterval ?? '1000ms') * (retry.backoffCoefficient ?? 2) ** (attempt - 1));
 
-/** Runs the flow on paper. `cancelAt`: somebody cancels the run at this time after its start. */
+/** Runs the flow on paper. `cancelAt`: somebody cancels the run then; `timeless`: things may take longer than told. */
 export function predict(
   flow: FlowDocument,
   flows: Record<string, FlowDocument>,
   world: RandomWorld,
-  cancelAt: number = NEVER,
+  { cancelAt = NEVER, timeless = false }: { cancelAt?: number | undefined; timeless?: boolean } = {},
 ): RefResult {
-  const paper = new Paper(world);
+  const paper = new Paper(world, timeless);
   const log: Log = { records: [], undone: [], emitted: [] };
   const end = paper.flow(flow, flows, '', 0, cancelAt, log);
   const common = {
@@ -92,7 +92,10 @@ export function predict(
 class Paper {
   ambiguous = false;
 
-  constructor(private readonly world: RandomWorld) {}
+  constructor(
+    private readonly world: RandomWorld,
+    private readonly timeless: boolean,
+  ) {}
 
   // ------------------------------------------------------------ flows and guarded blocks
 
@@ -456,7 +459,10 @@ class Paper {
     if (outward !== undefined) return { ...outward, at };
     const done = ends.filter((end) => end.kind === 'ok').length;
     if (done >= wanted) return { at, kind: 'ok', output: null };
-    const failure = ends.find((end) => end.kind === 'failed');
+    const failures = ends.filter((end) => end.kind === 'failed');
+    // The first one counts, whichever that is when things take longer.
+    if (this.timeless && failures.length > 1) this.ambiguous = true;
+    const [failure] = failures;
     return failure === undefined ? { at, kind: 'failed', code: 'runtime', retryable: true } : { ...failure, at };
   }
 
@@ -654,7 +660,7 @@ class Paper {
 
   /** Notes that two times are too near to say which came first. */
   private near(a: number, b: number): void {
-    if (a !== NEVER && b !== NEVER && Math.abs(a - b) < NEAR_MS) this.ambiguous = true;
+    if (!this.timeless && a !== NEVER && b !== NEVER && Math.abs(a - b) < NEAR_MS) this.ambiguous = true;
   }
 }
 

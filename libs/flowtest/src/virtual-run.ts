@@ -106,6 +106,7 @@ export function runVirtually(sandbox: Sandbox, options: VirtualRunOptions): Virt
   });
   result.tookMs = (endedAt ?? world.clock.now) - startMs;
   const last = root.latest();
+  result.continued = last.number - root.number;
   result.steps = result.outcome?.steps ?? (last.close === undefined ? steps() : []);
   for (const execution of world.open()) execution.end({ status: 'terminated' });
   return conclude(result, last);

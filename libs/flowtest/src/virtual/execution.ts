@@ -22,7 +22,7 @@ export interface StartRequest {
   args: Payload[];
   parent?: { execution: Execution; seq: number; closePolicy: number } | undefined;
   /** Run of the same workflow before this one. */
-  continues?: { runId: string; firstRunId: string } | undefined;
+  continues?: { runId: string; firstRunId: string; number: number } | undefined;
 }
 
 /** Events that a workflow task adds to a history: scheduled, started, completed. */
@@ -31,6 +31,8 @@ const TASK_EVENTS = 3;
 export class Execution {
   readonly runId: string;
   readonly firstRunId: string;
+  /** How often the workflow has gone on in a new run before this one. */
+  readonly number: number;
   private workflow: SandboxedWorkflow | undefined;
   private readonly jobs: Job[] = [];
   private readonly timers = new Map<number, Alarm>();
@@ -49,11 +51,12 @@ export class Execution {
   constructor(
     private readonly world: VirtualTemporal,
     readonly request: StartRequest,
-    number: number,
+    serial: number,
   ) {
-    this.runId = `run-${number}`;
+    this.runId = `run-${serial}`;
+    this.number = request.continues === undefined ? 0 : request.continues.number + 1;
     this.firstRunId = request.continues?.firstRunId ?? this.runId;
-    this.start = workflowStart(this, world.clock.now, number);
+    this.start = workflowStart(this, world.clock.now, serial);
     const { workflowType } = request;
     this.push(job('initializeWorkflow', { workflowType, arguments: request.args, headers: {} }));
   }
@@ -182,7 +185,7 @@ export class Execution {
         ...this.request,
         workflowType: workflowType || this.request.workflowType,
         args: args ?? [],
-        continues: { runId: this.runId, firstRunId: this.firstRunId },
+        continues: { runId: this.runId, firstRunId: this.firstRunId, number: this.number },
       });
     }
   }
