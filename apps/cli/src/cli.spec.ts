@@ -143,6 +143,7 @@ describe('init, validate and apply', () => {
     expect(code).toBe(0);
     expect(out).toContain('opsloop apply -f . --publish');
     expect(readdirSync(join(dir, 'my-ops')).sort()).toEqual([
+      '.vscode',
       'README.md',
       'atom.yaml',
       'config.yaml',

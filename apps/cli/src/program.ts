@@ -5,12 +5,16 @@ import { registerEvents } from './commands/events.js';
 import { registerHalts } from './commands/halts.js';
 import { registerInit } from './commands/init.js';
 import { registerLocks } from './commands/locks.js';
+import { registerPlan } from './commands/plan.js';
+import { registerAtoms } from './commands/atoms.js';
 import { registerRuns } from './commands/runs.js';
 import { registerSecrets } from './commands/secrets.js';
+import { registerSchema } from './commands/schema.js';
 import { registerStack } from './commands/stack.js';
 import { registerStatus } from './commands/status.js';
 import { registerTokens } from './commands/tokens.js';
 import { registerTest } from './commands/test.js';
+import { registerValidate } from './commands/validate.js';
 import { registerApply } from './commands/apply.js';
 import { registerDoctor } from './commands/doctor.js';
 import { VERSION } from './config.js';
@@ -46,10 +50,14 @@ export function buildProgram(streams: Streams): Command {
     registerStack,
     registerInit,
     registerDoctor,
+    registerValidate,
+    registerSchema,
+    registerPlan,
     registerApply,
     registerTest,
     registerDocumentCommands,
     registerRuns,
+    registerAtoms,
     registerHalts,
     registerExplain,
     registerEvents,

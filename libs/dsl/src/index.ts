@@ -10,7 +10,7 @@ export { stepsOf, type PlacedStep } from './walk.js';
 export { schemaErrors } from './schema-check.js';
 export { validateDocument } from './validate.js';
 export { verifyFlow } from './verify/verify-flow.js';
-export { validateTogether, worldOf, type DocumentFindings } from './verify/together.js';
+export { resolverIn, validateTogether, worldOf, type DocumentFindings } from './verify/together.js';
 export { flowtestFindings } from './verify/others.js';
 export { FINDINGS, findingUrl, type FindingKind } from './verify/registry.js';
 export type { Environment, World } from './verify/world.js';

@@ -2,6 +2,7 @@ import type { DocumentKind, JsonObject } from '@opsloop/contracts';
 import { finding, pointerTo, PROTOTYPE_NAMES, type Finding } from '@opsloop/rules';
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
 import { SCHEMAS } from './generated/schemas.js';
+import { near } from './near.js';
 import { fieldError } from './user-schema.js';
 
 /** A flow of 256 KB has some thousand steps; the other kinds are far smaller. */
@@ -12,7 +13,14 @@ const DEPTH_MAX = 64;
 const ERRORS_MAX = 50;
 
 /** Our own schemas, so strict: a typing error in one is a bug of ours. */
-const ajv = new Ajv2020({ strict: true, strictRequired: false, strictTypes: false, allErrors: true, $data: false });
+const ajv = new Ajv2020({
+  strict: true,
+  strictRequired: false,
+  strictTypes: false,
+  allErrors: true,
+  verbose: true,
+  $data: false,
+});
 const validators = new Map<string, ValidateFunction>();
 
 function validatorOf(kind: string): ValidateFunction {
@@ -61,9 +69,26 @@ export function schemaErrors(kind: DocumentKind | 'flowtest', body: JsonObject):
     // An `if` only says that its `then` failed, which has said so itself, and better.
     if (error.keyword === 'if' || findings.size >= ERRORS_MAX) continue;
     const { pointer, message } = fieldError(error);
+    if (misspelt(error, validate.errors ?? [])) continue;
     if (!findings.has(pointer)) findings.set(pointer, finding('OPS1001', pointer, message, remedy(error)));
   }
   return [...findings.values()];
+}
+
+/** A required member that is there under a name one slip away: one mistake, which the other error says better. */
+function misspelt(error: ErrorObject, all: readonly ErrorObject[]): boolean {
+  if (error.keyword !== 'required') return false;
+  const missing = new Set([String((error.params as Record<string, unknown>)['missingProperty'])]);
+  return all.some((other) => {
+    const name = strangeName(other);
+    return name !== undefined && other.instancePath === error.instancePath && near(name, missing) !== undefined;
+  });
+}
+
+function strangeName({ keyword, params }: ErrorObject): string | undefined {
+  if (keyword !== 'unevaluatedProperties' && keyword !== 'additionalProperties') return undefined;
+  const { unevaluatedProperty, additionalProperty } = params as Record<string, unknown>;
+  return String(unevaluatedProperty ?? additionalProperty);
 }
 
 const REMEDIES: readonly [RegExp, string][] = [
@@ -78,11 +103,14 @@ const REMEDIES: readonly [RegExp, string][] = [
 function remedy(error: ErrorObject): string | undefined {
   const params = error.params as Record<string, unknown>;
   if (error.keyword === 'pattern') return REMEDIES.find(([pattern]) => pattern.test(String(params['pattern'])))?.[1];
-  if (error.keyword === 'unevaluatedProperties' || error.keyword === 'additionalProperties') {
-    const wrong = String(params['unevaluatedProperty'] ?? params['additionalProperty']);
+  const strange = strangeName(error);
+  if (strange !== undefined) {
     const known = Object.keys((error.parentSchema?.['properties'] as object | undefined) ?? {});
-    const near = known.find((name) => name.toLowerCase() === wrong.toLowerCase());
-    return near === undefined ? 'remove it, or look for a typing error' : `write "${near}"`;
+    return near(strange, new Set(known)) ?? 'remove it, or look for a typing error';
+  }
+  if (error.keyword === 'enum' && typeof error.data === 'string') {
+    const values = (params['allowedValues'] as unknown[]).filter((one) => typeof one === 'string');
+    return near(error.data, new Set(values));
   }
   return error.keyword === 'required' ? `add "${String(params['missingProperty'])}"` : undefined;
 }

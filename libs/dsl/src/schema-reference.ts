@@ -2,7 +2,7 @@
 import { OpsError, VERBS, type Json, type JsonObject } from '@opsloop/contracts';
 import { SCHEMAS } from './generated/schemas.js';
 import { isObject } from './normalise.js';
-import { near } from './verify/references.js';
+import { near } from './near.js';
 
 export interface SchemaMember {
   name: string;
@@ -133,7 +133,7 @@ function member(name: string, schema: Json | undefined, required: boolean, root:
   const full = merged(schema, root);
   const example = Array.isArray(full['examples']) ? full['examples'][0] : undefined;
   const description = String(full['description'] ?? '');
-  const written = /Default ([^.;,]+)/.exec(description)?.[1];
+  const written = /[Dd]efault ([^.;,]+)/.exec(description)?.[1];
   const fallback = full['default'] ?? written;
   return {
     ...{ name, type: typeOf(full, root), required, description },

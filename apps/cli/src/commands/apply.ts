@@ -37,25 +37,6 @@ export function registerApply(program: Command, streams: Streams): void {
     .action((options: { file: string[]; dryRun?: boolean; publish?: boolean }, command: Command) =>
       apply(contextOf(command, streams), options),
     );
-  program
-    .command('validate')
-    .description('check documents without a server')
-    .argument('[path...]', 'files and folders')
-    .option('-f, --file <path...>', 'the same')
-    .action((paths: string[], options: { file?: string[] }, command: Command) =>
-      validate(contextOf(command, streams), [...paths, ...(options.file ?? [])]),
-    );
-}
-
-function validate(context: Context, paths: string[]): void {
-  if (paths.length === 0) throw new CliError('name files or folders: opsloop validate DIR', EXIT.usage);
-  const documents = readDocuments(paths, context.streams.cwd);
-  const findings = checkDocuments(documents);
-  context.out.result({ valid: true, documents: documents.length, findings }, () => {
-    warn(context, findings);
-    context.out.line(`${documents.length} documents are valid`);
-    context.out.next(`opsloop apply -f ${paths.join(' ')}`);
-  });
 }
 
 async function apply(

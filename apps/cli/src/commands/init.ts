@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { contextOf } from '../context.js';
 import type { Context } from '../context.js';
 import { CliError, EXIT } from '../errors.js';
-import { STARTER } from '../init/starter.js';
+import { EDITOR_FILES, STARTER } from '../init/starter.js';
 import type { Streams } from '../output.js';
 
 export function registerInit(program: Command, streams: Streams): void {
@@ -27,13 +27,16 @@ function init(context: Context, dir: string): void {
   try {
     mkdirSync(folder, { recursive: true });
     for (const [name, text] of Object.entries(STARTER)) writeFileSync(join(folder, name), text);
+    mkdirSync(join(folder, '.vscode'), { recursive: true });
+    for (const [name, text] of Object.entries(EDITOR_FILES))
+      if (!existsSync(join(folder, name))) writeFileSync(join(folder, name), text());
   } catch (cause) {
     throw new CliError(
       `${folder} cannot be written: ${cause instanceof Error ? cause.message : String(cause)}`,
       EXIT.failed,
     );
   }
-  const files = Object.keys(STARTER);
+  const files = [...Object.keys(STARTER), ...Object.keys(EDITOR_FILES)];
   context.out.result({ folder, files }, () => {
     context.out.line(`wrote ${files.join(', ')} to ${folder}`);
     const place = relative(context.streams.cwd, folder);

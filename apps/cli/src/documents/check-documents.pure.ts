@@ -1,4 +1,4 @@
-import { validateDocument } from '@opsloop/dsl';
+import { validateTogether } from '@opsloop/dsl';
 import { CliError, EXIT } from '../errors.js';
 import type { LoadedDocument } from './read-documents.js';
 
@@ -13,16 +13,18 @@ export interface PlacedFinding {
 
 /** Findings of all documents; throws when one of them is an error, so that nothing is written before all are good. */
 export function checkDocuments(documents: readonly LoadedDocument[]): PlacedFinding[] {
-  const findings = documents.flatMap(({ kind, name, place, document }) =>
-    validateDocument(kind, document).findings.map(({ severity, pointer, message, hint }): PlacedFinding => ({
+  const checked = validateTogether(documents.map(({ document }) => document));
+  const findings = checked.flatMap(({ findings: found }, i) => {
+    const { kind, name, place } = documents[i]!;
+    return found.map(({ severity, pointer, message, hint }): PlacedFinding => ({
       place,
       kind,
       name,
       severity,
       pointer,
       message: hint === undefined ? message : `${message}; ${hint}`,
-    })),
-  );
+    }));
+  });
   failOnErrors(findings);
   return findings;
 }

@@ -1,3 +1,5 @@
+import { editorSchema, SCHEMA_KINDS } from '@opsloop/dsl';
+
 /** Files of `opsloop init`: a sick service, what watches it, and what heals it. */
 
 const README = `# My first loop
@@ -30,6 +32,13 @@ Stop everything for a moment, hurt it, and see why nothing happens; then let go:
 | atom.yaml | one atomic action, an HTTP call |
 | flow.yaml | a durable workflow made of atoms |
 | rule.yaml | which event, under which condition, starts what, until which goal |
+
+In an editor with YAML support (VS Code: the extension redhat.vscode-yaml) members complete and explain themselves:
+\`.vscode/\` names the schema. Before anything runs:
+
+    opsloop validate .              # all documents together, no server needed
+    opsloop plan flow.yaml -i service=service/hello
+    opsloop schema flow.forEach     # the reference of a part
 
 Change one of them, raise its \`version\` where it has one, and apply again.
 `;
@@ -174,6 +183,22 @@ budget:
   - runs: 30
     within: 1h
 `;
+
+/** What an editor needs for completion and the reference beside the cursor: VS Code with its YAML extension. */
+const EDITOR = `${JSON.stringify(
+  {
+    'yaml.schemas': { './.vscode/opsloop.schema.json': ['*.yaml', '*.yml'] },
+    'json.schemas': [{ fileMatch: SCHEMA_KINDS.map((kind) => `*.${kind}.json`), url: './.vscode/opsloop.schema.json' }],
+  },
+  null,
+  2,
+)}\n`;
+
+/** For the editor: name → text. What is there already is somebody's own. */
+export const EDITOR_FILES: Readonly<Record<string, () => string>> = {
+  '.vscode/settings.json': () => EDITOR,
+  '.vscode/opsloop.schema.json': () => `${JSON.stringify(editorSchema(), null, 1)}\n`,
+};
 
 /** Name → text. */
 export const STARTER: Readonly<Record<string, string>> = {

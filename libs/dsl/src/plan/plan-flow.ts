@@ -75,7 +75,7 @@ export function planFlow(compiled: CompiledFlow, input: Json, context: PlanConte
     locks: usable ? known(() => claimsOf(compiled, checked.value, { ...config })) : AT_RUN_TIME,
     effects: tree.effects,
     changes: tree.changes ?? AT_RUN_TIME,
-    blastRadius: { inFlight: tree.inFlight ?? AT_RUN_TIME, total: totalOf(targets, tree) },
+    blastRadius: radiusOf(tree.inFlight, totalOf(targets, tree)),
     pinned: pinnedOf(compiled),
     batches: tree.batches,
     approvals: tree.approvals,
@@ -120,6 +120,12 @@ function pinnedOf(compiled: CompiledFlow, into = new Map<string, Plan['pinned'][
 function totalOf(targets: Known<string[]>, tree: PlanTree): Known<number> {
   if (targets !== AT_RUN_TIME && targets.length > 0) return targets.length;
   return tree.items ?? AT_RUN_TIME;
+}
+
+/** No more are in flight than there are. */
+function radiusOf(width: number | undefined, total: Known<number>): Plan['blastRadius'] {
+  const inFlight = width === undefined ? AT_RUN_TIME : total === AT_RUN_TIME ? width : Math.min(width, total);
+  return { inFlight, total };
 }
 
 function worstOf({ mostMs, events }: Estimate): Plan['worst'] {

@@ -275,7 +275,7 @@ function repetition(node: Node, walk: Walk, path: string): Repetition {
 
 function forEachIn(node: Node, spec: ForEachSpec, walk: Walk, path: string): Repetition {
   const unknown = 'known at run time' as const;
-  const seen = walk.scope === undefined ? undefined : itemsOf(spec, walk.scope);
+  const seen = walk.scope === undefined ? undefined : (itemsOf(spec, walk.scope) ?? givenBatches(spec, walk.scope));
   const width = concurrencyIn(spec, walk.scope);
   if (seen === undefined) {
     if (changes(node, walk)) walk.into.items = undefined;
@@ -339,6 +339,20 @@ function itemsOf(spec: ForEachSpec, scope: Scope): { keys: string[]; batches: st
     const given = template === undefined ? null : renderTemplate(template, scope);
     const batches = Array.isArray(given) && given.length > 0 ? (given as string[][]) : planBatches(keys, {}, sizes);
     return { keys, batches };
+  } catch (error) {
+    if (error instanceof OpsError) return undefined;
+    throw error;
+  }
+}
+
+/** Batches that the input gives although the list itself is made by a step. */
+function givenBatches(spec: ForEachSpec, scope: Scope): { keys: string[]; batches: string[][] } | undefined {
+  const template = spec.batch?.plan;
+  if (template === undefined) return undefined;
+  try {
+    const given = renderTemplate(template, scope);
+    if (!Array.isArray(given) || given.length === 0 || !given.every((batch) => Array.isArray(batch))) return undefined;
+    return { keys: (given as string[][]).flat(), batches: given as string[][] };
   } catch (error) {
     if (error instanceof OpsError) return undefined;
     throw error;

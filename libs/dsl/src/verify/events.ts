@@ -2,7 +2,7 @@
 import { matchesPattern, type JsonObject } from '@opsloop/contracts';
 import type { Finding } from '@opsloop/rules';
 import { found, patternsOf, type FlowModel, type Node } from './model.js';
-import { near } from './references.js';
+import { near } from '../near.js';
 
 export function eventFindings(model: FlowModel): Finding[] {
   return model.nodes.flatMap((node) => [...waitFindings(model, node), ...emitFindings(model, node)]);

@@ -2,7 +2,7 @@
 import { digestOf, isErrorCode, type CatchClause, type Json, type JsonObject } from '@opsloop/contracts';
 import { logicReads, pointerTo, type Finding } from '@opsloop/rules';
 import { found, type ConditionSlot, type FlowModel, type Node } from './model.js';
-import { near } from './references.js';
+import { near } from '../near.js';
 import { checkUserSchema } from '../user-schema.js';
 
 export function graphFindings(model: FlowModel): Finding[] {

@@ -352,6 +352,11 @@ export function flowOf(world: World, ref: string): FlowDocument | undefined {
   return refProblem(ref, 'flow') === undefined ? world.flow?.(ref) : undefined;
 }
 
+/** Whether a reference that resolves to nothing is a mistake of whoever refers. */
+export function isLost(world: World, kind: 'flow' | 'atom' | 'table', ref: string): boolean {
+  return world.complete === true && world.broken?.has(`${kind} ${ref.slice(0, ref.lastIndexOf('@'))}`) !== true;
+}
+
 /** A finding of the table: severity and the general hint come from there, the particular words from the check. */
 export function found(code: string, pointer: string, message: string, hint?: string, step?: string): Finding {
   const kind = FINDINGS[code]!;

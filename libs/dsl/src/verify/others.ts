@@ -5,10 +5,10 @@ import { checkTemplate } from '../checks.js';
 import { isObject } from '../normalise.js';
 import { stepsOf } from '../walk.js';
 import { quorum, sameTwice } from './graph.js';
-import { found } from './model.js';
+import { found, isLost } from './model.js';
 import { template, workFindings } from './rule.js';
 import { duties } from './safety.js';
-import { near } from './references.js';
+import { near } from '../near.js';
 import type { World } from './world.js';
 
 const POLL = ['every', 'for', 'call', 'with', 'event'];
@@ -261,7 +261,7 @@ export function configFindings(doc: JsonObject): Finding[] {
 export function flowtestFindings(doc: JsonObject, flow: FlowDocument | undefined, world: World): Finding[] {
   const ref = doc['flow'];
   if (flow === undefined)
-    return world.complete === true && typeof ref === 'string'
+    return typeof ref === 'string' && isLost(world, 'flow', ref)
       ? [found('OPS1011', '/flow', `no flow answers to "${ref}"`)]
       : [];
   const ids = new Set([...stepsOf(flow)].map(({ step }) => step.id));

@@ -1,6 +1,7 @@
 /** References: every read leads to a step that has surely ended, or to a name that is there. */
 import { digestOf, type Json, type JsonObject } from '@opsloop/contracts';
 import { pointerTo, type Finding } from '@opsloop/rules';
+import { near } from '../near.js';
 import { isObject } from '../normalise.js';
 import { found, SCOPES, upward, type FlowModel, type Node, type Read } from './model.js';
 
@@ -377,28 +378,6 @@ function unusedFindings(model: FlowModel): Finding[] {
     if (!policies.has(name))
       findings.push(found('OPS1508', pointerTo('/use/retries', name), `the retry policy "${name}" is never used`));
   return findings;
-}
-
-/** The name that was probably meant: the same but for case, `-` and `_`, or one slip of the finger away. */
-export function near(wanted: string, known: ReadonlySet<string>): string | undefined {
-  const plain = (text: string): string => text.toLowerCase().replaceAll(/[-_]/g, '');
-  const names = [...known].slice(0, 500);
-  const like = names.find((one) => plain(one) === plain(wanted)) ?? names.find((one) => oneSlip(one, wanted));
-  return like === undefined ? undefined : `did you mean "${like}"?`;
-}
-
-/** One letter more, less, other, or two swapped; short names would match anything. */
-function oneSlip(a: string, b: string): boolean {
-  if (Math.min(a.length, b.length) < 4 || Math.abs(a.length - b.length) > 1) return false;
-  let at = 0;
-  while (at < a.length && a[at] === b[at]) at += 1;
-  if (a.length === b.length)
-    return (
-      a.slice(at + 1) === b.slice(at + 1) ||
-      (a[at] === b[at + 1] && a[at + 1] === b[at] && a.slice(at + 2) === b.slice(at + 2))
-    );
-  const [short, long] = a.length < b.length ? [a, b] : [b, a];
-  return short.slice(at) === long.slice(at + 1);
 }
 
 /** Declared members, when the schema admits no others and says so in the plainest way. */

@@ -5,8 +5,8 @@ import { checkTemplate } from '../checks.js';
 import { refProblem } from '../refs.js';
 import { finding } from '@opsloop/rules';
 import { constantFindings, defaultLast, sameTwice } from './graph.js';
-import { analyseFlow, atomOf, flowOf, found, type FlowModel } from './model.js';
-import { near } from './references.js';
+import { analyseFlow, atomOf, flowOf, found, isLost, type FlowModel } from './model.js';
+import { near } from '../near.js';
 import { Match } from './types.js';
 import type { World } from './world.js';
 
@@ -66,7 +66,7 @@ function constant([written, pointer]: [Json, string]): Finding[] {
 function tableFindings(world: World, ref: string): Finding[] {
   const problem = refProblem(ref, 'table');
   if (problem !== undefined) return [finding('OPS1014', '/tier/table', problem)];
-  return world.complete === true && world.table !== undefined && world.table(ref) === undefined
+  return isLost(world, 'table', ref) && world.table !== undefined && world.table(ref) === undefined
     ? [found('OPS1017', '/tier/table', `no table answers to "${ref}"`)]
     : [];
 }
@@ -128,7 +128,7 @@ export function workFindings(
     }
     const target = kind === 'flow' ? flowOf(world, ref) : atomOf(world, ref);
     if (target === undefined) {
-      if (world.complete === true)
+      if (isLost(world, kind, ref))
         findings.push(found(kind === 'flow' ? 'OPS1011' : 'OPS1010', at, `no published ${kind} answers to "${ref}"`));
       continue;
     }

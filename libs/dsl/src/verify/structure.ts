@@ -5,8 +5,8 @@ import { finding, pointerTo, type Finding } from '@opsloop/rules';
 import { refProblem } from '../refs.js';
 import { isObject } from '../normalise.js';
 import { checkUserSchema } from '../user-schema.js';
-import { atomOf, found, type FlowModel, type Node } from './model.js';
-import { near } from './references.js';
+import { atomOf, found, isLost, type FlowModel, type Node } from './model.js';
+import { near } from '../near.js';
 
 const BODIES = ['parallel', 'forEach', 'loop', 'reconcile'];
 const LISTS = ['do', 'try', 'finally'];
@@ -134,7 +134,7 @@ export function refFindings(
 ): Finding[] {
   const problem = refProblem(ref, kind);
   if (problem !== undefined) return [finding('OPS1014', pointer, problem)];
-  if (model.world.complete !== true || resolved !== undefined) return [];
+  if (resolved !== undefined || !isLost(model.world, kind, ref)) return [];
   if (kind === 'flow' && ref.slice(0, ref.lastIndexOf('@')) === model.flow.name) return [];
   return [found(kind === 'atom' ? 'OPS1010' : 'OPS1011', pointer, `no published ${kind} answers to "${ref}"`)];
 }

@@ -10,7 +10,7 @@ import {
 } from '@opsloop/contracts';
 import type { Finding } from '@opsloop/rules';
 import semver from 'semver';
-import { compileFlow } from '../compile.js';
+import { compileFlow, type Resolve } from '../compile.js';
 import { isObject } from '../normalise.js';
 import { parseRef, refProblem } from '../refs.js';
 import { schemaErrors, shapeFindings } from '../schema-check.js';
@@ -43,6 +43,8 @@ export function validateTogether(bodies: readonly unknown[], base: World = {}): 
     checked.flatMap(({ document }) => (document === undefined ? [] : [document])),
     base,
   );
+  const broken = new Set(checked.flatMap((one) => (one.document === undefined ? [`${one.kind} ${one.name}`] : [])));
+  world.broken = broken;
   return checked.map((one) => {
     const findings = one.document === undefined ? one.findings : inWorld(one, world);
     return { kind: one.kind, name: one.name, valid: !findings.some((f) => f.severity === 'error'), findings };
@@ -82,11 +84,15 @@ function inWorld({ kind, name, body, document }: Checked, world: World): Finding
   const { findings } = validateDocument(kind as DocumentKind, body, around);
   if (kind !== 'flow' || findings.some((f) => f.severity === 'error')) return findings;
   // Only following every reference to its end shows a circle.
-  const { findings: compiled } = compileFlow(document as FlowDocument, (ref, of) =>
-    of === 'atom' ? atomOf(world, ref) : flowOf(world, ref),
-  );
-  const circles = compiled.filter(({ code }) => world.complete === true || !['OPS1010', 'OPS1011'].includes(code));
+  const { findings: compiled } = compileFlow(document as FlowDocument, resolverIn(world));
+  // What resolves to nothing has been said by the checks, where it is to be said.
+  const circles = compiled.filter(({ code }) => !['OPS1010', 'OPS1011'].includes(code));
   return distinct([...findings, ...withUrls(circles)]);
+}
+
+/** Resolves references of a flow in a world, for the compiler. */
+export function resolverIn(world: World): Resolve {
+  return (ref, kind) => (kind === 'atom' ? atomOf(world, ref) : flowOf(world, ref));
 }
 
 /** A world in which the documents are published on top of `base`. */

@@ -4,7 +4,7 @@ import { operationOf, pointerTo, templateReads, type Finding } from '@opsloop/ru
 import { isObject } from '../normalise.js';
 import { validateInput } from '../user-schema.js';
 import { found, type ConditionSlot, type FlowModel, type Node, type Read, type TemplateSlot } from './model.js';
-import { near } from './references.js';
+import { near } from '../near.js';
 import * as shapes from './shapes.js';
 import type { Shape } from './shapes.js';
 
@@ -233,8 +233,12 @@ export class Match {
   private members(template: JsonObject, schema: JsonObject, pointer: string, root: JsonObject): Finding[] {
     const properties = isObject(schema['properties']) ? schema['properties'] : {};
     const required = Array.isArray(schema['required']) ? (schema['required'] as string[]) : [];
+    // A name that is misspelt is one mistake, not one that is missing and one that is unknown.
+    const closed = schema['additionalProperties'] === false && !('patternProperties' in schema);
+    const strange = closed ? Object.keys(template).filter((name) => !Object.hasOwn(properties, name)) : [];
+    const misspelt = (name: string): boolean => strange.some((other) => near(other, new Set([name])) !== undefined);
     const missing = required
-      .filter((name) => !Object.hasOwn(template, name))
+      .filter((name) => !Object.hasOwn(template, name) && !misspelt(name))
       .map((name) => this.wrong(pointerTo(pointer, name), 'is required', `add "${name}"`));
     const present = Object.entries(template).flatMap(([name, value]) => {
       const at = pointerTo(pointer, name);

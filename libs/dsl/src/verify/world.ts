@@ -15,6 +15,8 @@ export interface World {
   table?(ref: string): TableDocument | undefined;
   /** True when a reference that does not resolve is a mistake: the whole catalog is at hand. */
   complete?: boolean;
+  /** `kind name` of documents that are there and broken: what refers to them is not to blame. */
+  broken?: ReadonlySet<string>;
   /** The newest published version of the document. */
   published?: FlowDocument;
   /** Of any flow by its name: what {@link published} is for the one at hand. */
