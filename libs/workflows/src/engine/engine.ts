@@ -8,7 +8,6 @@ import type {
   RunEnd,
   SteerAnswer,
   SteerRequest,
-  Step,
   StepRecord,
   Template,
 } from '@opsloop/contracts';
@@ -27,19 +26,16 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import { OpenApprovals } from './approvals.js';
-import { EachProgress } from './each.pure.js';
 import { ContinueLater, StepFailure } from './errors.js';
 import type { Where } from './failures.js';
 import { Inbox } from './inbox.js';
-import { Journal } from './journal.js';
 import { Leaving } from './leaving.js';
-import { joinPath } from './paths.pure.js';
 import { problemOf } from './problems.pure.js';
-import { RECORDS_MAX, progressMarkdown } from './records.pure.js';
+import { progressMarkdown } from './records.pure.js';
 import { withNames } from './scope.js';
+import { RunState } from './state.js';
 import { Steering } from './steering.js';
-import type { Frame, RunFacts, StepView, Walker } from './types.js';
-import { UndoStack } from './undo.js';
+import type { Frame, RunFacts, Walker } from './types.js';
 
 /** Under a halt a refused step asks again after this, doubling up to the second; the signal usually comes first. */
 const HALT_RETRY_MS = 5_000;
@@ -54,27 +50,10 @@ const LOCAL_MS_PER_TASK = 1_000;
 
 const PHASE_KEY = defineSearchAttributeKey('OpsPhase', 'KEYWORD');
 
-/** What is remembered of a step beside its value: until when it waits, its chosen catch, how it ended, its fence, its time. */
-const SLOTS = ['', '@due', '@catch', '!', '@fence', '@end', '@compensation@end', '@finally@end'] as const;
-
-/** Position inside a step that repeats. */
-export interface Cursor {
-  turn: number;
-  startedAt: number;
-  /** The turn has ended: only what stands between two turns is left of it. */
-  done?: boolean;
-  /** Of a reconcile: since when its goal holds. */
-  metSince?: number;
-}
-
 export type RunPhase = 'running' | 'waiting' | 'paused';
 
-/** State of one workflow run and the few primitives every verb is made of. */
-export class Engine {
-  readonly records = new Map<string, StepRecord>();
-  readonly journal = new Journal((path) => this.forget(path));
-  /** How far each forEach has come. */
-  readonly each = new Map<string, EachProgress>();
+/** One workflow run: its state, and the few primitives every verb is made of. */
+export class Engine extends RunState {
   /** Ends per item of the per-target flow. */
   readonly itemEnds: Map<string, RunEnd> | undefined;
   readonly notes = new Map<string, string>();
@@ -87,28 +66,6 @@ export class Engine {
   readonly inbox: Inbox;
   readonly approvals: OpenApprovals;
   walker!: Walker;
-  /** Problems of clean-up whose first error is a cancellation, which carries none itself. */
-  readonly suppressed: Problem[] = [];
-  /** The run was asked to end in an earlier Temporal run of it. */
-  cancelled = false;
-  /** Start of the run, not of this Temporal run. */
-  startedMs = Date.now();
-
-  // What a continue-as-new carries. Scopes and stacks of what failed stay, so that a retry can go on from there.
-  root: { vars: Record<string, unknown> } | undefined;
-  carriedVars: JsonObject | undefined;
-  readonly cursors = new Map<string, Cursor>();
-  readonly remembered = new Map<string, Json>();
-  readonly liveScopes = new Map<string, Record<string, StepView>>();
-  readonly carriedScopes = new Map<string, Record<string, StepView>>();
-  readonly liveUndo = new Map<string, UndoStack>();
-  readonly carriedUndo = new Map<string, UndoStack>();
-  /** Blocks, turns and items that have begun and not ended; `resumed` are those of the Temporal run before. */
-  readonly live = new Set<string>();
-  readonly resumed = new Set<string>();
-  /** Sub-flows of the run of which this is a retry: what each starts with. */
-  readonly carriedFlows = new Map<string, JsonObject>();
-
   private haltSignals = 0;
   private paused = 0;
   private readonly heldChildren = new Set<string>();
@@ -120,7 +77,8 @@ export class Engine {
   private readonly showsPhase: boolean;
   private task = { length: -1, steps: 0, since: 0 };
 
-  constructor(readonly facts: RunFacts) {
+  constructor(facts: RunFacts) {
+    super(facts);
     // The starter sets our attributes when the namespace has them; an upsert of an unknown one would stop the run.
     const set = workflowInfo().typedSearchAttributes;
     this.showsPhase = set.getAll().some((pair) => pair.key.name.startsWith('Ops'));
@@ -135,139 +93,12 @@ export class Engine {
 
   // ---------------------------------------------------------------- paths and expressions
 
-  /** Instance path from the root run: what step keys, records and problems carry. */
-  fullPath(path: string): string {
-    return joinPath(this.facts.context.parentPath ?? '', path);
-  }
-
-  where(path: string, step: string): Where {
-    return { instance: this.fullPath(path), step };
-  }
-
   render(template: Template, frame: Frame, more?: Record<string, unknown>): Json {
     return renderTemplate(template, more === undefined ? frame.names : withNames(frame.names, more));
   }
 
   test(logic: Condition, frame: Frame, more?: Record<string, unknown>): boolean {
     return evaluateCondition(logic, more === undefined ? frame.names : withNames(frame.names, more));
-  }
-
-  // ---------------------------------------------------------------- what survives a continue-as-new
-
-  /** Turn or attempt at which the step at `path` stands. */
-  cursor(path: string): Cursor {
-    let cursor = this.cursors.get(path);
-    if (cursor === undefined) this.cursors.set(path, (cursor = { turn: 1, startedAt: Date.now() }));
-    return cursor;
-  }
-
-  /** A value that must not be evaluated again while the step at `path` is unfinished: `vars` may have changed since. */
-  remember<T extends Json>(path: string, evaluate: () => T): T {
-    const known = this.remembered.get(path);
-    if (known !== undefined) return known as T;
-    const value = evaluate();
-    this.remembered.set(path, value);
-    return value;
-  }
-
-  /** The step at `path` has ended: nobody resumes inside it. */
-  forget(path: string): void {
-    this.cursors.delete(path);
-    this.cursors.delete(`${path}~`);
-    for (const slot of SLOTS) this.remembered.delete(path + slot);
-    this.live.delete(path);
-    this.resumed.delete(path);
-    this.each.delete(path);
-    this.liveScopes.delete(path);
-    this.liveUndo.delete(path);
-  }
-
-  /** What the step did was undone, or its compensation failed: a retry of the run does it again. */
-  undone(undoPath: string): void {
-    const record = this.journal.covering(undoPath.slice(0, undoPath.lastIndexOf('~')));
-    if (record !== undefined) record.undone = true;
-  }
-
-  /** Everything below `path` is over and will not be walked again. */
-  prune(path: string): void {
-    this.journal.prune(path);
-  }
-
-  /** Whether the block, turn or item at `path` was under way in the Temporal run before. */
-  resumes(path: string): boolean {
-    return this.resumed.size > 0 && this.resumed.has(path);
-  }
-
-  progressOf(path: string): EachProgress {
-    let progress = this.each.get(path);
-    if (progress === undefined) this.each.set(path, (progress = new EachProgress()));
-    return progress;
-  }
-
-  /** Whether the item at this full path is over. */
-  itemEnded(full: string): boolean {
-    const record = this.journal.get(this.localPath(full) ?? '');
-    return record !== undefined;
-  }
-
-  /** The path inside this workflow, or undefined when it lies outside. */
-  localPath(full: string): string | undefined {
-    const root = this.facts.context.parentPath;
-    if (root === undefined) return full;
-    return full.startsWith(`${root}/`) ? full.slice(root.length + 1) : undefined;
-  }
-
-  /** Makes the scope of `frame` known from `work` on; it is forgotten when the work has ended well. */
-  async inScope<T>(frame: Frame, work: () => Promise<T>): Promise<T> {
-    const carried = this.carriedScopes.get(frame.path);
-    if (carried !== undefined) {
-      Object.assign(frame.steps, carried);
-      this.carriedScopes.delete(frame.path);
-    }
-    this.liveScopes.set(frame.path, frame.steps);
-    const result = await work();
-    this.liveScopes.delete(frame.path);
-    return result;
-  }
-
-  /** A stack of compensations of its own for the block at `path`. */
-  async withUndo<T>(path: string, work: (undo: UndoStack) => Promise<T>): Promise<T> {
-    const undo = this.carriedUndo.get(path) ?? new UndoStack();
-    this.carriedUndo.delete(path);
-    this.liveUndo.set(path, undo);
-    const result = await work(undo);
-    this.liveUndo.delete(path);
-    return result;
-  }
-
-  // ---------------------------------------------------------------- records
-
-  open(step: Pick<Step, 'id'>, verb: string, path: string, title: string | undefined): StepRecord {
-    const full = this.fullPath(path);
-    const record: StepRecord = {
-      path: full,
-      id: step.id,
-      verb,
-      ...(title === undefined ? {} : { title }),
-      status: 'running',
-      attempts: 1,
-      startedAt: this.resumes(path) ? (this.records.get(full)?.startedAt ?? this.now()) : this.now(),
-    };
-    this.records.delete(full);
-    this.records.set(full, record);
-    // Amortised: the map never holds more than twice of what is ever shown.
-    if (this.records.size > 2 * RECORDS_MAX) {
-      let drop = RECORDS_MAX;
-      for (const [key, old] of this.records) {
-        if (drop-- <= 0) break;
-        if (old.endedAt !== undefined) this.records.delete(key);
-      }
-    }
-    return record;
-  }
-
-  now(): string {
-    return new Date(Date.now()).toISOString();
   }
 
   // ---------------------------------------------------------------- phase
