@@ -7,6 +7,7 @@ import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { BusModule, busMigrations, connectBus } from '@opsloop/bus';
 import {
   type ApprovalReport,
+  type AtomDocument,
   type CompiledOffering,
   type FlowDocument,
   type InternalCalls,
