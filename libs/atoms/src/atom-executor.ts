@@ -1,5 +1,4 @@
 import {
-  AtomError,
   OpsError,
   type AtomCall,
   type HttpAtomSpec,
@@ -14,7 +13,6 @@ import { renderTemplate, templatePaths, toScopeValue, type Scope } from '@opsloo
 import { BUNDLED, BUNDLED_READS, runScript, scriptOutput, type BundledTools, type CallControls } from './bundled.js';
 import { answerOutput, callTarget, type TargetAnswer } from './http-call.js';
 import { httpJob, type JobRequest } from './http-job.js';
-import { NotYet } from './job.js';
 import { checkSize, OUTPUT_BYTES_MAX } from './output.js';
 import { CallSecrets, redactError, type SecretSource } from './secrets.js';
 import type { HttpGuard } from './http-guard.js';

@@ -46,7 +46,7 @@ function worker(faults: Faults): VerifyTools {
       newest = Number(context.fence);
     }
     effects += 1;
-    const output = faults.wrongOutput ? { wrong: true } : { n: effects };
+    const output: Json = faults.wrongOutput ? { wrong: true } : { n: effects };
     done.set(context.key, output);
     return { ok: true, output, tookMs: 1 };
   };
