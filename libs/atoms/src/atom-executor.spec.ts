@@ -367,6 +367,54 @@ describe('secrets', () => {
     expect(target.calls[0]!.body).toEqual({ list: [{ $secret: 'cmdb-token' }], own: 's3cr3t-value/+' });
   });
 
+  it('tells who runs the worker when a target gives one back, without the value', async () => {
+    const warnings: unknown[] = [];
+    const telling = new AtomExecutor({
+      guard,
+      embedded: true,
+      secrets: new EnvironmentSecrets({ OPSLOOP_SECRET_CMDB_TOKEN: 's3cr3t-value/+' }),
+      warn: (message, fields) => warnings.push({ message, ...fields }),
+    });
+    const asked = call({ method: 'POST', url: target.url, body: { $secret: 'cmdb-token' } }, { secrets: ['/body'] });
+    answer = { body: { ok: true } };
+    await telling.execute(asked, 'http.request');
+    expect(warnings).toEqual([]);
+    answer = { body: { you: 'sent s3cr3t-value/+', hex: Buffer.from('s3cr3t-value/+').toString('hex') } };
+    expect(await telling.execute(asked, 'http.request')).toMatchObject({ body: { you: 'sent ***', hex: '***' } });
+    expect(warnings).toEqual([
+      { message: expect.stringContaining('held a secret') as string, atom: 'http.request', run: 'run-1', step: 'a/b' },
+    ]);
+    expect(JSON.stringify(warnings)).not.toContain('s3cr3t');
+  });
+
+  it('keeps them out of what a script says while it runs and how it fails', async () => {
+    const beats: Json[] = [];
+    const script = {
+      name: 'team.leaky',
+      version: '1.0.0',
+      script: {
+        interpreter: ['sh', '-u'],
+        source: 'echo "with $KEY"; echo "$KEY" >&2; exit 7',
+        env: { KEY: '${secrets.cmdb-token}' },
+      },
+    };
+    const error = await failureOf(
+      executor.execute(call({}, { atom: script }), 'team.leaky', undefined, { heartbeat: (said) => beats.push(said) }),
+    );
+    expect(error.detail).toContain('***');
+    expect(JSON.stringify([error.detail, error.options, error.message, error.stack, beats])).not.toContain('s3cr3t');
+  });
+
+  it('an output above 512 KB does not get into the history, whichever atom made it', async () => {
+    const large = new AtomExecutor({
+      guard,
+      embedded: true,
+      resolveResources: () => Promise.resolve({ items: [{ path: 'x'.repeat(600_000) }] }),
+    });
+    const error = await failureOf(large.execute(call({ kind: 'host' }), 'resource.list'));
+    expect([error.code, error.detail]).toEqual(['payload-too-large', expect.stringContaining('524288') as string]);
+  });
+
   it('says which secret is missing', async () => {
     const error = await failureOf(
       run('notify.webhook', { url: target.url, body: { $secret: 'no-such' } }, { secrets: ['/body'] }),
