@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander';
+import { registerApprovals } from './commands/approvals.js';
 import { registerDocumentCommands } from './commands/documents.js';
 import { registerExplain } from './commands/explain.js';
 import { registerEvents } from './commands/events.js';
@@ -58,6 +59,7 @@ export function buildProgram(streams: Streams): Command {
     registerDocumentCommands,
     registerRuns,
     registerAtoms,
+    registerApprovals,
     registerHalts,
     registerExplain,
     registerEvents,

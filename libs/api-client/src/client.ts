@@ -2,6 +2,7 @@ import { DOCUMENT_KINDS } from '@opsloop/contracts';
 import type {
   AcceptedEvent,
   AdmissionView,
+  ApprovalView,
   DocumentKind,
   DocumentView,
   EventView,
@@ -243,6 +244,23 @@ export class OpsloopClient {
   /** One act on many runs: look with `dryRun`, then act with the count as `expectedCount`. */
   actOnRuns(body: BulkBody): Promise<BulkAnswer> {
     return this.http.post('/v1/runs/actions', body);
+  }
+
+  // ---- approvals
+  listApprovals(query: QueryParameters = {}): Promise<Page<ApprovalView>> {
+    return this.http.get('/v1/approvals', query);
+  }
+
+  getApproval(id: string): Promise<ApprovalView> {
+    return this.http.get(`/v1/approvals/${encodeURIComponent(id)}`);
+  }
+
+  /** Each person answers once; the same answer again changes nothing. */
+  answerApproval(
+    id: string,
+    body: { answer: 'approve' | 'reject'; reason: string; form?: Json },
+  ): Promise<ApprovalView> {
+    return this.http.post(`/v1/approvals/${encodeURIComponent(id)}/answer`, body);
   }
 
   // ---- halts, locks, status

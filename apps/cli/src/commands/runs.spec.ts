@@ -40,10 +40,15 @@ describe('exit codes of a run', () => {
     ['cancelled', 'expired', EXIT.rejected],
     ['cancelled', 'admitted', EXIT.failed],
     ['queued', 'needs-approval', EXIT.waiting],
-    ['waiting', 'admitted', EXIT.waiting],
+    ['waiting', 'admitted', EXIT.failed],
     ['queued', 'queued', EXIT.failed],
     ['running', 'admitted', EXIT.failed],
   ])('%s, %s → %i', (status, verdict, exit) => expect(exitOf({ status, admission: { verdict } })).toBe(exit));
+});
+
+it('a run that asks people waits for a person, whatever else it does', () => {
+  const run = { status: 'waiting', admission: { verdict: 'admitted' } } as const;
+  expect(exitOf({ ...run, approvals: [{ id: 'a', path: 'p', title: 't' }] })).toBe(EXIT.waiting);
 });
 
 describe('scope of a halt', () => {

@@ -90,38 +90,42 @@ export function offeringOf(reference: string): { offering: string; version?: str
 }
 
 /** Inputs from the left to the right; later ones win. */
-export async function inputOf(inputs: readonly string[], streams: Pick<Streams, 'cwd' | 'stdin'>): Promise<JsonObject> {
+export async function inputOf(
+  inputs: readonly string[],
+  streams: Pick<Streams, 'cwd' | 'stdin'>,
+  option = '-i',
+): Promise<JsonObject> {
   const input: JsonObject = {};
   for (const one of inputs) {
-    if (one.startsWith('@')) Object.assign(input, await objectFrom(one.slice(1), streams));
+    if (one.startsWith('@')) Object.assign(input, await objectFrom(one.slice(1), streams, option));
     else {
       const at = one.indexOf('=');
-      if (at < 1) throw new CliError(`-i "${one}" is neither key=value nor @file`, EXIT.usage);
+      if (at < 1) throw new CliError(`${option} "${one}" is neither key=value nor @file`, EXIT.usage);
       input[one.slice(0, at)] = valueOf(one.slice(at + 1));
     }
   }
   return input;
 }
 
-async function objectFrom(file: string, streams: Pick<Streams, 'cwd' | 'stdin'>): Promise<JsonObject> {
-  const text = file === '-' ? await streams.stdin() : readText(resolve(streams.cwd, file), file);
+async function objectFrom(file: string, streams: Pick<Streams, 'cwd' | 'stdin'>, option: string): Promise<JsonObject> {
+  const text = file === '-' ? await streams.stdin() : readText(resolve(streams.cwd, file), `${option} @${file}`);
   try {
     const value = parse(text, { version: '1.2', schema: 'core', merge: false, maxAliasCount: 0 }) as Json;
     if (value !== null && typeof value === 'object' && !Array.isArray(value)) return value;
   } catch (cause) {
     throw new CliError(
-      `-i @${file}: ${cause instanceof Error ? cause.message.split('\n', 1)[0] : String(cause)}`,
+      `${option} @${file}: ${cause instanceof Error ? cause.message.split('\n', 1)[0] : String(cause)}`,
       EXIT.usage,
     );
   }
-  throw new CliError(`-i @${file} must hold an object`, EXIT.usage);
+  throw new CliError(`${option} @${file} must hold an object`, EXIT.usage);
 }
 
 function readText(path: string, given: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch {
-    throw new CliError(`-i @${given} cannot be read`, EXIT.usage);
+    throw new CliError(`${given} cannot be read`, EXIT.usage);
   }
 }
 
@@ -189,14 +193,15 @@ async function waitFor(
 
 function endOf(run: RunView, exit: ExitCode): CliError {
   const where = FINAL_RUN_STATUSES.includes(run.status) ? run.status : `is still ${run.status}`;
-  const why = run.problem?.detail ?? run.admission.reason;
+  const asked = run.approvals?.map(({ id, title }) => `"${title}" is asked (opsloop approvals show ${id})`).join('; ');
+  const why = asked ?? run.problem?.detail ?? run.admission.reason;
   return new CliError(`run ${run.id} ${where}${why === undefined ? '' : `: ${why}`}`, exit, [], run, true);
 }
 
-export function exitOf(run: Pick<RunView, 'status' | 'admission'>): ExitCode {
+export function exitOf(run: Pick<RunView, 'status' | 'admission' | 'approvals'>): ExitCode {
   if (run.status === 'succeeded') return EXIT.ok;
   if (['rejected', 'withdrawn', 'expired'].includes(run.admission.verdict)) return EXIT.rejected;
-  if (run.status === 'waiting' || (run.status === 'queued' && run.admission.verdict === 'needs-approval'))
+  if (run.approvals !== undefined || (run.status === 'queued' && run.admission.verdict === 'needs-approval'))
     return EXIT.waiting;
   return EXIT.failed;
 }
