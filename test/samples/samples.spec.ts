@@ -3,6 +3,7 @@ import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { readdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -49,6 +50,12 @@ const SAMPLES: Sample[] = [
     },
   },
 ];
+
+const longLines = async (folder: string): Promise<string[]> =>
+  (await readdir(folder, { recursive: true }))
+    .filter((file) => file.endsWith('.java'))
+    .flatMap((file) => readFileSync(join(folder, file), 'utf8').split('\n'))
+    .filter((line) => line.length > 120);
 
 const present = async (tool: string): Promise<boolean> =>
   run(tool, [tool === 'go' ? 'version' : '-version']).then(
@@ -137,6 +144,13 @@ describe.each(SAMPLES)('the sample in $language', ({ language, tools, build }) =
     expect(process.env['CI'], `${missing.join(', ')} must be installed in CI`).not.toBe('true');
     return false;
   };
+
+  it('is formatted', async () => {
+    if (!tested()) return;
+    // Nothing formats Java here; its lines are at least no longer than everybody's.
+    if (language === 'go') expect((await run('gofmt', ['-l', '.'], { cwd: folder })).stdout).toBe('');
+    else expect(await longLines(folder)).toEqual([]);
+  });
 
   it('has manifests that are valid', () => {
     for (const name of ['credit', 'read'])
