@@ -123,6 +123,21 @@ describe('values that no payload can carry', () => {
   });
 });
 
+describe('a worker of others', () => {
+  it('that answers more than 512 KB fails its step, which is undone', async () => {
+    h.on('a.big', () => ['x'.repeat(530_000)]);
+    const run = await h.run(
+      { do: [{ id: 'big', call: 'a.big@1' }] },
+      { atoms: { 'a.big@1': { queue: TEMPORAL_NAMES.flowQueue, compensate: { call: 'u.big@1' } } } },
+    );
+    expect(await run.end()).toMatchObject({
+      status: 'failed',
+      problem: { code: 'payload-too-large', instance: 'big', detail: expect.stringContaining('512 KB') as string },
+    });
+    expect(run.calls()).toContain('u.big:big~undo');
+  });
+});
+
 describe('secrets', () => {
   it('are named only where the flow names them, also for the way back', async () => {
     h.on('a.boom', () => {

@@ -47,7 +47,10 @@ export async function callStep(engine: Engine, step: CallStep, frame: Frame, han
   checkSize(input, 'the input of the step', engine.where(handle.path, step.id));
   const secrets = step.with === undefined ? [] : secretPlaces(step.with);
   const undo = registerUndo(engine, { step, atom, input, secrets }, frame, handle);
-  return { output: await invoke(engine, { step, atom, input, secrets, frame, handle, path: handle.path, undo }) };
+  const output = await invoke(engine, { step, atom, input, secrets, frame, handle, path: handle.path, undo });
+  // Ours refuse what is too large themselves; a worker in another language may not.
+  if (atom.queue !== undefined) checkSize(output, `the output of ${atom.name}`, engine.where(handle.path, step.id));
+  return { output };
 }
 
 export function atomOf(frame: Frame, ref: string): PinnedAtom {
