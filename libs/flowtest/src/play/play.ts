@@ -131,7 +131,12 @@ class Play {
     }
     if (call.type.startsWith('opsloop.')) return undefined;
     const atomCall = call.argument as unknown as AtomCall;
-    return atomCall.job === undefined ? this.answerCall(call, call.type) : this.answerJob(call, atomCall);
+    if (atomCall.job !== undefined) return this.answerJob(call, atomCall);
+    const answer = this.answerCall(call, call.type);
+    // A worker that may answer from its memory says whether it did.
+    if (atomCall.cache === undefined || !('value' in answer)) return answer;
+    const { value, ...timing } = answer;
+    return { ...timing, value: { output: value ?? null } };
   }
 
   /** A job answers when its mock's time has come, polled or not. */
