@@ -357,6 +357,58 @@ describe('validate and plan', () => {
     expect((await app.call('GET', `/v1/flows/${own}`)).status).toBe(404);
   });
 
+  it('finds what only the whole catalog shows, and refuses to publish it', async () => {
+    const wrong = flow(own, '1.0.0', {
+      do: [{ id: 'act', call: 'fleet.host.restart@1', with: { hst: '${input.host}' } }],
+    });
+    const found = await app.call('POST', '/v1/flows/validate', wrong);
+    expect(found.body).toMatchObject({
+      valid: false,
+      findings: [
+        {
+          ...{ code: 'OPS1604', pointer: '/do/0/with/host', step: 'act', hint: 'add "host"' },
+          url: 'https://opsloop.dev/docs/findings/OPS1604',
+        },
+      ],
+    });
+    expect((await put(wrong)).status).toBe(201);
+    const refused = await app.call('POST', `/v1/flows/${own}/publish`, { version: '1.0.0' });
+    expect(refused).toMatchObject({ status: 400, body: { errors: [{ pointer: '/do/0/with/host' }] } });
+  });
+
+  it('holds a new version against the published one', async () => {
+    await publish(flow(own, '1.0.0'));
+    const narrower = flow(own, '1.1.0', {
+      input: {
+        schema: {
+          type: 'object',
+          required: ['host', 'why'],
+          properties: { host: { type: 'string' }, why: { type: 'string' } },
+        },
+      },
+    });
+    const found = await app.call('POST', '/v1/flows/validate', narrower);
+    expect(found.body.findings).toMatchObject([{ code: 'OPS1942', pointer: '/input/schema/required' }]);
+    expect((await app.call('POST', '/v1/flows/validate', { ...narrower, version: '2.0.0' })).body['valid']).toBe(true);
+  });
+
+  it('plans with documents that are not stored yet, and says what a retry would repeat', async () => {
+    const sub = flow(`${own}-sub`);
+    const main = flow(own, '1.0.0', { do: [{ id: 'sub', run: `${own}-sub@1`, with: { host: '${input.host}' } }] });
+    const request = { flow: main, documents: [sub], input: { host: 'host/a' } };
+    const steps = [{ id: 'sub', path: 'sub', verb: 'run', status: 'failed', attempts: 1, startedAt: '' }];
+    expect((await app.call('POST', '/v1/flows/plan', { ...request, against: { steps } })).body).toMatchObject({
+      pinned: expect.arrayContaining([{ kind: 'flow', ref: `${own}-sub@1`, version: `${own}-sub@1.0.0` }]) as object[],
+      retry: { kept: [], again: [{ path: 'sub', why: 'it failed' }] },
+    });
+    expect(
+      await app.call('POST', '/v1/flows/plan', { ...request, documents: [{ ...sub, surprise: 1 }] }),
+    ).toMatchObject({
+      status: 400,
+      body: { errors: [{ pointer: '/surprise' }] },
+    });
+  });
+
   it('plans targets, batches, effects and pinned versions for a given input, the same bytes each time', async () => {
     const many = {
       input: {

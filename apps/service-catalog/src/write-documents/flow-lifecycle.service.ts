@@ -1,13 +1,21 @@
 import { Inject, Injectable } from '@nestjs/common';
 import type { FlowDocument } from '@opsloop/contracts';
 import { OpsError } from '@opsloop/contracts';
+import { validateDocument, type World } from '@opsloop/dsl';
 import type { Principal } from '@opsloop/platform';
 import { Database, DocumentStore, type DocumentStatus, type Tx } from '@opsloop/postgres';
 import { AuditRepository } from '../read-audit/audit.repository.js';
 import { compileDocument, findingsProblem } from '../resolve-references/compile.pure.js';
-import { type Snapshot, type StoredOffering, versionsOf, withPublished } from '../resolve-references/snapshot.pure.js';
+import {
+  pick,
+  type Snapshot,
+  type StoredOffering,
+  versionsOf,
+  withPublished,
+} from '../resolve-references/snapshot.pure.js';
 import { SnapshotRepository } from '../resolve-references/snapshot.repository.js';
 import { newerPublished } from '../resolve-references/version.pure.js';
+import { catalogWorld } from '../validate-documents/validate.pure.js';
 import { CATALOG_STORE, takeTurn } from './document-writer.service.js';
 
 export interface VersionActOutcome {
@@ -48,6 +56,8 @@ export class FlowLifecycle {
     return this.inTurn(who, name, act.version, async ({ tx, snapshot, target }) => {
       if (target.status === 'published') return this.outcome(target, 'published', false);
       mustCompile(snapshot, target);
+      // What was published once has been relied on since; it may come back as it is.
+      if (target.status === 'draft') mustBeSound(snapshot, target);
       await this.store.setStatus(tx, 'flow', name, act.version, 'published');
       await this.record(tx, who, 'publish', target, act.reason);
       return this.outcome(target, 'published', true);
@@ -142,4 +152,20 @@ function mustCompile(snapshot: Snapshot, target: StoredOffering): void {
   const document = target.body as FlowDocument;
   const { compiled, findings } = compileDocument(withPublished(snapshot, [document]), document);
   if (compiled === undefined) throw findingsProblem(`${target.name} ${target.version} cannot be published`, findings);
+}
+
+/** Against the whole catalog more is certain than against the document alone: inputs, effects, what callers rely on. */
+function mustBeSound(snapshot: Snapshot, target: StoredOffering): void {
+  const { findings } = validateDocument('flow', target.body, {
+    ...catalogWorld(snapshot),
+    ...publishedOf(snapshot, target),
+  });
+  if (findings.some(({ severity }) => severity === 'error'))
+    throw findingsProblem(`${target.name} ${target.version} cannot be published`, findings);
+}
+
+/** The newest published version, when it is older: what callers have relied on until now. */
+function publishedOf(snapshot: Snapshot, target: StoredOffering): Pick<World, 'published'> {
+  const before = pick(snapshot, 'flow', target.name)?.body;
+  return before?.kind === 'flow' ? { published: before } : {};
 }
