@@ -5,8 +5,9 @@ import { startStackProcess } from '../../tools/stack-process.mjs';
 import { benchFlow } from './flow.bench.mjs';
 import { benchLock } from './lock.bench.mjs';
 import { benchStart } from './start.bench.mjs';
+import { benchValidate } from './validate.bench.mjs';
 
-const BENCHES = { flow: benchFlow, start: benchStart, lock: benchLock };
+const BENCHES = { flow: benchFlow, start: benchStart, lock: benchLock, validate: benchValidate };
 
 export async function runBenches(names) {
   const unknown = names.filter((n) => !Object.hasOwn(BENCHES, n));
