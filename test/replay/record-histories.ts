@@ -20,8 +20,8 @@ afterAll(async () => h.stop());
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
-async function keep(name: string, workflowId: string): Promise<void> {
-  const history = await h.client.workflow.getHandle(workflowId).fetchHistory();
+async function keep(name: string, workflowId: string, runId?: string): Promise<void> {
+  const history = await h.client.workflow.getHandle(workflowId, runId).fetchHistory();
   const text = JSON.stringify(temporal.api.history.v1.History.fromObject(history).toJSON(), null, 1);
   // Stack traces name the folder in which they were taken; replay never looks at them.
   writeFileSync(`${FOLDER}${name}.json`, `${text.replaceAll(ROOT, '')}\n`);
@@ -39,7 +39,7 @@ for (const [name, scenario] of Object.entries(SCENARIOS)) {
     expect(end.status).toBe(
       scenario.ends ?? (name === 'cancel' ? 'cancelled' : name === 'compensation' ? 'failed' : 'succeeded'),
     );
-    await keep(name, run.handle.workflowId);
+    await keep(name, run.handle.workflowId, scenario.keepFirst === true ? run.firstRunId : undefined);
     if (scenario.withChildren !== true) return;
     for (const step of run.outcome().steps) {
       if (step.workflowId !== undefined) await keep(`${name}-child`, step.workflowId);

@@ -17,6 +17,8 @@ export interface Scenario {
   meanwhile?: (run: Run, h: Harness) => Promise<void>;
   /** Workflow ids of sub-flows to keep as well, from the ids in the steps. */
   withChildren?: true;
+  /** The first Temporal run is kept instead of the last. */
+  keepFirst?: true;
   /** How it ends, when not well. */
   ends?: 'failed' | 'cancelled';
 }
@@ -44,6 +46,37 @@ const waitingChild = compiled({
   ],
 });
 const hosts = ['host/a', 'host/b', 'host/c'];
+
+const stands = (run: Run, path: string, status: string): Promise<void> =>
+  eventually(async () => {
+    if ((await run.step(path))?.status !== status) throw new Error('not yet');
+  });
+/** Goes on in new Temporal runs out of waits, branches, items and a lock. */
+const leaving: Scenario = {
+  doc: {
+    vars: { n: 0 },
+    do: [
+      { id: 'set', set: { n: 1 } },
+      {
+        id: 'each',
+        forEach: { in: '${input.hosts}', as: 'host', concurrency: 2, collect: '${steps.fix.output}' },
+        do: [
+          {
+            id: 'crit',
+            do: [
+              { id: 'w', wait: { for: '50ms' } },
+              { id: 'p', parallel: {}, do: [call('a'), call('b')] },
+              { id: 'l', loop: { max: { iterations: 4 }, every: '5ms' }, do: [call('turn')] },
+            ],
+            lock: { claims: [{ path: 'x/${host}', mode: 'exclusive' }] },
+          },
+          { id: 'fix', call: 'a.fix@1', with: { host: '${host}', n: '${vars.n}' } },
+        ],
+      },
+    ],
+  },
+  options: { input: { hosts: [...hosts, 'host/d'] }, continueAfter: 60 },
+};
 
 export const SCENARIOS: Record<string, Scenario> = {
   sequence: {
@@ -387,6 +420,116 @@ export const SCENARIOS: Record<string, Scenario> = {
       ],
     },
     options: { atoms: { 'a.local@1': { execution: 'local' } } },
+  },
+  leave: leaving,
+  'leave-first': { ...leaving, keepFirst: true },
+  'leave-clean-up': {
+    stub: (h) => h.on('a.boom', () => refuse('runtime')),
+    doc: {
+      do: [
+        {
+          id: 't',
+          try: [
+            ...['a', 'b', 'c', 'd', 'e', 'f'].map((id) => call(id, 'a.do@1')),
+            { id: 'p', parallel: {}, do: [call('g', 'a.do@1'), call('h', 'a.do@1')] },
+            call('boom'),
+          ],
+          catch: [{ errors: { type: 'timeout' }, do: [] }],
+          finally: [{ id: 'l', loop: { max: { iterations: 8 } }, do: [call('clean')] }],
+        },
+      ],
+      catch: [{ do: [call('note')] }],
+    },
+    options: { atoms: { 'a.do@1': { compensate: { call: 'u.do@1' } } }, continueAfter: 60 },
+  },
+  steer: {
+    doc: {
+      do: [
+        { id: 'w', wait: { for: '1h' } },
+        { id: 'held', do: [call('one')] },
+        {
+          id: 'each',
+          forEach: {
+            in: '${input.hosts}',
+            as: 'host',
+            concurrency: '${input.n}',
+            tolerate: { failures: 1 },
+            batch: { size: 2 },
+          },
+          do: [{ id: 'pause', wait: { for: '1h' } }, call('fix')],
+        },
+      ],
+    },
+    options: { input: { hosts: ['a', 'b', 'c'], n: 1 }, attributes: true },
+    meanwhile: async (run) => {
+      await stands(run, 'w', 'waiting');
+      await run.steer({ act: 'pause', scope: 'flow' });
+      await run.steer({ act: 'skip', path: 'w', output: 1 });
+      await stands(run, 'held', 'paused');
+      await run.steer({ act: 'resume' });
+      await stands(run, 'each[a]/pause', 'waiting');
+      await run.steer({ act: 'pause', scope: 'afterBatch', path: 'each' });
+      await run.steer({ act: 'setConcurrency', path: 'each', concurrency: 2 });
+      await stands(run, 'each[b]/pause', 'waiting');
+      await run.steer({ act: 'abortItem', path: 'each', item: 'a' });
+      await run.steer({ act: 'skip', path: 'each[b]/pause' });
+      await stands(run, 'each', 'paused');
+      await run.steer({ act: 'resume' });
+      await stands(run, 'each[c]/pause', 'waiting');
+      await run.steer({ act: 'skip', path: 'each[c]/pause' });
+    },
+  },
+  judged: {
+    stub: (h) => h.on('a.once', (_c, n) => (n === 1 ? new Promise(() => undefined) : 'done')),
+    doc: { do: [{ ...call('once'), timeout: { startToClose: '200ms' } }, call('after')] },
+    options: { atoms: { 'a.once@1': { idempotency: 'none', retry: { maximumAttempts: 1 } } } },
+    meanwhile: async (run) => {
+      await stands(run, 'once', 'waiting');
+      await run.steer({ act: 'retry', path: 'once' });
+    },
+  },
+  isolate: {
+    doc: {
+      vars: { n: 1 },
+      do: [
+        {
+          id: 'each',
+          forEach: {
+            in: '${input.hosts}',
+            as: 'host',
+            batch: { size: 2 },
+            isolate: true,
+            concurrency: 2,
+            collect: '${host}',
+          },
+          do: [call('drain'), { id: 'fix', call: 'a.fix@1', with: { host: '${host}', n: '${vars.n}' } }],
+        },
+        call('after'),
+      ],
+    },
+    options: { input: { hosts } },
+    withChildren: true,
+  },
+  'held-child': {
+    doc: { do: [{ id: 'd', timeout: '1m', do: [{ id: 'sub', run: 'test/waits@1', with: { n: 1 } }] }] },
+    options: {
+      flows: {
+        'test/waits@1': compiled({ name: 'test/waits', do: [{ id: 'w', wait: { for: '300ms' } }, call('inner')] }),
+      },
+    },
+    meanwhile: async (run, h) => {
+      await eventually(async () => {
+        if ((await run.step('d/sub'))?.workflowId === undefined) throw new Error('not yet');
+      });
+      await run.steer({ act: 'pause', scope: 'step', path: 'd/sub/inner' });
+      const sub = h.client.workflow.getHandle((await run.step('d/sub'))!.workflowId!);
+      await eventually(async () => {
+        const steps = await sub.query<{ path: string; status: string }[]>('steps');
+        if (steps.find((s) => s.path === 'd/sub/inner')?.status !== 'paused') throw new Error('not yet');
+      });
+      await run.steer({ act: 'resume' });
+    },
+    withChildren: true,
   },
 };
 

@@ -274,6 +274,8 @@ export interface RunInput {
   carried?: JsonObject;
   /** Of a child that runs one batch of a forEach (`isolate`): what stands around it. */
   isolated?: JsonObject;
+  /** Of a sub-flow: acts of operators that are in force when it begins. */
+  steering?: JsonObject;
   /** History events after which the run goes on in a new Temporal run, also when Temporal does not ask yet. */
   continueAfter?: number;
 }

@@ -100,8 +100,9 @@ async function runToEnd(engine: Engine, input: RunInput): Promise<End> {
   let ir: CompiledFlow | undefined;
   try {
     restore(engine, input.carried);
-    if (input.carried === undefined)
-      engine.steering.restore(input.isolated?.['steering'] as CarriedSteering | undefined);
+    // What was in force when this sub-flow began; later it carries its own.
+    if (input.carried?.['startedMs'] === undefined)
+      engine.steering.restore(input.steering as CarriedSteering | undefined);
     const flow = (ir = input.ir ?? (await load(input)));
     engine.begin(flow);
     const walk = (): Promise<Json> => walkOf(engine, flow, input);

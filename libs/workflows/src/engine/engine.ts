@@ -50,6 +50,11 @@ const LOCAL_MS_PER_TASK = 1_000;
 
 const PHASE_KEY = defineSearchAttributeKey('OpsPhase', 'KEYWORD');
 
+/** A sub-flow that runs. */
+export interface ChildHandle {
+  signal(name: string, payload: unknown): Promise<void>;
+}
+
 export type RunPhase = 'running' | 'waiting' | 'paused';
 
 /** One workflow run: its state, and the few primitives every verb is made of. */
@@ -58,7 +63,7 @@ export class Engine extends RunState {
   readonly itemEnds: Map<string, RunEnd> | undefined;
   readonly notes = new Map<string, string>();
   /** Signals the sub-flows that run now, so that a lifted halt reaches them at once. */
-  readonly children = new Set<{ signal(name: string, payload: unknown): Promise<void> }>();
+  readonly children = new Set<ChildHandle>();
   /** Full paths of the steps that those sub-flows stand for. */
   readonly childPaths = new Set<string>();
   readonly leaving: Leaving;
@@ -202,6 +207,29 @@ export class Engine extends RunState {
     return answer;
   }
 
+  /** What a sub-flow starts with of what operators said, and `mark` for what they say meanwhile. */
+  forChild(): { steering: { steering?: JsonObject }; mark: number } {
+    const carried = this.steering.carry();
+    return {
+      steering: carried === undefined ? {} : { steering: carried as unknown as JsonObject },
+      mark: this.steering.mark,
+    };
+  }
+
+  /** The sub-flow runs: signals reach it from here on, and those that it missed follow. */
+  childBegan(child: ChildHandle, mark: number, paths: readonly string[]): void {
+    this.children.add(child);
+    for (const path of paths) this.childPaths.add(path);
+    for (const request of this.steering.since(mark))
+      void child.signal(TEMPORAL_NAMES.steerSignal, request).catch(() => undefined);
+  }
+
+  childEnded(child: ChildHandle, workflowId: string, paths: readonly string[]): void {
+    this.children.delete(child);
+    for (const path of paths) this.childPaths.delete(path);
+    this.onChildHeld(workflowId, false);
+  }
+
   /** The same in a sub-flow, where nobody hears a refusal: what cannot be done is left undone. */
   steered(request: SteerRequest): void {
     try {
@@ -328,11 +356,6 @@ export class Engine extends RunState {
     if (held) this.heldChildren.add(child);
     else this.heldChildren.delete(child);
     this.stop(held ? 1 : -1);
-  }
-
-  /** The sub-flow has ended, held or not. */
-  childGone(child: string): void {
-    this.onChildHeld(child, false);
   }
 
   private tellParent(held: boolean): void {

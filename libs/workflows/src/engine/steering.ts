@@ -42,6 +42,8 @@ export class Steering {
   private readonly concurrency = new Map<string, number>();
   private readonly epochs = new Map<string, number>();
   private readonly ids = new Set<string>();
+  /** Of this Temporal run, so that a sub-flow which is just being started hears of them too. */
+  private readonly requests: SteerRequest[] = [];
   /** Scopes of what runs or waits now, by full path: what an act can cut short. */
   private readonly scopes = new Map<string, CancellationScope>();
   /** Steps that wait for a person's verdict, by full path. */
@@ -126,6 +128,7 @@ export class Steering {
       this.ids.delete(id);
     }
     if (!applied) return;
+    this.requests.push(request);
     const { at, act, by, reason } = request;
     const detail =
       request.act === 'pause'
@@ -285,6 +288,15 @@ export class Steering {
   private abortable(path: string): void {
     const done = this.engine.itemEnded(path);
     if (done) throw conflict(`The item ${path} has already ended`);
+  }
+
+  /** A sub-flow is about to start with what `carry` gives now; `since` gives what came while it did. */
+  get mark(): number {
+    return this.requests.length;
+  }
+
+  since(mark: number): readonly SteerRequest[] {
+    return this.requests.slice(mark);
   }
 
   // ---------------------------------------------------------------- continue as new

@@ -6,7 +6,6 @@ import type { CarriedEach } from '../engine/each.pure.js';
 import type { Engine } from '../engine/engine.js';
 import { checkSize } from '../engine/size.pure.js';
 import { readSteps } from '../engine/reads.pure.js';
-import type { CarriedSteering } from '../engine/steering.js';
 import type { Frame, StepView } from '../engine/types.js';
 
 export interface IsolatedItem {
@@ -27,7 +26,6 @@ export interface IsolatedBatch {
   batch: { number: number; count: number; size: number };
   total: number;
   failedBefore: number;
-  steering?: CarriedSteering;
 }
 
 export interface BatchResult {
@@ -49,7 +47,8 @@ export async function runIsolated(
   const { number, count } = what.batch;
   const at = `${path}[batch:${number}]`;
   const full = engine.fullPath(at);
-  const isolated: IsolatedBatch = { path, framePath: frame.path, ...around(engine, frame), ...what };
+  const { steering, mark } = engine.forChild();
+  const isolated: IsolatedBatch = { path, framePath: frame.path, ...around(frame), ...what };
   checkSize(isolated as unknown as Json, 'the batch', engine.where(at, at));
   const input: RunInput = {
     context: {
@@ -62,6 +61,7 @@ export async function runIsolated(
     config: engine.facts.config as RunInput['config'],
     isolated: isolated as unknown as JsonObject,
     ...(engine.facts.continueAfter === undefined ? {} : { continueAfter: engine.facts.continueAfter }),
+    ...steering,
   };
   const workflowId = childWorkflowId(workflowInfo().workflowId, at);
   const record = engine.open({ id: `batch:${number}` }, 'forEach', at, `batch ${number} of ${count}`);
@@ -73,9 +73,8 @@ export async function runIsolated(
     parentClosePolicy: ParentClosePolicy.REQUEST_CANCEL,
     cancellationType: ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
   });
-  const forEach = engine.fullPath(path);
-  engine.children.add(child);
-  engine.childPaths.add(full).add(forEach);
+  const paths = [full, engine.fullPath(path)];
+  engine.childBegan(child, mark, paths);
   engine.busy(1);
   record.status = 'failed';
   try {
@@ -86,15 +85,12 @@ export async function runIsolated(
   } finally {
     record.endedAt = engine.now();
     engine.busy(-1);
-    engine.childPaths.delete(full);
-    engine.childPaths.delete(forEach);
-    engine.childGone(workflowId);
-    engine.children.delete(child);
+    engine.childEnded(child, workflowId, paths);
   }
 }
 
 /** Loop names, variables and the outputs that the flow reads. */
-function around(engine: Engine, frame: Frame): Pick<IsolatedBatch, 'names' | 'vars' | 'steps' | 'steering'> {
+function around(frame: Frame): Pick<IsolatedBatch, 'names' | 'vars' | 'steps'> {
   const names = Object.fromEntries(Object.entries(frame.names).filter(([name]) => !ROOT_NAMES.has(name)));
   const reads = readSteps(frame.ir);
   const steps = Object.fromEntries(
@@ -103,11 +99,9 @@ function around(engine: Engine, frame: Frame): Pick<IsolatedBatch, 'names' | 'va
       reads === undefined || reads.has(id) ? view : { ...view, output: null },
     ]),
   );
-  const steering = engine.steering.carry();
   return {
     names: names as JsonObject,
     vars: { ...(frame.names['vars'] as JsonObject) },
     steps,
-    ...(steering === undefined ? {} : { steering }),
   };
 }

@@ -27,6 +27,7 @@ export async function runStep(engine: Engine, step: RunStep, frame: Frame, handl
   handle.record.atom = `${name}@${version}`;
   handle.record.workflowId = workflowId;
   registerUndo(engine, step, frame, handle);
+  const { steering, mark } = engine.forChild();
   const input: RunInput = {
     context: {
       ...engine.facts.context,
@@ -42,6 +43,7 @@ export async function runStep(engine: Engine, step: RunStep, frame: Frame, handl
     config: engine.facts.config as RunInput['config'],
     ...(carried === undefined ? {} : { carried }),
     ...(engine.facts.continueAfter === undefined ? {} : { continueAfter: engine.facts.continueAfter }),
+    ...steering,
   };
   checkSize(input.input, 'the input of the sub-flow', engine.where(handle.path, step.id));
   const abandoned = step.detach === true || step.onParentClose === 'abandon';
@@ -56,17 +58,14 @@ export async function runStep(engine: Engine, step: RunStep, frame: Frame, handl
       : ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
   });
   if (step.detach === true) return { output: { workflowId } };
-  engine.children.add(child);
-  engine.childPaths.add(path);
+  engine.childBegan(child, mark, [path]);
   engine.busy(1);
   try {
     const output = (await child.result()) as Json | undefined;
     return { output: output ?? null };
   } finally {
     engine.busy(-1);
-    engine.childPaths.delete(path);
-    engine.childGone(workflowId);
-    engine.children.delete(child);
+    engine.childEnded(child, workflowId, [path]);
   }
 }
 
