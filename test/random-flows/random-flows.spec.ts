@@ -14,7 +14,7 @@ beforeAll(async () => {
   sandbox = await interpreterSandbox(join(tmpdir(), 'opsloop-random-flows'));
 });
 
-const { from, count } = seedsFromEnv(300);
+const { from, count } = seedsFromEnv(150);
 
 function treated(name: string, treatment: (random: Seeded) => Treatment): void {
   it(name, () => {
