@@ -9,11 +9,15 @@ export async function startWorkerProcess(role, address) {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   });
   let said = '';
+  let ready;
   child.stderr.on('data', (chunk) => (said = `${said}${chunk}`.slice(-4_000)));
   const exited = new Promise((resolve) => child.once('exit', resolve));
   await new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new Error(`the ${role} worker was not ready in time:\n${said}`)), READY_MS);
-    child.once('message', () => resolve(clearTimeout(timer)));
+    child.once('message', (message) => {
+      clearTimeout(timer);
+      resolve((ready = message));
+    });
     void exited.then((code) => {
       clearTimeout(timer);
       reject(new Error(`the ${role} worker ended with ${code}:\n${said}`));
@@ -21,6 +25,9 @@ export async function startWorkerProcess(role, address) {
   });
   return {
     pid: child.pid,
+    ready,
+    /** Calls `listener` for every message after the first. */
+    listen: (listener) => child.on('message', listener),
     stop: async () => {
       if (child.exitCode === null) child.send('stop');
       await exited;

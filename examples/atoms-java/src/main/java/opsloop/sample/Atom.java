@@ -25,7 +25,8 @@ public final class Atom {
    * atom/&lt;atom name&gt;/&lt;code&gt;. Every other exception is retried as the step says.
    */
   public static ApplicationFailure refuse(String code, int status, String detail) {
-    var problem = new Problem("https://opsloop.dev/errors/" + code, "The action was refused", status, code, detail, false);
+    var type = "https://opsloop.dev/errors/" + code;
+    var problem = new Problem(type, "The action was refused", status, code, detail, false);
     return ApplicationFailure.newNonRetryableFailure(detail, code, problem);
   }
 

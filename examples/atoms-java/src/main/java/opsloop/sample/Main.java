@@ -13,8 +13,9 @@ public final class Main {
   public static void main(String[] args) {
     var address = System.getenv().getOrDefault("TEMPORAL_ADDRESS", "127.0.0.1:7400");
     var namespace = System.getenv().getOrDefault("TEMPORAL_NAMESPACE", "default");
-    var stubs = WorkflowServiceStubs.newServiceStubs(WorkflowServiceStubsOptions.newBuilder().setTarget(address).build());
-    var client = WorkflowClient.newInstance(stubs, WorkflowClientOptions.newBuilder().setNamespace(namespace).build());
+    var server = WorkflowServiceStubsOptions.newBuilder().setTarget(address).build();
+    var here = WorkflowClientOptions.newBuilder().setNamespace(namespace).build();
+    var client = WorkflowClient.newInstance(WorkflowServiceStubs.newServiceStubs(server), here);
     var factory = WorkerFactory.newInstance(client);
     // The default holds heartbeats back for up to 30 s, and with them progress and cancels.
     var options = WorkerOptions.newBuilder()
