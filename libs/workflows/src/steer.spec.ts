@@ -229,7 +229,7 @@ describe('a forEach', () => {
     let most = 0;
     h.on('a.work', async () => {
       most = Math.max(most, ++now);
-      await new Promise((resolve) => setTimeout(resolve, 30));
+      await new Promise((resolve) => setTimeout(resolve, 300));
       now -= 1;
       return null;
     });

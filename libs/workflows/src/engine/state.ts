@@ -156,6 +156,7 @@ export class RunState {
 
   open(step: Pick<Step, 'id'>, verb: string, path: string, title: string | undefined): StepRecord {
     const full = this.fullPath(path);
+    const before = this.records.get(full);
     const record: StepRecord = {
       path: full,
       id: step.id,
@@ -163,7 +164,8 @@ export class RunState {
       ...(title === undefined ? {} : { title }),
       status: 'running',
       attempts: 1,
-      startedAt: this.resumes(path) ? (this.records.get(full)?.startedAt ?? this.now()) : this.now(),
+      // One that has not ended goes on, in a new Temporal run or after a person's verdict.
+      startedAt: before !== undefined && before.endedAt === undefined ? before.startedAt : this.now(),
     };
     this.records.delete(full);
     this.records.set(full, record);

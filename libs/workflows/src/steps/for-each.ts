@@ -235,42 +235,50 @@ async function runBatch(loop: Loop, items: Item[], batch: unknown): Promise<void
   let running = 0;
 
   const worker = async (): Promise<void> => {
-    while (mayStart() && running <= limitOf(loop)) {
-      if (engine.leaving.asks(frame)) return void group.leave();
-      const current = queue.shift()!;
-      const pause = (due.get(current) ?? 0) - Date.now();
-      if (pause > 0) {
-        const slot = itemPath(loop.path, current.key);
-        const waited = await group.run(() => engine.wait(pause, `${current.key} is busy`, undefined, slot));
-        // Meanwhile the others may have decided that nothing more starts.
-        if (waited.kind !== 'done' || loop.stopped) {
-          queue.unshift(current);
-          return;
-        }
-      }
-      const end = await group.run(() => oneItem(loop, current, batch), resumes(current));
-      if (end.kind === 'cancelled' || end.kind === 'left') return;
-      if (end.kind === 'failed') {
-        const busy = codeOf(end.failure.problem) === 'lock-conflict' && end.failure.problem['turn'] === true;
-        if (busy && Date.now() - since < BUSY_TOTAL_MS) {
-          due.set(current, Date.now() + BUSY_RETRY_MS);
-          queue.push(current);
-          continue;
-        }
-        noteFailure(loop, current, end.failure.problem);
-      }
-      refill();
+    try {
+      while (mayStart() && running <= limitOf(loop)) if (!(await next())) return;
+    } finally {
+      // At once, so that of several that end together one goes on.
+      running -= 1;
     }
+  };
+  /** The next item of the queue; false when nothing more starts here. */
+  const next = async (): Promise<boolean> => {
+    if (engine.leaving.asks(frame)) {
+      group.leave();
+      return false;
+    }
+    const current = queue.shift()!;
+    const pause = (due.get(current) ?? 0) - Date.now();
+    if (pause > 0) {
+      const slot = itemPath(loop.path, current.key);
+      const waited = await group.run(() => engine.wait(pause, `${current.key} is busy`, undefined, slot));
+      // Meanwhile the others may have decided that nothing more starts.
+      if (waited.kind !== 'done' || loop.stopped) {
+        queue.unshift(current);
+        return false;
+      }
+    }
+    const end = await group.run(() => oneItem(loop, current, batch), resumes(current));
+    if (end.kind === 'cancelled' || end.kind === 'left') return false;
+    if (end.kind === 'failed') {
+      const busy = codeOf(end.failure.problem) === 'lock-conflict' && end.failure.problem['turn'] === true;
+      if (busy && Date.now() - since < BUSY_TOTAL_MS) {
+        due.set(current, Date.now() + BUSY_RETRY_MS);
+        queue.push(current);
+        return true;
+      }
+      noteFailure(loop, current, end.failure.problem);
+    }
+    refill();
+    return true;
   };
   const workers = new Set<Promise<void>>();
   /** One worker per item in flight; more of them when the limit has risen. */
   const refill = (): void => {
     for (let more = Math.min(limitOf(loop) - running, queue.length); more > 0; more -= 1) {
       running += 1;
-      const one = worker().finally(() => {
-        running -= 1;
-        workers.delete(one);
-      });
+      const one = worker().finally(() => workers.delete(one));
       workers.add(one);
     }
   };
