@@ -179,7 +179,7 @@ describe('names that lead to a prototype', () => {
         const started = performance.now();
         const result = outcome(() => evaluateLogic(x, scope));
         expect(typeof result).not.toBe('function');
-        expect(performance.now() - started).toBeLessThan(250);
+        expect(performance.now() - started).toBeLessThan(1_000);
         if (validateLogic(x).length > 0) expect(result).toBeUndefined();
         const condition = outcome(() => evaluateCondition(x, scope));
         expect(condition === undefined || typeof condition === 'boolean').toBe(true);

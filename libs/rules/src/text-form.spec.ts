@@ -141,13 +141,14 @@ describe('the text form', () => {
     ['exponents', '1e'.repeat(9_999)],
     ['names', 'not'.repeat(6_600)],
     ['backticks', '`'.repeat(19_999)],
-  ])('takes linear time for 20,000 characters of %s', (_name, text) => {
+  ])('stays quick for 20,000 characters of %s', (_name, text) => {
     const started = performance.now();
     try {
       parseLogic(text);
     } catch (error) {
       expect(error).toBeInstanceOf(OpsError);
     }
-    expect(performance.now() - started).toBeLessThan(100);
+    // 10 to 30 ms on a quiet machine; backtracking would take minutes.
+    expect(performance.now() - started).toBeLessThan(1_000);
   });
 });
