@@ -136,7 +136,14 @@ export type ApprovalReport = {
       expiresAt: string;
     }
   | { change: 'escalated'; expiresAt: string }
-  | { change: 'closed'; status: Exclude<ApprovalStatus, 'open'>; at: string; reason?: string }
+  | {
+      change: 'closed';
+      status: Exclude<ApprovalStatus, 'open'>;
+      at: string;
+      reason?: string;
+      /** Names of those whose answers counted. */
+      answered?: string[];
+    }
 );
 
 /** An approval as the API shows it. */

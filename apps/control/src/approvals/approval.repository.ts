@@ -226,6 +226,14 @@ export class ApprovalRepository {
     );
   }
 
+  async acceptAll(tx: Tx, id: string, persons: readonly string[]): Promise<void> {
+    if (persons.length === 0) return;
+    await tx.query(
+      'UPDATE control.approval_answer SET accepted_at = coalesce(accepted_at, clock_timestamp()) WHERE tenant = $1 AND approval_id = $2 AND person = ANY($3)',
+      [tx.tenant, id, persons],
+    );
+  }
+
   /** The run did not take it, so it was none. */
   async takeBack(tenant: string, id: string, person: string): Promise<void> {
     await this.db.query(

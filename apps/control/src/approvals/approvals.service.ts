@@ -51,8 +51,11 @@ export class ApprovalsService {
     const id = approvalId(TENANT, run, report.path);
     await this.db.inTransaction(TENANT, async (tx) => {
       if (report.change === 'escalated') return this.approvals.escalated(tx, id, report.expiresAt);
-      if (report.change === 'closed')
+      if (report.change === 'closed') {
+        // The run may have taken an answer whose caller got none in time.
+        await this.approvals.acceptAll(tx, id, report.answered ?? []);
         return this.approvals.close(tx, TENANT, id, { ...report, at: new Date(report.at) });
+      }
       const row = await this.admissions.lockRow(tx, run);
       if (row === undefined) throw new OpsError('not-found', `There is no run ${run}`);
       const ended = row.state !== 'admitted' && row.state !== 'started';

@@ -154,6 +154,7 @@ function resultOf(engine: Engine, step: ApprovalStep, approval: OpenApproval, ha
 /** Also a cancelled run says that nobody is asked any more; control closes what it does not hear of with the run. */
 async function close(engine: Engine, approval: OpenApproval, path: string): Promise<void> {
   const { status, reason } = approval.outcome!;
+  const answered = approval.answers.map((answer) => answer.by);
   const at = engine.now();
   engine.approvals.end(engine.fullPath(path));
   try {
@@ -164,6 +165,7 @@ async function close(engine: Engine, approval: OpenApproval, path: string): Prom
         status,
         at,
         ...(reason === undefined ? {} : { reason }),
+        ...(answered.length === 0 ? {} : { answered }),
       }),
     );
   } catch (err) {
