@@ -8,7 +8,7 @@ export function near(wanted: string, known: ReadonlySet<string>): string | undef
 
 /** One letter more, less, other, or two swapped; short names would match anything. */
 function oneSlip(a: string, b: string): boolean {
-  if (Math.min(a.length, b.length) < 4 || Math.abs(a.length - b.length) > 1) return false;
+  if (Math.min(a.length, b.length) < 3 || Math.abs(a.length - b.length) > 1) return false;
   let at = 0;
   while (at < a.length && a[at] === b[at]) at += 1;
   if (a.length === b.length)

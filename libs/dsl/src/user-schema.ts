@@ -111,12 +111,8 @@ export function schemaFindings(schema: unknown, pointer: string): Finding[] {
   const patternProblem = (pattern: unknown, at: string): void => {
     if (typeof pattern !== 'string') return bad(at, 'must be a text');
     if (pattern.length > PATTERN_MAX) return bad(at, `is longer than ${PATTERN_MAX} characters`);
-    if (!isSafePattern(pattern))
-      bad(
-        at,
-        `the pattern "${pattern.slice(0, 60)}" could take for ever on some texts`,
-        'no repetition inside a repetition, no back-references, no look-around, no alternatives under a repetition',
-      );
+    const risk = patternRisk(pattern);
+    if (risk !== undefined) bad(at, `the pattern "${pattern.slice(0, 60)}" ${risk[0]}`, risk[1]);
   };
   const size = JSON.stringify(schema)?.length ?? 0;
   if (size > BYTES_MAX) bad(pointer, `the schema has ${size} bytes; at most ${BYTES_MAX} are allowed`);
@@ -128,18 +124,29 @@ export function schemaFindings(schema: unknown, pointer: string): Finding[] {
 /** Repetitions in one pattern: two that can match the same text already make matching quadratic, each more adds a power. */
 const UNBOUNDED_MAX = 2;
 
-/** True when matching takes a time that a text of a request body cannot blow up. */
-export function isSafePattern(pattern: string): boolean {
+/** Why a pattern is not taken, and what to do: matching must take a time that no text of a request body can blow up. */
+function patternRisk(pattern: string): [why: string, hint: string] | undefined {
   try {
     new RegExp(pattern, 'u');
-  } catch {
-    return false;
+  } catch (error) {
+    return ['is no regular expression', (error as Error).message.split(': ').at(-1)!.toLowerCase()];
   }
   const outside = pattern.replace(/\\./gs, 'x').replace(/\[[^\]]*\]/g, 'x');
-  if (/\\[1-9k]|\(\?[=!<]/.test(pattern)) return false;
-  if (/\|[^()]*\)[*+{]/.test(outside)) return false;
-  if ((outside.match(/[*+]|\{\d+,\}/g) ?? []).length > UNBOUNDED_MAX) return false;
-  return safeRegex(pattern, { limit: 10 });
+  const slow = 'could take for ever on some texts';
+  if (/\\[1-9k]|\(\?[=!<]/.test(pattern)) return [slow, 'leave out back-references and look-around'];
+  if (/\|[^()]*\)[*+{]/.test(outside)) return [slow, 'no alternatives (|) under a repetition; list them without it'];
+  const unbounded = (outside.match(/[*+]|\{\d+,\}/g) ?? []).length;
+  if (unbounded > UNBOUNDED_MAX)
+    return [
+      `has ${unbounded} repetitions without an end, and at most ${UNBOUNDED_MAX} are taken`,
+      'give them an end: {1,9} instead of +, {0,9} instead of *',
+    ];
+  return safeRegex(pattern, { limit: 10 }) ? undefined : [slow, 'no repetition inside a repetition, and at most ten'];
+}
+
+/** True when matching takes a time that a text of a request body cannot blow up. */
+export function isSafePattern(pattern: string): boolean {
+  return patternRisk(pattern) === undefined;
 }
 
 const ajv = new Ajv2020({
