@@ -133,8 +133,11 @@ function seconds(value: unknown): number {
 function inCidr(ip: unknown, cidr: unknown): boolean {
   const address = text('ipInCidr', ip);
   const range = text('ipInCidr', cidr);
-  if (!ipaddr.isValid(address)) throw expressionError(`'${address.slice(0, 45)}' is not an IP address`);
-  if (!ipaddr.isValidCIDR(range)) throw expressionError(`'${range.slice(0, 45)}' is not a CIDR range`);
+  // Four decimal parts: `10.1`, `012.1.1.1` and `0xa000001` mean something else to whoever wrote them.
+  if (!ipaddr.IPv4.isValidFourPartDecimal(address) && !ipaddr.IPv6.isValid(address))
+    throw expressionError(`'${address.slice(0, 45)}' is not an IP address`);
+  if (!ipaddr.IPv4.isValidCIDRFourPartDecimal(range) && !ipaddr.IPv6.isValidCIDR(range))
+    throw expressionError(`'${range.slice(0, 45)}' is not a CIDR range`);
   const [base, bits] = ipaddr.parseCIDR(range);
   const parsed = ipaddr.process(address);
   return parsed.kind() === base.kind() && parsed.match(base, bits);
