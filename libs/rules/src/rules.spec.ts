@@ -79,7 +79,8 @@ describe('abuse fails closed', () => {
     const started = performance.now();
     const seen = name === 'now outside a flow' ? ({} as Scope) : scope;
     expect(codeOf(() => evaluateCondition(logic, seen))).toBe('expression');
-    expect(performance.now() - started).toBeLessThan(250);
+    // 20 ms on a quiet machine.
+    expect(performance.now() - started).toBeLessThan(1_000);
   });
 
   it('a 20,000 deep expression is an error, not a stack overflow', () => {
