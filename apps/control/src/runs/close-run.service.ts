@@ -123,13 +123,30 @@ export class CloseRunService {
         jsonOrNull(e.problem),
         jsonOrNull(e.steps),
         jsonOrNull(e.targets),
-        JSON.stringify([entry]),
+        JSON.stringify([...tasksOf(e.steps ?? [], now), entry]),
         started ?? null,
         JSON.stringify(started === undefined ? [] : [{ at: started, kind: 'run', title: 'started' }]),
       ],
     });
     return row;
   }
+}
+
+/** Above this a list helps nobody: the run itself is the place to look. */
+const TASKS_MAX = 20;
+
+/** What could not be undone is left to a person, and says so in the story. */
+export function tasksOf(steps: readonly StepRecord[], now: Date): TimelineEntry[] {
+  return steps
+    .filter((s) => s.path.endsWith('~undo') && s.status === 'failed')
+    .slice(0, TASKS_MAX)
+    .map((s) => ({
+      at: now.toISOString(),
+      kind: 'operator',
+      title: `needs a person: ${s.title ?? s.path} failed, what it was to undo is still there`,
+      ref: s.path,
+      ...(s.problem?.detail === undefined ? {} : { cause: s.problem.detail }),
+    }));
 }
 
 const jsonOrNull = (value: unknown): string | null => (value === undefined ? null : JSON.stringify(value));

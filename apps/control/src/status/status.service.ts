@@ -40,7 +40,13 @@ interface Counts {
   oldest_queued: string | null;
   last_failed: string | null;
   locks: number;
+  paused: number;
+  undone: number;
+  last_undone: string | null;
 }
+
+/** A compensation that failed; only what did not succeed is looked through. */
+const UNDONE = `status <> 'succeeded' AND jsonb_path_exists(history, '$[*] ? (@.kind == "operator" && @.title starts with "needs a person")')`;
 
 /** How things stand, worst first, each with the next command. */
 @Injectable()
@@ -78,6 +84,18 @@ export class StatusService {
         title: `${n.failed} failed in the last hour`,
         next: `opsloop runs show ${n.last_failed}`,
       });
+    if (n.undone > 0)
+      items.push({
+        level: 'failing',
+        title: `${n.undone} ended in the last hour with something that could not be undone`,
+        next: `opsloop runs show ${n.last_undone}`,
+      });
+    if (n.paused > 0)
+      items.push({
+        level: 'waiting',
+        title: `${n.paused} paused by operators`,
+        next: 'opsloop runs ls --status paused',
+      });
     if (n.held > 0) items.push({ level: 'waiting', title: `${n.held} held by halts`, next: 'opsloop halts ls' });
     if (n.queued > 0)
       items.push({ level: 'waiting', title: `${n.queued} queued`, next: `opsloop runs show ${n.oldest_queued}` });
@@ -102,13 +120,14 @@ export class StatusService {
     return this.db.query<Counts>(
       `SELECT o.*, e.*, (SELECT count(DISTINCT fence)::int FROM control.claim WHERE tenant = $1) AS locks FROM
         (SELECT count(*) FILTER (WHERE state = 'queued')::int AS queued, count(*) FILTER (WHERE state = 'held')::int AS held,
-          count(*) FILTER (WHERE state IN ('admitted', 'started'))::int AS running,
+          count(*) FILTER (WHERE state IN ('admitted', 'started'))::int AS running, count(*) FILTER (WHERE state = 'started' AND paused)::int AS paused,
           count(*) FILTER (WHERE state = 'admitted' AND created_at < clock_timestamp() - make_interval(secs => $2))::int AS unstarted,
           count(*) FILTER (WHERE state = 'started' AND started_at < clock_timestamp() - make_interval(secs => $3))::int AS long,
           (array_agg(id ORDER BY rank_at) FILTER (WHERE state = 'queued'))[1] AS oldest_queued
           FROM control.admission WHERE tenant = $1 AND kind = 'run' AND state IN ('queued', 'held', 'needs-approval', 'admitted', 'started')) o,
         (SELECT count(*) FILTER (WHERE status = 'failed')::int AS failed, count(*) FILTER (WHERE status = 'succeeded')::int AS succeeded,
-          (array_agg(id ORDER BY ended_at DESC) FILTER (WHERE status = 'failed'))[1] AS last_failed
+          (array_agg(id ORDER BY ended_at DESC) FILTER (WHERE status = 'failed'))[1] AS last_failed,
+          count(*) FILTER (WHERE ${UNDONE})::int AS undone, (array_agg(id ORDER BY ended_at DESC) FILTER (WHERE ${UNDONE}))[1] AS last_undone
           FROM control.admission WHERE tenant = $1 AND ended_at > clock_timestamp() - interval '1 hour') e`,
       [tenant, UNSTARTED_S, LONG_S],
     );

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
   type ControlApp,
   FLOWS,
+  SERVICE,
   type Peers,
   shared,
   type Shared,
@@ -187,6 +188,32 @@ describe('a retry', () => {
     expect(await post(well, 'retry', {})).toMatchObject({ status: 409 });
     expect(await post(gone, 'retry', { from: 'pause/nowhere' })).toMatchObject({ status: 409 });
   });
+});
+
+test('what could not be undone is told to a person', async () => {
+  const id = await started();
+  const problem = { type: 'x', title: 't', status: 500, code: 'runtime', detail: 'no answer' };
+  const undo = { id: 'a', verb: 'call', attempts: 1, startedAt: new Date().toISOString() };
+  await a.call(
+    'POST',
+    `/internal/runs/${id}/outcome`,
+    {
+      status: 'failed',
+      steps: [{ ...undo, path: 'a~undo', title: 'Undo drain', status: 'failed', problem }],
+      targets: [],
+    },
+    { authorization: `Bearer ${SERVICE}` },
+  );
+  const { items } = (await a.call('GET', `/v1/runs/${id}/timeline`)).body;
+  expect(items).toContainEqual(
+    expect.objectContaining({
+      kind: 'operator',
+      title: expect.stringContaining('needs a person: Undo drain failed'),
+      cause: 'no answer',
+    }),
+  );
+  const status = (await a.call('GET', '/v1/status')).body;
+  expect(status.items).toContainEqual(expect.objectContaining({ next: `opsloop runs show ${id}`, level: 'failing' }));
 });
 
 describe('acts on many runs', () => {

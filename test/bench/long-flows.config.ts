@@ -1,0 +1,9 @@
+/** `npx vitest run --config test/bench/long-flows.config.ts`: flows of the largest sizes; `LONG_FLOWS_SCALE=0.1` for a tenth. */
+import { mergeConfig } from 'vitest/config';
+import base from '../../vitest.config.js';
+
+const config = mergeConfig(base, {});
+config.test!.include = ['test/bench/long-flows.ts'];
+config.test!.testTimeout = 3_600_000;
+config.test!.env = { LONG_FLOWS_SCALE: process.env['LONG_FLOWS_SCALE'] ?? '1' };
+export default config;
