@@ -11,7 +11,7 @@ import type { PlacedFinding } from '../documents/check-documents.pure.js';
 import { inDependencyOrder } from '../documents/order.pure.js';
 import { readDocuments } from '../documents/read-documents.js';
 import type { LoadedDocument } from '../documents/read-documents.js';
-import { CliError, EXIT, asCliError } from '../errors.js';
+import { CliError, asCliError } from '../errors.js';
 import type { Streams } from '../output.js';
 
 interface Applied {

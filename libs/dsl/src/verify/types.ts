@@ -263,7 +263,17 @@ export class Match {
     // A part that refers elsewhere cannot be compiled alone.
     if (schema !== root && JSON.stringify(schema).includes('"$ref"')) return [];
     try {
-      return validateInput(schema, plain).errors.map((error) => this.wrong(pointer + error.pointer, error.message));
+      const { errors } = validateInput(schema, plain);
+      const known = new Set(Object.keys(isObject(schema['properties']) ? schema['properties'] : {}));
+      const strange = errors.flatMap(({ pointer: at, message }) => (message.endsWith('is not known here') ? [at] : []));
+      return errors.flatMap(({ pointer: at, message }) => {
+        const name = at.slice(at.lastIndexOf('/') + 1);
+        const misspelt = (other: string): boolean =>
+          near(other.slice(other.lastIndexOf('/') + 1), new Set([name])) !== undefined;
+        if (message === 'is required' && strange.some(misspelt)) return [];
+        const hint = strange.includes(at) ? near(name, known) : message === 'is required' ? `add "${name}"` : undefined;
+        return [this.wrong(pointer + at, message, hint)];
+      });
     } catch {
       // The schema itself is wrong, which its own document says.
       return [];
