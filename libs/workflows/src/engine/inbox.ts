@@ -14,7 +14,7 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import { Mailbox } from './mailbox.pure.js';
-import type { CarriedMailbox, EntryMatch, Held, Offer, Subscription } from './mailbox.pure.js';
+import type { CarriedMailbox, Held, Offer, Subscription } from './mailbox.pure.js';
 import type { RunFacts } from './types.js';
 
 /** Waits of sub-flows on older roots would be commands that their histories do not have. */
