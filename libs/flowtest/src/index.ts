@@ -1,7 +1,7 @@
 /** Flows run by the real interpreter in virtual time, without a server; and the tests that are written on top of it. */
 export { interpreterSandbox } from './sandbox-cache.js';
 export { defaultCacheDir } from '@opsloop/temporal';
-export { runVirtually } from './virtual-run.js';
+export { openVirtually, runVirtually } from './virtual-run.js';
 export type { AtomAttempt, OpenRun, VirtualResult, VirtualRunOptions } from './virtual-run.js';
 export type { ActivityAnswer, ActivityCall } from './virtual/activity.js';
 export type { Thrown } from './virtual/failures.js';

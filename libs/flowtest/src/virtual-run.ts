@@ -74,55 +74,66 @@ const RUN_ID = '00000000-0000-4000-8000-000000000001';
 
 /** Runs the flow until nothing is left to do. Synchronous: nothing in it waits for anything real. */
 export function runVirtually(sandbox: Sandbox, options: VirtualRunOptions): VirtualResult {
+  const { run, finish } = openVirtually(sandbox, options);
+  run.world.run();
+  return finish();
+}
+
+/** Starts the flow without running it: whoever wants to look at it at every moment steps its world on. */
+export function openVirtually(
+  sandbox: Sandbox,
+  options: VirtualRunOptions,
+): { run: OpenRun; finish: () => VirtualResult } {
   const { ir, meanwhile } = options;
   const result: VirtualResult = { status: 'stuck', attempts: [], emitted: [], steps: [], tookMs: 0, continued: 0 };
+  let endedAt: number | undefined;
   const world: VirtualTemporal = new VirtualTemporal(sandbox, {
     ...options,
     answer: (call) => answerAny(call, options, result),
     onActivated: (execution) => {
       options.onActivated?.(execution);
-      if (meanwhile !== undefined && root.latest().close === undefined) meanwhile(view);
+      if (meanwhile !== undefined && root.latest().close === undefined) meanwhile(run);
+    },
+    onEnded: (execution) => {
+      if (execution === root.latest()) endedAt = world.clock.now;
     },
   });
   const startMs = world.clock.now;
   const input = inputOf(options, startMs);
   const workflowId = workflowIdOf(ir.flow.name, input.context.run);
-  const steps = (): StepRecord[] => world.query(workflowId, TEMPORAL_NAMES.stepsQuery) as unknown as StepRecord[];
-  const view: OpenRun = {
+  const run: OpenRun = {
     world,
     workflowId,
     get elapsedMs() {
       return world.clock.now - startMs;
     },
-    steps,
+    steps: () => world.query(workflowId, TEMPORAL_NAMES.stepsQuery) as unknown as StepRecord[],
   };
   const root = world.start(workflowId, ir.flow.name, [input]);
-  options.begun?.(view);
-  let endedAt: number | undefined;
-  world.run(() => {
-    const { close } = root.latest();
-    if (close !== undefined && close.status !== 'continued') endedAt ??= world.clock.now;
-    return false;
-  });
-  result.tookMs = (endedAt ?? world.clock.now) - startMs;
-  const last = root.latest();
-  result.continued = last.number - root.number;
-  result.steps = result.outcome?.steps ?? (last.close === undefined ? steps() : []);
-  for (const execution of world.open()) execution.end({ status: 'terminated' });
-  return conclude(result, last);
+  options.begun?.(run);
+  const finish = (): VirtualResult => {
+    result.tookMs = (endedAt ?? world.clock.now) - startMs;
+    const last = root.latest();
+    result.continued = last.number - root.number;
+    result.steps = result.outcome?.steps ?? (last.close === undefined ? run.steps() : []);
+    for (const execution of world.open()) execution.end({ status: 'terminated' });
+    return conclude(result, last);
+  };
+  return { run, finish };
 }
 
 function conclude(result: VirtualResult, { close }: Execution): VirtualResult {
   if (close?.status === 'completed') {
     result.status = 'succeeded';
     result.output = fromPayload(close.result) ?? null;
-  } else if (close?.status === 'failed') {
+  } else if (close?.status === 'failed' && !close.failure.canceledFailureInfo) {
     result.status = 'failed';
     const error = defaultFailureConverter.failureToError(close.failure, defaultPayloadConverter);
     const [problem] = (error as { details?: Problem[] }).details ?? [];
     if (problem === undefined) throw error;
     result.problem = problem;
-  } else if (close?.status === 'cancelled') {
+  } else if (close?.status === 'cancelled' || close?.status === 'failed') {
+    // What withdraws itself ends as cancelled too.
     result.status = 'cancelled';
     if (result.outcome?.problem !== undefined) result.problem = result.outcome.problem;
   }

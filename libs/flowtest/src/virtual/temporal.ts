@@ -92,16 +92,24 @@ export class VirtualTemporal {
     return [...this.executions.values()].filter((execution) => execution.close === undefined);
   }
 
-  /** Goes on until nothing is left to do, or `until` says so; what still waits then waits for ever. */
-  run(until: () => boolean = () => false): void {
-    for (;;) {
-      this.runWoken();
-      if (until()) return;
-      if (!this.clock.advance() && this.woken.size === 0) return;
-    }
+  /** Goes on until nothing is left to do; what still waits then waits for ever. */
+  run(): void {
+    while (this.step());
   }
 
-  private runWoken(): void {
+  /** Does what is due, then goes to the next moment; false when there is none. */
+  step(): boolean {
+    this.runWoken();
+    return this.clock.advance() || this.woken.size > 0;
+  }
+
+  /** Something has happened that a workflow has not heard yet. */
+  get isAwake(): boolean {
+    return this.woken.size > 0;
+  }
+
+  /** Does what is due at this moment. */
+  runWoken(): void {
     for (const execution of this.woken) {
       this.woken.delete(execution);
       if ((this.activations += 1) > ACTIVATIONS_MAX) throw new Error(`no end after ${ACTIVATIONS_MAX} activations`);
