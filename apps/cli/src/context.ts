@@ -22,7 +22,10 @@ export function contextOf(command: Command, streams: Streams): Context {
     client: () => {
       if (client !== undefined) return client;
       const { url, token, from } = findEndpoint(streams.env, streams.cwd);
-      if (from !== undefined) out.note(`using ${url} and the admin key of ${from}`);
+      if (from !== undefined) {
+        const key = streams.env['OPSLOOP_TOKEN'] === undefined ? `the admin key of ${from}` : 'OPSLOOP_TOKEN';
+        out.note(`using ${url} and ${key}`);
+      }
       client = new OpsloopClient({ url, ...(token === undefined ? {} : { token }) });
       return client;
     },

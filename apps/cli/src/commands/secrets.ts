@@ -111,7 +111,7 @@ async function rotate(context: Context, { reason }: { reason?: string }): Promis
   const { out } = context;
   out.result(answer, () => {
     out.line(
-      `${answer.made ? 'a new key' : 'the first configured key'}, ${answer.keyId}, is in use; ${answer.rewrapped} secrets are wrapped with it`,
+      `${answer.made ? 'a new key' : 'the first configured key'}, ${answer.keyId}, is in use; ${answer.rewrapped === 1 ? '1 secret is' : `${answer.rewrapped} secrets are`} wrapped with it`,
     );
     if (answer.retired.length > 0)
       out.line(
