@@ -145,15 +145,17 @@ export class Harness {
     readonly connection: NativeConnection,
     readonly client: Client,
     readonly namespace: string,
+    private readonly cache: number | undefined,
   ) {}
 
-  static async start(): Promise<Harness> {
+  /** Without a cache every workflow task replays the whole history: what a killed worker leaves to the next. */
+  static async start(options: { cache?: number } = {}): Promise<Harness> {
     installRuntime();
     const { address } = await testTemporal();
     const connection = await NativeConnection.connect({ address });
     const namespace = `h-${randomUUID().slice(0, 8)}`;
     await createNamespace(connection, namespace);
-    const harness = new Harness(connection, new Client({ connection, namespace }), namespace);
+    const harness = new Harness(connection, new Client({ connection, namespace }), namespace, options.cache);
     await harness.startWorkers();
     return harness;
   }
@@ -167,6 +169,7 @@ export class Harness {
         ...(taskQueue === TEMPORAL_NAMES.flowQueue ? { workflowBundle: await workflowBundle() } : {}),
         activities: { default: (argument: AtomCall & JsonObject) => this.answer(argument) },
         shutdownForceTime: '3s',
+        ...(this.cache === undefined ? {} : { maxCachedWorkflows: this.cache }),
       });
       this.workers.push({ worker, running: worker.run() });
     }

@@ -1,0 +1,98 @@
+/** Workers that forget everything, at every task and at random moments, while the run is steered and continues as new. */
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { SteerAct, Step } from '@opsloop/contracts';
+import { TEMPORAL_NAMES } from '@opsloop/contracts';
+import { eventually } from '@opsloop/testing';
+import { Harness } from '../test/harness.js';
+
+let h: Harness;
+beforeAll(async () => {
+  h = await Harness.start({ cache: 0 });
+});
+afterAll(async () => h?.stop());
+
+const call = (id: string, atom = `a.${id}@1`): Step => ({ id, call: atom });
+
+/** The same numbers on every run. */
+function seeded(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state * 1_664_525 + 1_013_904_223) % 4_294_967_296;
+    return state / 4_294_967_296;
+  };
+}
+
+it.each([7, 11])(
+  'loses and repeats nothing (seed %i)',
+  async (seed) => {
+    h.reset();
+    const random = seeded(seed);
+    const hosts = Array.from({ length: 12 }, (_, i) => `h${i}`);
+    const run = await h.run(
+      {
+        vars: { done: 0 },
+        do: [
+          {
+            id: 'each',
+            forEach: {
+              in: '${input.hosts}',
+              as: 'host',
+              concurrency: 3,
+              batch: { size: 6 },
+              collect: '${steps.fix.output.of}',
+            },
+            do: [
+              {
+                id: 't',
+                try: [
+                  call('drain'),
+                  { id: 'p', parallel: {}, do: [call('a'), { id: 'w', wait: { for: '40ms' } }] },
+                  { id: 'fix', call: 'a.fix@1', with: { of: '${host}' } },
+                ],
+                finally: [call('close')],
+              },
+              { id: 'count', set: { done: '${host}' } },
+            ],
+          },
+          {
+            id: 'crit',
+            do: [{ id: 'l', loop: { max: { iterations: 6 }, every: '10ms' }, do: [call('turn')] }],
+            lock: { claims: [{ path: 'service/pay', mode: 'exclusive' }] },
+          },
+        ],
+        output: '${steps.each.output}',
+      },
+      { input: { hosts }, continueAfter: 90 },
+    );
+    h.on('a.fix', (c) => c.input);
+    const acts: SteerAct[] = [
+      { act: 'pause', scope: 'flow' },
+      { act: 'resume' },
+      { act: 'setConcurrency', path: 'each', concurrency: 1 },
+      { act: 'pause', scope: 'afterBatch' },
+      { act: 'setConcurrency', path: 'each', concurrency: 4 },
+      { act: 'resume' },
+      { act: 'skip', path: 'crit/l[6]/turn', output: 'by hand' },
+    ];
+    for (const act of acts) {
+      const steps = h.recorded.length;
+      if (act.act !== 'resume')
+        await eventually(() => expect(h.recorded.length).toBeGreaterThanOrEqual(Math.min(steps + 2, 8)));
+      await run.steer(act);
+      if (random() < 0.6) {
+        await h.stopWorkers();
+        await h.startWorkers();
+      }
+    }
+    expect(await run.end()).toEqual({ status: 'succeeded', output: hosts });
+    expect(await run.continued()).toBeGreaterThan(2);
+    const seen = run.calls();
+    expect(seen.filter((one, at) => seen.indexOf(one) !== at)).toEqual([]);
+    // Twelve items of four calls each, and five of the six turns.
+    expect(seen).toHaveLength(12 * 4 + 5);
+    const claims = h.recorded.map((r) => r.type);
+    expect(claims.filter((t) => t === TEMPORAL_NAMES.claimActivity)).toHaveLength(1);
+    expect(claims.filter((t) => t === TEMPORAL_NAMES.releaseActivity)).toHaveLength(1);
+  },
+  90_000,
+);
