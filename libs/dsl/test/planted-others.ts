@@ -4,7 +4,7 @@ import type { DocumentKind, Json, JsonObject } from '@opsloop/contracts';
 const head = (kind: string, name: string): JsonObject => ({ dsl: 'opsloop/v1', kind, name });
 
 /** Documents without any finding, by kind; a copy each time. */
-export const good: Readonly<Record<string, () => JsonObject>> = {
+export const good: Readonly<Record<string, () => Record<string, unknown>>> = {
   rule: () => ({
     ...head('rule', 'fleet/down'),
     version: '1.0.0',
