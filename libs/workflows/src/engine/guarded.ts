@@ -5,7 +5,7 @@ import { toScopeValue } from '@opsloop/rules';
 import { CancelledFailure, isCancellation } from '@temporalio/workflow';
 import { compensate, runFinally } from './compensate.js';
 import type { Engine } from './engine.js';
-import { ContinueLater, FlowReturn, StepFailure, fail } from './errors.js';
+import { ContinueLater, FlowReturn, StepFailure } from './errors.js';
 import { failureOf } from './failures.js';
 import { attemptPath } from './paths.pure.js';
 import { matchesErrors, withSuppressed } from './problems.pure.js';
@@ -130,8 +130,4 @@ function findCatch(engine: Engine, frame: Frame, clauses: readonly CatchClause[]
       matchesErrors(clause, p) &&
       (clause.when === undefined || engine.test(clause.when, frame, { [clause.as ?? 'err']: problemValue(p) })),
   );
-}
-
-export function notAvailable(verb: string): never {
-  throw fail('configuration', `"${verb}" is not available yet`);
 }
