@@ -1,0 +1,37 @@
+/** A worker that gets killed: `child.mjs <temporal> <namespace> <bundle> <url of the world>`. The world is in the parent. */
+import { Context } from '@temporalio/activity';
+import { ApplicationFailure } from '@temporalio/common';
+import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { TEMPORAL_NAMES } from '@opsloop/contracts';
+import type { Json } from '@opsloop/contracts';
+
+const [address, namespace, codePath, world] = process.argv.slice(2) as [string, string, string, string];
+Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] });
+
+/** Asks the parent, which outlives us, and tells Temporal that we live while it thinks. */
+async function ask(argument: Json): Promise<unknown> {
+  const { info } = Context.current();
+  const beat = info.isLocal ? undefined : setInterval(() => Context.current().heartbeat(), 1_000);
+  try {
+    const answer = await fetch(world, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ type: info.activityType, argument }),
+    });
+    const { code, value } = (await answer.json()) as { code?: string; value?: Json };
+    if (code === undefined) return value;
+    const problem = { type: code, code, title: code, status: 500, retryable: false };
+    throw ApplicationFailure.create({ type: code, message: code, nonRetryable: true, details: [problem] });
+  } finally {
+    clearInterval(beat);
+  }
+}
+
+const connection = await NativeConnection.connect({ address });
+const common = { connection, namespace, activities: { default: ask } };
+const workers = await Promise.all([
+  Worker.create({ ...common, taskQueue: TEMPORAL_NAMES.flowQueue, workflowBundle: { codePath } }),
+  Worker.create({ ...common, taskQueue: TEMPORAL_NAMES.atomQueue, maxConcurrentActivityTaskExecutions: 50 }),
+]);
+process.stdout.write('ready\n');
+await Promise.all(workers.map((worker) => worker.run()));
