@@ -1,6 +1,6 @@
 import { type Json, OpsError } from '@opsloop/contracts';
 import { eventually, startHttpTarget } from '@opsloop/testing';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { CallSecrets, EnvironmentSecrets, FirstOf, platformSecrets, redactError, StoredSecrets } from './secrets.js';
 
 const SECRET = 'canary-8c5f/Zürich+1';
@@ -107,7 +107,7 @@ describe('sources', () => {
     await expect(both.get('c')).rejects.toThrow('down');
   });
 
-  it('are remembered shortly, asked once at a time, and overwritten', async () => {
+  it('are remembered shortly, and asked once at a time', async () => {
     let asked = 0;
     const store = new StoredSecrets(async (name) => {
       asked += 1;
@@ -124,6 +124,17 @@ describe('sources', () => {
     const before = asked;
     await store.get('a');
     expect(asked).toBe(before + 1);
+  });
+
+  it('leave nothing in memory once they are forgotten', async () => {
+    const kept = vi.spyOn(Buffer, 'from');
+    const store = new StoredSecrets(() => Promise.resolve('canary-in-memory'));
+    await store.get('a');
+    const buffers = kept.mock.results.map(({ value }) => value as Buffer).filter((b) => b.includes('canary'));
+    kept.mockRestore();
+    expect(buffers).toHaveLength(1);
+    store.forget();
+    expect(buffers[0]!.every((byte) => byte === 0)).toBe(true);
   });
 
   it('of a worker say clearly what is wrong', async () => {
