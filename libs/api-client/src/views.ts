@@ -128,6 +128,7 @@ export interface StartBody {
   version?: string;
   wait?: string;
   dryRun?: boolean;
+  timeScale?: number;
   coalesce?: boolean;
 }
 

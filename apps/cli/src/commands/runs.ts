@@ -25,6 +25,7 @@ interface RunOptions {
   timeout: string;
   key?: string;
   dryRun?: boolean;
+  timeScale?: string;
   coalesce?: boolean;
 }
 
@@ -41,7 +42,8 @@ export function registerRuns(program: Command, streams: Streams): void {
     .option('--wait', 'wait for its end, with live progress')
     .option('--timeout <duration>', 'how long --wait waits', '10m')
     .option('--key <key>', 'Idempotency-Key: the same key never starts twice')
-    .option('--dry-run', 'atoms that change things do nothing')
+    .option('--dry-run', 'only what reads runs; changes answer from their manifests, nothing is locked, sent or asked')
+    .option('--time-scale <factor>', 'what the timers of a dry run are multiplied with (0.001)')
     .option('--coalesce', 'share an identical run that is under way')
     .action((name: string, options: RunOptions, command: Command) => start(contextOf(command, streams), name, options));
   const runs = program.command('runs').description('look at runs and act on them');
@@ -149,7 +151,7 @@ async function start(context: Context, reference: string, options: RunOptions): 
     {
       input,
       ...(version === undefined ? {} : { version }),
-      ...(options.dryRun === true ? { dryRun: true } : {}),
+      ...(options.dryRun === true ? { dryRun: true, ...scaleOf(options.timeScale) } : {}),
       ...(options.coalesce === true ? { coalesce: true } : {}),
     },
     { idempotencyKey: options.key ?? randomUUID() },
@@ -159,6 +161,13 @@ async function start(context: Context, reference: string, options: RunOptions): 
     context.out.line(`run ${body.id}: ${context.out.status(body.status)} (${verdictText(body)})`);
     context.out.next(`opsloop runs show ${body.id}`, ...(body.status === 'queued' ? ['opsloop locks ls'] : []));
   });
+}
+
+function scaleOf(text: string | undefined): { timeScale?: number } {
+  if (text === undefined) return {};
+  const timeScale = Number(text);
+  if (timeScale > 0 && timeScale <= 1) return { timeScale };
+  throw new CliError(`--time-scale ${text} is no number above 0 and up to 1`, EXIT.usage);
 }
 
 /** Shows the steps until the run has ended or the time is over. */
