@@ -143,7 +143,7 @@ describe('the operators of the language', () => {
   });
 
   it('of an iterator see the item, and the document through root', () => {
-    const over = { filter: [{ var: 'list' }, { '>=': [{ var: '' }, { root: 'vars.limit' }] }] };
+    const over: Json = { filter: [{ var: 'list' }, { '>=': [{ var: '' }, { root: 'vars.limit' }] }] };
     expect(outcome(over)).toEqual([2, 3]);
     expect(outcome({ filter: [{ var: 'list' }, { '>=': [{ var: '' }, { var: 'vars.limit' }] }] })).toBe('!expression');
   });
