@@ -60,7 +60,7 @@ export function registerTest(program: Command, streams: Streams): void {
 }
 
 async function runTests(context: Context, paths: string[], options: TestOptions): Promise<void> {
-  const { out, streams } = context;
+  const { streams } = context;
   const least = options.minCoverage === undefined ? undefined : percentOf(options.minCoverage);
   const loaded = readTests(paths, streams.cwd).filter(({ test }) => String(test['name']).includes(options.name ?? ''));
   if (loaded.length === 0)

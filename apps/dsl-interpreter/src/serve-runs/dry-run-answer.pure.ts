@@ -1,5 +1,5 @@
 /** What an atom that changes things says in a dry run, in which nobody calls it. */
-import { isDeepStrictEqual } from 'node:util';
+import { digestOf } from '@opsloop/contracts';
 import type { AtomDocument, Json, JsonObject } from '@opsloop/contracts';
 import type { DryRunAnswer } from '@opsloop/workflows';
 
@@ -9,7 +9,7 @@ const DEPTH_MAX = 8;
 /** The example with this input, else the first one with an output, else something of the shape of the output. */
 export function dryRunAnswer(atom: Pick<AtomDocument, 'examples' | 'output'>, input: Json): DryRunAnswer {
   const told = (atom.examples ?? []).filter((example) => example.output !== undefined);
-  const example = told.find((one) => isDeepStrictEqual(one.input, input)) ?? told[0];
+  const example = told.find((one) => digestOf(one.input) === digestOf(input)) ?? told[0];
   if (example?.output !== undefined) return { output: example.output, from: 'example' };
   return { output: atom.output === undefined ? {} : stubOf(atom.output.schema), from: 'stub' };
 }

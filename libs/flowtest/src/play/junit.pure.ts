@@ -19,7 +19,7 @@ function caseOf(file: string, test: Played): string {
   return `${open}>\n      <failure message="${xml(first?.message ?? 'failed')}">${xml(body)}</failure>\n    </testcase>\n`;
 }
 
-// eslint-disable-next-line no-control-regex -- these characters may not stand in XML at all
+/** These may not stand in XML at all. */
 const FORBIDDEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f]/g;
 
 function xml(text: string): string {

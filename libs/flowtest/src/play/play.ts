@@ -144,6 +144,8 @@ class Play {
     if (job?.phase === 'cancel') return { value: null };
     if (job?.phase === 'start') {
       const answer = this.answerCall(call, call.type.replace(/\.start$/, ''));
+      // A start that did not get through is made again; a job that ends badly has ended.
+      if ('thrown' in answer && answer.thrown.nonRetryable === false && answer.afterMs === undefined) return answer;
       this.jobs.set(context.key, { answer, dueAt: call.at + (answer.afterMs ?? 0) });
       return { value: { id: `job-${this.jobs.size}` } };
     }
