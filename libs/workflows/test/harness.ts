@@ -138,7 +138,6 @@ export class Harness {
   readonly recorded: Recorded[] = [];
   private readonly stubs = new Map<string, Stub>();
   private readonly counts = new Map<string, number>();
-  private readonly quiet = new Set<string>();
   private workers: { worker: Worker; running: Promise<void> }[] = [];
 
   private constructor(
@@ -193,23 +192,15 @@ export class Harness {
     return this;
   }
 
-  /** The same for thousands of calls: they are not recorded. */
-  onQuietly(type: string, stub: Stub): this {
-    this.quiet.add(type);
-    return this.on(type, stub);
-  }
-
   reset(): void {
     this.stubs.clear();
-    this.quiet.clear();
     this.counts.clear();
     this.recorded.length = 0;
   }
 
   private async answer(argument: AtomCall & JsonObject): Promise<unknown> {
     const { activityType, attempt, taskQueue, activityId } = Context.current().info;
-    if (!this.quiet.has(activityType))
-      this.recorded.push({ type: activityType, argument, attempt, taskQueue, activityId });
+    this.recorded.push({ type: activityType, argument, attempt, taskQueue, activityId });
     const n = (this.counts.get(activityType) ?? 0) + 1;
     this.counts.set(activityType, n);
     const stub = this.stubs.get(activityType);

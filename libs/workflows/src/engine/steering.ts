@@ -46,6 +46,8 @@ export class Steering {
   private readonly requests: SteerRequest[] = [];
   /** Scopes of what runs or waits now, by full path: what an act can cut short. */
   private readonly scopes = new Map<string, CancellationScope>();
+  /** Scopes that nothing runs in, by the scope around them. */
+  private readonly idle = new WeakMap<CancellationScope, CancellationScope[]>();
   /** Steps that wait for a person's verdict, by full path. */
   private readonly judged = new Map<string, { verdict?: 'retry' }>();
   private readonly listeners = new Set<() => void>();
@@ -221,15 +223,21 @@ export class Steering {
     return () => void this.listeners.delete(listener);
   }
 
-  /** Runs what an act can cut short without touching anything else. */
+  /**
+   * Runs what an act can cut short without touching anything else. A scope costs five promises, each with a stack trace,
+   * so one that was not cancelled serves the next step below the same scope.
+   */
   async cuttable<T>(path: string, work: () => Promise<T>): Promise<T> {
     const full = this.engine.fullPath(path);
-    const scope = new CancellationScope({ cancellable: true });
+    const around = CancellationScope.current();
+    const idle = this.idle.get(around) ?? [];
+    const scope = idle.pop() ?? new CancellationScope({ cancellable: true });
     this.scopes.set(full, scope);
     try {
       return await scope.run(work);
     } finally {
       this.scopes.delete(full);
+      if (!scope.consideredCancelled && idle.push(scope) === 1) this.idle.set(around, idle);
     }
   }
 
