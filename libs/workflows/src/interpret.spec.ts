@@ -117,9 +117,4 @@ describe('one step after the other', () => {
       correlationId: 'c-1',
     });
   });
-
-  it('says that approvals and events cannot be waited for yet', async () => {
-    const run = await h.run({ do: [{ id: 'ok', approval: { title: 'sure?' } }] });
-    expect(await run.end()).toMatchObject({ status: 'failed', problem: { code: 'configuration', instance: 'ok' } });
-  });
 });

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { ApplicationFailure } from '@temporalio/common';
-import { stepKey } from '@opsloop/contracts';
-import type { FlowDocument, Json, Step } from '@opsloop/contracts';
+import { TEMPORAL_NAMES, stepKey } from '@opsloop/contracts';
+import type { FlowDocument, Json, JsonObject, Step } from '@opsloop/contracts';
 import { eventually } from '@opsloop/testing';
 import { Harness, type Run, type RunOptions, compiled } from '../test/harness.js';
 import { retryState } from './engine/retry-state.pure.js';
@@ -170,5 +170,28 @@ describe('a retry of a failed run', () => {
     expect(await calls('boom')).toEqual(['a.boom:boom']);
     expect(() => retryState(ir, journal, { from: 'nowhere' })).toThrow('has no step');
     expect(() => retryState(ir, journal, { from: 'failed', items: ['x'] })).toThrow('no forEach');
+  });
+
+  it('goes on inside a failed sub-flow, and does not start again what had ended there', async () => {
+    h.on('a.boom', () => refuse());
+    const child = compiled({
+      name: 'test/child',
+      do: [call('inner'), { id: 't', try: [call('deep'), call('boom')] }],
+      output: '${steps.inner.output.ok}' as Json,
+    });
+    const doc: Doc = { do: [call('one'), { id: 'sub', run: 'test/child@1' }], output: '${steps.sub.output}' as Json };
+    const options: RunOptions = { flows: { 'test/child@1': child } };
+    const first = await h.run(doc, options);
+    expect((await first.end()).status).toBe('failed');
+    h.on('a.boom', () => 1);
+    const { workflowId } = first.outcome().steps.find((s) => s.path === 'sub')!;
+    const known = await h.client.workflow.getHandle(workflowId!).query<JsonObject>(TEMPORAL_NAMES.journalQuery);
+    const carried = {
+      ...retryState(compiled(doc, options), first.outcome().journal!, { from: 'failed' }),
+      flows: { sub: retryState(child, known, { from: 'failed' }) },
+    };
+    const second = await h.run(doc, { ...options, carried, context: { retryOf: first.id, epoch: 1 } });
+    expect(await second.end()).toEqual({ status: 'succeeded', output: true });
+    expect(second.calls()).toEqual(['a.boom:sub/t/boom']);
   });
 });
