@@ -111,9 +111,9 @@ describe('a job', () => {
     ]);
   });
 
-  it('is not there in a dry run: the start says what would happen', async () => {
+  it('is not there in a dry run: a start that can be asked says what would happen', async () => {
     h.on('vm.build.start', () => ({ would: 'build' }));
-    const run = await h.run(doc, { ...job(), context: { dryRun: true } });
+    const run = await h.run(doc, { ...job({ check: true }), context: { dryRun: true } });
     expect(await run.end()).toEqual({ status: 'succeeded', output: { would: 'build' } });
     expect(phases()).toEqual(['start']);
   });

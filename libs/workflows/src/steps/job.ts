@@ -12,6 +12,7 @@ import type { AtomCall, Json } from '@opsloop/contracts';
 import {
   ActivityCancellationType,
   ActivityFailure,
+  ApplicationFailure,
   CancellationScope,
   TimeoutFailure,
   isCancellation,
@@ -89,8 +90,15 @@ async function follow(engine: Engine, call: Invocation, plan: JobPlan, id: strin
     return await poll(call, plan, id, leftMs, '');
   } catch (err) {
     if (call.atom.job!.cancels && mayGoOn(engine, call, err)) await stop(engine, call, plan, id);
-    throw err;
+    if (!isOutOfTime(err)) throw err;
+    const where = engine.where(call.path, call.step.id);
+    throw fail('timeout', `the job ${id.slice(0, 100)} did not end in time`, { ...where, retryable: true });
   }
+}
+
+/** Where no further poll fits into the time that is left, the server ends the wait with what the last one said. */
+function isOutOfTime(err: unknown): boolean {
+  return err instanceof ActivityFailure && err.cause instanceof ApplicationFailure && err.cause.type === 'not-yet';
 }
 
 /** A failed job has ended; after a cancel, a lack of time, or polls without an answer it may still be going on. */
