@@ -3,6 +3,7 @@ import { finding, pointerTo, PROTOTYPE_NAMES, type Finding } from '@opsloop/rule
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
 import { SCHEMAS } from './generated/schemas.js';
 import { near } from './near.js';
+import { describeSchema } from './schema-reference.js';
 import { fieldError } from './user-schema.js';
 
 /** A flow of 256 KB has some thousand steps; the other kinds are far smaller. */
@@ -68,9 +69,11 @@ export function schemaErrors(kind: DocumentKind | 'flowtest', body: JsonObject):
   for (const error of validate.errors ?? []) {
     // An `if` only says that its `then` failed, which has said so itself, and better.
     if (error.keyword === 'if' || findings.size >= ERRORS_MAX) continue;
-    const { pointer, message } = fieldError(error);
+    const { pointer } = fieldError(error);
     if (misspelt(error, validate.errors ?? [])) continue;
-    if (!findings.has(pointer)) findings.set(pointer, finding('OPS1001', pointer, message, remedy(error)));
+    if (findings.has(pointer)) continue;
+    const hint = remedy(error) ?? `compare with "opsloop schema ${referenceOf(kind, pointer)}"`;
+    findings.set(pointer, { ...finding('OPS1001', pointer, messageOf(error), hint), ...stepAt(body, pointer) });
   }
   return [...findings.values()];
 }
@@ -91,18 +94,71 @@ function strangeName({ keyword, params }: ErrorObject): string | undefined {
   return String(unevaluatedProperty ?? additionalProperty);
 }
 
-const REMEDIES: readonly [RegExp, string][] = [
-  [/\(ms\|s\|m\|h\|d\)/, 'write a duration such as 500ms, 30s, 5m or 1h30m'],
-  [/0\|\[1-9\]/, 'write a semantic version such as 1.0.0'],
-  [/\^\[a-z0-9-\]\+\/\[a-z0-9-\]\+\$/, 'write domain/name with a-z, 0-9 and -'],
-  [/\^\[a-z0-9-\]\+\$/, 'write one word of a-z, 0-9 and -'],
-  [/\{1,5\}/, 'write word.word, for example fleet.service.restart'],
-  [/\[a-zA-Z0-9-\]/, 'begin with a small letter; letters, digits and - may follow'],
+/** What a pattern stands for, and what to write. */
+const PATTERNS: readonly [RegExp, string, string][] = [
+  [/\(ms\|s\|m\|h\|d\)/, 'duration', 'write a duration such as 500ms, 30s, 5m or 1h30m'],
+  [/0\|\[1-9\]/, 'semantic version', 'write a semantic version such as 1.0.0'],
+  [/\^\[a-z0-9-\]\+\/\[a-z0-9-\]\+\$/, 'name', 'write domain/name with a-z, 0-9 and -'],
+  [/\^\[a-z0-9-\]\+\$/, 'name', 'write one word of a-z, 0-9 and -'],
+  [/\{1,5\}/, 'name of an atom', 'write word.word, for example fleet.service.restart'],
+  [/\[a-zA-Z0-9-\]/, 'id', 'begin with a small letter; letters, digits and - may follow'],
+  [/\[a-zA-Z0-9\]/, 'name', 'begin with a small letter; letters and digits may follow'],
+  [/\(\\\.\\d\+\)\?%/, 'batch size', 'write a number, or a percentage such as "20%"'],
 ];
+
+function patternOf(error: ErrorObject): (typeof PATTERNS)[number] | undefined {
+  if (error.keyword !== 'pattern') return undefined;
+  const written = String((error.params as Record<string, unknown>)['pattern']);
+  return PATTERNS.find(([pattern]) => pattern.test(written));
+}
+
+const KINDS: Readonly<Record<string, string>> = {
+  ...{ object: 'an object', array: 'a list', string: 'a text', number: 'a number', integer: 'a whole number' },
+  ...{ boolean: 'true or false', null: 'null' },
+};
+
+/** In words of the person who wrote it. */
+function messageOf(error: ErrorObject): string {
+  const pattern = patternOf(error);
+  const short = JSON.stringify(error.data)?.slice(0, 60);
+  if (pattern !== undefined) return `${short} is no ${pattern[1]}`;
+  if (error.keyword !== 'type') return fieldError(error).message;
+  const wanted = [(error.params as { type: string | string[] }).type].flat();
+  return `must be ${wanted.map((type) => KINDS[type] ?? type).join(' or ')}, and is ${short}`;
+}
+
+/** The part of the reference that a pointer leads to: `/do/4/loop/max` → `flow.loop.max`. */
+function referenceOf(kind: string, pointer: string): string {
+  const parts = pointer.split('/').slice(1);
+  const names = kind === 'flow' ? parts.slice(parts.findLastIndex((part) => /^\d+$/.test(part)) + 1) : parts;
+  const path = [kind, ...names.filter((part) => !/^\d+$/.test(part))];
+  for (; path.length > 1; path.pop()) {
+    try {
+      return describeSchema(path.join('.')).path;
+    } catch {
+      // Deeper than the reference goes: the part around it.
+      continue;
+    }
+  }
+  return kind;
+}
+
+/** Id of the step that a pointer leads into. */
+function stepAt(body: JsonObject, pointer: string): { step?: string } {
+  let at: unknown = body;
+  let step: string | undefined;
+  for (const part of pointer.split('/').slice(1)) {
+    if (at === null || typeof at !== 'object') break;
+    at = (at as Record<string, unknown>)[part.replaceAll('~1', '/').replaceAll('~0', '~')];
+    const id = (at as { id?: unknown } | null | undefined)?.id;
+    if (typeof id === 'string' && body['kind'] === 'flow') step = id;
+  }
+  return step === undefined ? {} : { step };
+}
 
 function remedy(error: ErrorObject): string | undefined {
   const params = error.params as Record<string, unknown>;
-  if (error.keyword === 'pattern') return REMEDIES.find(([pattern]) => pattern.test(String(params['pattern'])))?.[1];
+  if (error.keyword === 'pattern') return patternOf(error)?.[2];
   const strange = strangeName(error);
   if (strange !== undefined) {
     const known = Object.keys((error.parentSchema?.['properties'] as object | undefined) ?? {});

@@ -222,6 +222,8 @@ const references: Planted[] = [
 ];
 
 const types: Planted[] = [
+  one('the length of a list as a member', 'OPS1601', '/do/11/if', (d) => (d.do[11].if = 'input.hosts.length > 3')),
+  one('a type the schema does not take', 'OPS1001', '/do/6/loop/max', (d) => (d.do[6].loop.max = 3)),
   one(
     'a member the output does not have',
     'OPS1601',

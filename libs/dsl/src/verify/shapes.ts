@@ -77,7 +77,8 @@ export function shapeOfSchema(schema: JsonObject | undefined): Shape | undefined
   return { kinds: new Set(types.map((type) => (type === 'integer' ? 'number' : type) as Kind)), schema };
 }
 
-export type Found = { schema: JsonObject; root: JsonObject } | 'unknown' | { absent: string; known: string[] };
+export type Found =
+  { schema: JsonObject; root: JsonObject } | 'unknown' | { absent: string; known: string[]; of?: string };
 
 /** Walks a schema along a path. `absent`: the schema is closed and has no such member. */
 export function walkSchema(schema: JsonObject, segments: readonly string[], root: JsonObject = schema): Found {
@@ -88,6 +89,10 @@ export function walkSchema(schema: JsonObject, segments: readonly string[], root
       at = resolved(at['items'], root);
       continue;
     }
+    const types = [at['type'] ?? []].flat() as string[];
+    // A list or a text has no members: `hosts.length` would be null.
+    if (types.length > 0 && !types.includes('object') && !('enum' in at))
+      return { absent: segment, known: [], of: types.join(' or ') };
     const properties = isObject(at['properties']) ? at['properties'] : {};
     if (Object.hasOwn(properties, segment)) {
       at = resolved(properties[segment], root);

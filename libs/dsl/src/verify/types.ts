@@ -121,8 +121,10 @@ function readTypes(model: FlowModel, read: Read): Finding[] {
         found(
           'OPS1601',
           pointer,
-          `"${path}": its schema has no member "${at.absent}"`,
-          near(at.absent, new Set(at.known)) ?? `it has ${at.known.join(', ') || 'none'}`,
+          at.of === undefined
+            ? `"${path}": its schema has no member "${at.absent}"`
+            : `"${path}": there is no "${at.absent}" in ${at.of === 'array' ? 'a list' : `a ${at.of}`}`,
+          absentHint(path, at),
           node.id,
         ),
       ];
@@ -141,6 +143,13 @@ function readTypes(model: FlowModel, read: Read): Finding[] {
         ),
       ]
     : [];
+}
+
+function absentHint(path: string, { absent, known, of }: { absent: string; known: string[]; of?: string }): string {
+  if (of === undefined) return near(absent, new Set(known)) ?? `it has ${known.join(', ') || 'none'}`;
+  return absent === 'length' || absent === 'size' || absent === 'count'
+    ? `write length(${path.slice(0, path.lastIndexOf('.'))})`
+    : 'correct the path, or the schema';
 }
 
 function stepTypes(model: FlowModel, node: Node): Finding[] {
