@@ -16,9 +16,10 @@ beforeAll(async () => {
 
 const { from, count } = seedsFromEnv(150);
 
-function treated(name: string, treatment: (random: Seeded) => Treatment): void {
+function treated(name: string, treatment: (random: Seeded) => Treatment, leaves = 0): void {
   it(name, () => {
     let compared = 0;
+    let continued = 0;
     for (let seed = from; seed < from + count; seed += 1) {
       const how = treatment(new Seeded(hash(`${seed} ${name}`)));
       const verdict = compareSeed(sandbox, seed, how);
@@ -29,15 +30,22 @@ function treated(name: string, treatment: (random: Seeded) => Treatment): void {
         );
       }
       if (verdict.kind === 'same') compared += 1;
+      continued += verdict.continued;
+      if (how.continueAsNewAt === undefined) expect(verdict.continued).toBe(0);
     }
     // The others have two things at the same moment, of which either may come first.
     expect(compared).toBeGreaterThan(count / 2);
+    expect(continued).toBeGreaterThanOrEqual(leaves);
   });
 }
 
 describe('random flows end as on paper', () => {
   treated('left alone', () => ({}));
   treated('when the worker forgets them at random moments', () => ({ replays: 0.2 }));
-  treated('when they go on in new Temporal runs all the time', (random) => ({ continueAsNewAt: random.int(12, 120) }));
+  treated(
+    'when they go on in new Temporal runs all the time',
+    (random) => ({ continueAsNewAt: random.int(12, 120) }),
+    count,
+  );
   treated('when they are cancelled at a random moment', (random) => ({ cancelAt: random.int(1, 30_000) }));
 });

@@ -510,6 +510,27 @@ export const SCENARIOS: Record<string, Scenario> = {
     options: { input: { hosts } },
     withChildren: true,
   },
+  'dry-run': {
+    stub: (h) => h.on(TEMPORAL_NAMES.dryRunActivity, () => ({ output: { ok: 1 }, from: 'example' })),
+    doc: {
+      do: [
+        call('look'),
+        { id: 'ask', approval: { title: 'sure?', approvers: {} } },
+        { id: 'crit', do: [call('act')], lock: { claims: [{ path: 'service/pay', mode: 'exclusive' }] } },
+        { id: 'w', wait: { for: '30s' } },
+        { id: 'e', emit: { type: 'fleet.done' } },
+        { id: 'sub', run: 'test/child@1', with: { n: 1 } },
+        { id: 'boom', raise: { type: 'runtime' } },
+      ],
+    },
+    options: {
+      context: { dryRun: true },
+      atoms: { 'a.look@1': { effect: 'read' }, 'a.act@1': { compensate: { call: 'u.act@1' } } },
+      flows: { 'test/child@1': child },
+    },
+    ends: 'failed',
+    withChildren: true,
+  },
   'held-child': {
     doc: { do: [{ id: 'd', timeout: '1m', do: [{ id: 'sub', run: 'test/waits@1', with: { n: 1 } }] }] },
     options: {

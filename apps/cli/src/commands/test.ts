@@ -18,7 +18,7 @@ interface TestOptions {
   junit?: string;
   coverage?: boolean;
   minCoverage?: string;
-  name?: string;
+  only?: string;
 }
 
 interface RecordOptions {
@@ -41,7 +41,7 @@ export function registerTest(program: Command, streams: Streams): void {
       ...all,
       value,
     ])
-    .option('--name <text>', 'only tests whose name contains this')
+    .option('--only <text>', 'only tests whose name contains this')
     .option('--junit <file>', 'also write the results as JUnit XML')
     .option('--coverage', 'show which branches of the flows were taken')
     .option('--min-coverage <percent>', 'fail below this share of branches, over all flows that are tested')
@@ -62,7 +62,7 @@ export function registerTest(program: Command, streams: Streams): void {
 async function runTests(context: Context, paths: string[], options: TestOptions): Promise<void> {
   const { streams } = context;
   const least = options.minCoverage === undefined ? undefined : percentOf(options.minCoverage);
-  const loaded = readTests(paths, streams.cwd).filter(({ test }) => String(test['name']).includes(options.name ?? ''));
+  const loaded = readTests(paths, streams.cwd).filter(({ test }) => String(test['name']).includes(options.only ?? ''));
   if (loaded.length === 0)
     throw new CliError(`no flow tests in ${paths.join(', ')}: a test says "kind": "flowtest"`, EXIT.usage);
   const {
