@@ -238,6 +238,30 @@ describe('across Temporal runs', () => {
   }, 60_000);
 });
 
+it('a retry waits as if nobody had waited before', async () => {
+  const past = Date.now() - 3_600_000;
+  const old = { entries: [{ type: 'a.old' }], got: [event('a.old') as unknown as Json] };
+  const run = await start(
+    {
+      do: [
+        { id: 'w', waitForEvent: { one: { type: 'a.up' }, timeout: '1m' } },
+        { id: 'ok', approval: { title: 'Sure?', approvers: {}, timeout: '1m' } },
+      ],
+    },
+    {
+      carried: {
+        ...{ v: 1, journal: {}, cursors: {}, vars: {}, scopes: {}, undo: {}, records: [] },
+        remembered: { w: old, 'w@due': past, 'ok@due': past },
+      },
+    },
+  );
+  await waiting(run, 'w');
+  await send(run, event('a.up', 1));
+  await waiting(run, 'ok');
+  expect((await run.step('w'))?.output).toMatchObject({ type: 'a.up', data: 1 });
+  await run.handle.terminate();
+});
+
 describe('in sub-flows', () => {
   const child = compiled({
     name: 'test/child',

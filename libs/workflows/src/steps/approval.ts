@@ -11,6 +11,7 @@ import { problemOf } from '../engine/problems.pure.js';
 import { checkSize } from '../engine/size.pure.js';
 import type { Frame, StepHandle, VerbResult } from '../engine/types.js';
 import { noteDryRun } from './dry-run.js';
+import { beginAnew } from './wait-for-event.js';
 
 /** Nothing waits for ever: after a day the question is asked anew, or was none. */
 const TIMEOUT_DEFAULT = '24h';
@@ -33,6 +34,7 @@ export async function approvalStep(
   }
   const path = engine.fullPath(handle.path);
   const timeoutMs = durationMs(step.approval.timeout ?? TIMEOUT_DEFAULT);
+  beginAnew(engine, handle.path, timeoutMs);
   let opened: ApprovalReport | undefined;
   const approval = engine.approvals.begin(path, () => {
     const made = begin(engine, step, timeoutMs);

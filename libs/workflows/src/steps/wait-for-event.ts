@@ -26,6 +26,7 @@ export async function waitForEventStep(
   const spec = step.waitForEvent;
   const filters = filtersOf(spec);
   const all = spec.all !== undefined;
+  beginAnew(engine, handle.path, durationMs(spec.timeout ?? TIMEOUT_DEFAULT));
   const state = engine.remember(handle.path, () => {
     const entries = filters.map((filter) => entryOf(engine, filter, frame));
     return { entries, got: entries.map(() => null) } as unknown as Json;
@@ -79,6 +80,17 @@ async function block(engine: Engine, blocking: Blocking, frame: Frame, handle: S
     engine.note(handle.path, undefined);
     if (!leaving) wait.end(done(), done() ? [] : state.got.filter((held) => held !== null));
   }
+}
+
+/**
+ * A retry starts with what the run before it knew, also of a wait in which that was cancelled or terminated: nobody has
+ * waited in this run yet, so neither its time nor what it had counts.
+ */
+export function beginAnew(engine: Engine, path: string, timeoutMs: number): void {
+  const due = engine.remembered.get(`${path}@due`);
+  if (typeof due !== 'number' || due - timeoutMs >= engine.startedMs) return;
+  engine.remembered.delete(`${path}@due`);
+  engine.remembered.delete(path);
 }
 
 /** Shows what it waits for, and waits. */
