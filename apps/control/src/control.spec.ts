@@ -274,6 +274,27 @@ describe('halts', () => {
 });
 
 describe('the catalog route', () => {
+  test('starts a dry run beside the run that holds the lock; it takes none and nobody shares it', async () => {
+    const h = host();
+    const holder = await slow(h);
+    await becomes(holder, 'started');
+    const body = { input: { host: h }, dryRun: true, timeScale: 0.5, coalesce: true, wait: '20s' };
+    const { status, body: run } = await a.call('POST', '/v1/catalog/demo/quick/runs', body);
+    expect([status, run.status]).toEqual([200, 'succeeded']);
+    const [row] = await a.db.query<{ fence: string | null; n: string }>(
+      'SELECT fence, (SELECT count(*) FROM control.claim WHERE run_id = $1) AS n FROM control.admission WHERE id = $1',
+      [run.id],
+    );
+    expect(row).toEqual({ fence: null, n: '0' });
+    const wrong = await a.call('POST', '/v1/catalog/demo/quick/runs', {
+      input: { host: h },
+      dryRun: true,
+      timeScale: 0,
+    });
+    expect([wrong.status, wrong.body.errors[0].pointer]).toEqual([400, '/timeScale']);
+    await clear(holder);
+  });
+
   const start = (name: string, body: unknown, headers: Record<string, string> = {}) =>
     a.call('POST', `/v1/catalog/${name}/runs`, body, headers);
 
