@@ -47,7 +47,6 @@ const rows: Readonly<Record<string, Row>> = {
   OPS1012: ['Structure', 'error', 'A flow runs itself', 'Recursion has no bound that could be seen before the run.', 'Use loop or reconcile.'],
   OPS1013: ['Structure', 'error', 'Flows nested too deeply', 'Each level is a workflow of its own, which waits for the one below.', 'Flatten the flows.'],
   OPS1014: ['Structure', 'error', 'Not a reference', 'References name what they mean and a range of versions.', 'Write name@1, name@1.2 or name@1.2.3.'],
-  OPS1015: ['Structure', 'error', 'A verb this release cannot run', 'It is better said here than in the middle of a run.', 'Leave it out.'],
   OPS1016: ['Structure', 'error', 'A reserved name', 'The name already means something in every scope, and would hide it.', 'Choose another name.'],
   OPS1017: ['Structure', 'error', 'No such table', 'The rule could never find its tier.', 'Apply the table first, or correct its name or range.'],
   OPS1020: ['Other documents', 'error', 'An atom without exactly one form', 'worker, http and script say who executes it.', 'Keep one of them.'],
