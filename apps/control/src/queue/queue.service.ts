@@ -1,5 +1,12 @@
 import { Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
-import { type Claim, type CompiledFlow, type Consulted, digestOf, type StartRequest, type TimelineEntry } from '@opsloop/contracts';
+import {
+  type Claim,
+  type CompiledFlow,
+  type Consulted,
+  digestOf,
+  type StartRequest,
+  type TimelineEntry,
+} from '@opsloop/contracts';
 import { Clock, InternalClient, Logger } from '@opsloop/platform';
 import { Database, type DueLoop, startDueLoop, type Tx } from '@opsloop/postgres';
 import { AdmissionRepository, type AdmissionRow, publishRuns, runsBase } from '../admit/admission.repository.js';
