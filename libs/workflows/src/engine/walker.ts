@@ -39,7 +39,6 @@ export function createWalker(engine: Engine, verbs: Readonly<Record<Verb, VerbFu
       if (!resumes && (CancellationScope.current().consideredCancelled || engine.steering.stops(path, frame.phase)))
         throw new CancelledFailure('the run was cancelled');
       const verb = verbOf(step);
-      const where = engine.where(path, step.id);
       let record: StepRecord | undefined;
       try {
         record = engine.open(step, verb, path, titleOf(engine, step, frame));
@@ -65,26 +64,8 @@ export function createWalker(engine: Engine, verbs: Readonly<Record<Verb, VerbFu
             : engine.render(step.output, frame, { result: toScopeValue(result.output) });
         settle(engine, frame, path, record, 'succeeded', { ...result, output });
       } catch (err) {
-        if (err instanceof FlowReturn) {
-          if (record !== undefined) settle(engine, frame, path, record, 'succeeded', { output: null }, err);
-          throw err;
-        }
-        if (isCancellation(err) && record !== undefined) {
-          const given = CancellationScope.current().consideredCancelled ? undefined : engine.steering.skipped(path);
-          if (given !== undefined) {
-            settle(engine, frame, path, record, 'skipped', { output: given });
-            return;
-          }
-          record.status = 'cancelled';
-          record.endedAt = engine.now();
-          throw err;
-        }
-        const failure = failureOf(err, where);
-        // Not a failure of the flow: a bug of ours, or leaving for a new run.
-        if (failure === undefined) throw err;
-        if (record !== undefined && engine.steering.skipped(path) !== undefined) {
-          return settle(engine, frame, path, record, 'skipped', { output: engine.steering.skipped(path)! });
-        }
+        const failure = failedBy(engine, step, frame, record, err);
+        if (failure === undefined) return;
         if (record !== undefined && isForPerson(step, frame, failure.problem) && patched('unknown-to-operator')) {
           const again = await engine.steering.judge(path, record, failure.problem);
           if (again || engine.steering.skipped(path) !== undefined) return walker.step(step, frame);
@@ -95,6 +76,38 @@ export function createWalker(engine: Engine, verbs: Readonly<Record<Verb, VerbFu
     },
   };
   return walker;
+}
+
+/**
+ * What an error means for its step: it has failed with this, or an operator has skipped it meanwhile (undefined).
+ * A `return`, the cancel of the run, leaving for a new one and bugs of ours go on outward.
+ */
+function failedBy(
+  engine: Engine,
+  step: Step,
+  frame: Frame,
+  record: StepRecord | undefined,
+  err: unknown,
+): StepFailure | undefined {
+  const path = joinPath(frame.path, step.id);
+  const skips = (given: Json | undefined): given is Json => {
+    if (record === undefined || given === undefined) return false;
+    settle(engine, frame, path, record, 'skipped', { output: given });
+    return true;
+  };
+  if (err instanceof FlowReturn) {
+    if (record !== undefined) settle(engine, frame, path, record, 'succeeded', { output: null }, err);
+    throw err;
+  }
+  if (isCancellation(err) && record !== undefined) {
+    if (!CancellationScope.current().consideredCancelled && skips(engine.steering.skipped(path))) return undefined;
+    record.status = 'cancelled';
+    record.endedAt = engine.now();
+    throw err;
+  }
+  const failure = failureOf(err, engine.where(path, step.id));
+  if (failure === undefined) throw err;
+  return skips(engine.steering.skipped(path)) ? undefined : failure;
 }
 
 /**

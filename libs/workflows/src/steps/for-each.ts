@@ -220,78 +220,108 @@ export async function runBatchOf(
 
 /** Runs one batch with at most so many items in flight; busy items go to its end. */
 async function runBatch(loop: Loop, items: Item[], batch: unknown): Promise<void> {
-  const { engine, frame } = loop;
   const scope = new CancellationScope({ cancellable: true });
-  const group = new BranchGroup(scope);
-  const { progress } = loop;
-  const left = items.filter((item) => !progress.isDone(item.index) && !progress.isLeftOut(itemSegment(item.key)));
-  const resumes = (item: Item): boolean => engine.resumes(itemPath(loop.path, item.key));
-  // Items that were under way in the Temporal run before go first, also when nothing new starts any more.
-  const queue = [...left.filter(resumes), ...left.filter((item) => !resumes(item))];
-  /** When a busy item may be asked for again; all wait equally long, so the first of the queue is due first. */
-  const due = new Map<Item, number>();
-  const since = Date.now();
-  const mayStart = (): boolean => queue.length > 0 && (!loop.stopped || resumes(queue[0]!));
-  let running = 0;
+  const window = new Window(loop, items, batch, new BranchGroup(scope));
+  const deaf = loop.engine.steering.listen(() => scope.run(async () => window.refill()));
+  try {
+    await scope.run(() => window.drain());
+  } finally {
+    deaf();
+  }
+  window.group.rethrow();
+}
 
-  const worker = async (): Promise<void> => {
+/** The items of one batch that are in flight and those that wait for their turn. */
+class Window {
+  private readonly queue: Item[];
+  /** When a busy item may be asked for again; all wait equally long, so the first of the queue is due first. */
+  private readonly due = new Map<Item, number>();
+  private readonly since = Date.now();
+  private readonly workers = new Set<Promise<void>>();
+  private running = 0;
+
+  constructor(
+    private readonly loop: Loop,
+    items: readonly Item[],
+    private readonly batch: unknown,
+    readonly group: BranchGroup,
+  ) {
+    const { progress } = loop;
+    const left = items.filter((item) => !progress.isDone(item.index) && !progress.isLeftOut(itemSegment(item.key)));
+    // Items that were under way in the Temporal run before go first, also when nothing new starts any more.
+    this.queue = [...left.filter((item) => this.resumes(item)), ...left.filter((item) => !this.resumes(item))];
+  }
+
+  async drain(): Promise<void> {
+    this.refill();
+    while (this.workers.size > 0) await Promise.all(this.workers);
+  }
+
+  /** One worker per item in flight; more of them when the limit has risen. */
+  refill(): void {
+    for (let more = Math.min(limitOf(this.loop) - this.running, this.queue.length); more > 0; more -= 1) {
+      this.running += 1;
+      const one = this.work().finally(() => this.workers.delete(one));
+      this.workers.add(one);
+    }
+  }
+
+  private async work(): Promise<void> {
     try {
-      while (mayStart() && running <= limitOf(loop)) if (!(await next())) return;
+      while (this.mayStart() && this.running <= limitOf(this.loop)) if (!(await this.next())) return;
     } finally {
       // At once, so that of several that end together one goes on.
-      running -= 1;
+      this.running -= 1;
     }
-  };
+  }
+
+  private mayStart(): boolean {
+    return this.queue.length > 0 && (!this.loop.stopped || this.resumes(this.queue[0]!));
+  }
+
+  private resumes(item: Item): boolean {
+    return this.loop.engine.resumes(itemPath(this.loop.path, item.key));
+  }
+
   /** The next item of the queue; false when nothing more starts here. */
-  const next = async (): Promise<boolean> => {
+  private async next(): Promise<boolean> {
+    const { loop, group } = this;
+    const { engine, frame } = loop;
     if (engine.leaving.asks(frame)) {
       group.leave();
       return false;
     }
-    const current = queue.shift()!;
-    const pause = (due.get(current) ?? 0) - Date.now();
+    const current = this.queue.shift()!;
+    const pause = (this.due.get(current) ?? 0) - Date.now();
     if (pause > 0) {
       const slot = itemPath(loop.path, current.key);
       const waited = await group.run(() => engine.wait(pause, `${current.key} is busy`, undefined, slot));
       // Meanwhile the others may have decided that nothing more starts.
       if (waited.kind !== 'done' || loop.stopped) {
-        queue.unshift(current);
+        this.queue.unshift(current);
         return false;
       }
     }
-    const end = await group.run(() => oneItem(loop, current, batch), resumes(current));
+    const end = await group.run(() => oneItem(loop, current, this.batch), this.resumes(current));
     if (end.kind === 'cancelled' || end.kind === 'left') return false;
     if (end.kind === 'failed') {
-      const busy = codeOf(end.failure.problem) === 'lock-conflict' && end.failure.problem['turn'] === true;
-      if (busy && Date.now() - since < BUSY_TOTAL_MS) {
-        due.set(current, Date.now() + BUSY_RETRY_MS);
-        queue.push(current);
+      const { problem } = end.failure;
+      if (this.isBusy(problem)) {
+        this.due.set(current, Date.now() + BUSY_RETRY_MS);
+        this.queue.push(current);
         return true;
       }
-      noteFailure(loop, current, end.failure.problem);
+      noteFailure(loop, current, problem);
     }
-    refill();
+    this.refill();
     return true;
-  };
-  const workers = new Set<Promise<void>>();
-  /** One worker per item in flight; more of them when the limit has risen. */
-  const refill = (): void => {
-    for (let more = Math.min(limitOf(loop) - running, queue.length); more > 0; more -= 1) {
-      running += 1;
-      const one = worker().finally(() => workers.delete(one));
-      workers.add(one);
-    }
-  };
-  const deaf = engine.steering.listen(() => scope.run(async () => refill()));
-  try {
-    await scope.run(async () => {
-      refill();
-      while (workers.size > 0) await Promise.all(workers);
-    });
-  } finally {
-    deaf();
   }
-  group.rethrow();
+
+  /** Somebody else holds the target of the item, and there is time left to ask for it again. */
+  private isBusy(problem: Problem): boolean {
+    const taken = codeOf(problem) === 'lock-conflict' && problem['turn'] === true;
+    return taken && Date.now() - this.since < BUSY_TOTAL_MS;
+  }
 }
 
 /** Items in flight: what an operator said last, else the template as it is now. */
