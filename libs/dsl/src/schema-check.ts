@@ -1,4 +1,4 @@
-import type { DocumentKind, JsonObject } from '@opsloop/contracts';
+import { VERBS, type DocumentKind, type JsonObject } from '@opsloop/contracts';
 import { finding, pointerTo, PROTOTYPE_NAMES, type Finding } from '@opsloop/rules';
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
 import { SCHEMAS } from './generated/schemas.js';
@@ -156,13 +156,27 @@ function stepAt(body: JsonObject, pointer: string): { step?: string } {
   return step === undefined ? {} : { step };
 }
 
+/** More names than this are a list that nobody reads. */
+const NAMES_SHOWN = 16;
+
+function takes(known: readonly string[]): string {
+  return known.length === 0 || known.length > NAMES_SHOWN
+    ? 'remove it, or look for a typing error'
+    : `it takes ${known.join(', ')}`;
+}
+
+/** `foreach` beside `do`: the step looks like a group, and the verb that was meant is none of its members. */
+function verbMeant(strange: string, known: readonly string[]): string | undefined {
+  return known.includes('id') && known.includes('needs') ? near(strange, new Set(VERBS)) : undefined;
+}
+
 function remedy(error: ErrorObject): string | undefined {
   const params = error.params as Record<string, unknown>;
   if (error.keyword === 'pattern') return patternOf(error)?.[2];
   const strange = strangeName(error);
   if (strange !== undefined) {
     const known = Object.keys((error.parentSchema?.['properties'] as object | undefined) ?? {});
-    return near(strange, new Set(known)) ?? 'remove it, or look for a typing error';
+    return near(strange, new Set(known)) ?? verbMeant(strange, known) ?? takes(known);
   }
   if (error.keyword === 'enum' && typeof error.data === 'string') {
     const values = (params['allowedValues'] as unknown[]).filter((one) => typeof one === 'string');

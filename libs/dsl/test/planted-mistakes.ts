@@ -265,6 +265,12 @@ const types: Planted[] = [
   ),
   one('an input the sub-flow requires', 'OPS1608', '/do/9/with/host', (d) => (d.do[9].with = {})),
   one('a literal the sub-flow refuses', 'OPS1608', '/do/9/with/days', (d) => (d.do[9].with.days = 'three')),
+  one(
+    'a template as the type of an event',
+    'OPS1414',
+    '/do/11/emit/type',
+    (d) => (d.do[11].emit.type = 'a.${flow.name}'),
+  ),
   one('a time that is none', 'OPS1609', '/do/12/wait/until', (d) => (d.do[12].wait.until = 'tomorrow')),
   one('a lock on no path', 'OPS1610', '/locks/0/path', (d) => (d.locks[0].path = 'service//x')),
 ];

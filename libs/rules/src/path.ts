@@ -41,6 +41,8 @@ function bare(text: string, from: number, first: boolean): [string, number] {
   while (end < text.length && text[end] !== '.' && text[end] !== '[') end += 1;
   const segment = text.slice(start, end);
   if (!BARE.test(segment)) {
+    if (/[\s+*/<>=!&|()]/.test(segment))
+      throw new PathSyntaxError(`has "${segment}", which is no path: there are no operators here`);
     throw new PathSyntaxError(
       segment === '' ? 'has an empty part' : `has "${segment}", which must be written ["${segment}"]`,
     );

@@ -5,7 +5,30 @@ import { found, patternsOf, type FlowModel, type Node } from './model.js';
 import { near } from '../near.js';
 
 export function eventFindings(model: FlowModel): Finding[] {
-  return model.nodes.flatMap((node) => [...waitFindings(model, node), ...emitFindings(model, node)]);
+  return model.nodes.flatMap((node) => [
+    ...waitFindings(model, node),
+    ...emitFindings(model, node),
+    ...plainFindings(node),
+  ]);
+}
+
+/** Types and titles of problems are plain: alerts and `catch` look for them. */
+function plainFindings(node: Node): Finding[] {
+  const step = node.step!;
+  if (!('raise' in step)) return [];
+  return (['type', 'title'] as const).flatMap((member) =>
+    step.raise[member]?.includes('${') === true
+      ? [
+          found(
+            'OPS1414',
+            `${node.pointer}/raise/${member}`,
+            `"${step.raise[member]}" is a plain text`,
+            undefined,
+            node.id,
+          ),
+        ]
+      : [],
+  );
 }
 
 function waitFindings({ world }: FlowModel, node: Node): Finding[] {
@@ -39,6 +62,7 @@ function emitFindings({ world, flow }: FlowModel, node: Node): Finding[] {
   if (!('emit' in step)) return [];
   const { type } = step.emit;
   const at = `${node.pointer}/emit/type`;
+  if (type.includes('${')) return [found('OPS1414', at, `"${type}" is a plain text`, undefined, node.id)];
   if (type.startsWith('opsloop.'))
     return [found('OPS1925', at, `"${type}" begins with "opsloop."`, undefined, node.id)];
   const circle = (world.rules ?? []).find(

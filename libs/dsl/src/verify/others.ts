@@ -274,7 +274,11 @@ export function flowtestFindings(doc: JsonObject, flow: FlowDocument | undefined
       const id = part.replace(/[[~].*$/, '').replace(/^!/, '');
       // Below a sub-flow the ids are those of another document.
       if (!ids.has(id)) {
-        if (part !== plain.split('/')[0] && [...stepsOf(flow)].some(({ step }) => 'run' in step)) return;
+        if (
+          (part !== plain.split('/')[0] || !plain.includes('/')) &&
+          [...stepsOf(flow)].some(({ step }) => 'run' in step)
+        )
+          return;
         findings.push(found('OPS1081', pointer, `"${String(path)}": the flow has no step "${id}"`, near(id, ids)));
         return;
       }

@@ -40,7 +40,8 @@ function nameFinding(model: FlowModel, read: Read, elsewhere: ReadonlySet<string
       'OPS1501',
       read.pointer,
       `"${read.path}" begins with "${name}", which is not there`,
-      near(name, new Set(here)) ?? `names here: ${here.join(', ')}`,
+      near(name, new Set(here)) ??
+        `names here: ${here.join(', ')}${read.computed ? `; a text stands in quotes: '${name}'` : ''}`,
     );
   return found(
     'OPS1509',
@@ -163,7 +164,8 @@ function stepFinding(model: FlowModel, read: Read, guards: Guards): Finding | un
       'OPS1510',
       read.pointer,
       `"${read.path}": a step has no "${member}"`,
-      `write steps.${id}.output.${read.segments.slice(2).join('.')}? A step has ${STEP_MEMBERS.join(', ')}`,
+      near(member, new Set(STEP_MEMBERS)) ??
+        `write steps.${id}.output.${read.segments.slice(2).join('.')}? A step has ${STEP_MEMBERS.join(', ')}`,
     );
   if (seen.is === 'sure' || read.optional || read.harmless) return undefined;
   // A skipped step is there, with the output null; only what is below is missing.
