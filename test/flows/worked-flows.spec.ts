@@ -18,7 +18,7 @@ const flows = documents
   .filter(({ kind }) => kind === 'flow')
   .map(({ document }) => document as unknown as FlowDocument);
 
-/** A key that no sensible flow needs: silence is no consent. `isolate` of one value, `$schema` is for editors. */
+/** For editors, and not kept. */
 const NOT_SHOWN = new Set(['flow.$schema']);
 
 describe('the worked flows', () => {

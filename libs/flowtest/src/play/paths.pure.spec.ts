@@ -6,6 +6,7 @@ describe('a pattern of a test names a path', () => {
     ['drain', 'drain', 'exact'],
     ['roll[a]/drain', 'roll[a]/drain', 'exact'],
     ['roll[host/a]/drain', 'roll[host%2Fa]/drain', 'exact'],
+    ['roll[batch:1]/slo', 'roll[batch:1]/slo', 'exact'],
     ['roll[a]/drain', 'roll[a]/drain~2', 'pattern'],
     ['roll[*]/drain', 'roll[a]/drain', 'pattern'],
     ['roll[a]/healthy/probe', 'roll[a]/healthy[3]/probe', 'pattern'],

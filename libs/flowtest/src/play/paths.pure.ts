@@ -1,6 +1,8 @@
 /** Instance paths and the patterns with which tests name them. */
 import { itemSegment } from '@opsloop/contracts';
 
+/** The place of a gate, `roll[batch:1]/slo`, is no key of an item. */
+const BETWEEN_BATCHES = /^batch:\d+$/;
 const ESCAPE = /[.*+?^${}()|\\]/g;
 
 /** Without the numbers of repeats: `t~2/call` → `t/call`. */
@@ -39,7 +41,7 @@ function anyItem(pattern: string): RegExp {
 /** Keys of items as paths hold them: people write `each[host/a]`, the path is `each[host%2Fa]`. */
 function encoded(pattern: string): string {
   return pattern.replaceAll(/\[([^\]]*)\]/g, (whole, key: string) =>
-    key === '*' || key.includes('%') ? whole : `[${itemSegment(key)}]`,
+    key === '*' || key.includes('%') || BETWEEN_BATCHES.test(key) ? whole : `[${itemSegment(key)}]`,
   );
 }
 
