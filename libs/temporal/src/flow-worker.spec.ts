@@ -10,6 +10,7 @@ import { cachedRunsFor, createAtomWorker, createFlowWorker, parseDeployment } fr
 import type { Log } from './log.js';
 import { TemporalConnection } from './temporal-connection.service.js';
 import { WorkerHost } from './worker-host.service.js';
+import { workflowBundle } from './workflow-bundle.js';
 
 const silent: Log = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 
@@ -97,6 +98,17 @@ describe('workers', () => {
     host.start('two', second);
     await host.drain();
     expect(() => host.check('one')).toThrow(/not started/);
+  });
+
+  it('says what is wrong with code that cannot be bundled, and leaves nothing behind', async () => {
+    const broken = join(dir, 'broken.cjs');
+    writeFileSync(broken, `require('./is-not-there.js');`);
+    const before = await readdir(join(dir, 'workflow-bundles'));
+    await expect(workflowBundle({ workflowsPath: broken, cacheDir: dir, log: silent })).rejects.toMatchObject({
+      code: 'configuration',
+      detail: expect.stringMatching(/broken\.cjs could not be bundled: .*is-not-there/s) as string,
+    });
+    expect(await readdir(join(dir, 'workflow-bundles'))).toEqual(before);
   });
 
   it('gives links and checks the namespace', async () => {

@@ -1,11 +1,12 @@
+import { fork } from 'node:child_process';
 import { createHash, type Hash } from 'node:crypto';
+import { once } from 'node:events';
 import { createRequire } from 'node:module';
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, readdir, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { basename, dirname, extname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { OpsError } from '@opsloop/contracts';
-import { bundleWorkflowCode, type BundleOptions } from '@temporalio/worker';
 import type { Log } from './log.js';
 import { version as sdkVersion } from './sdk-version.js';
 
@@ -39,27 +40,10 @@ export async function workflowBundle(options: {
     return { codePath, digest, cached: true };
   }
   const started = performance.now();
-  const said: string[] = [];
-  const { code } = await bundleWorkflowCode({
-    workflowsPath,
-    preloadModules: preload,
-    logger: errorLogger(said),
-    webpackConfigHook: (config) => ({
-      ...config,
-      resolve: {
-        ...config.resolve,
-        // From sources the workspace packages must come from sources too; `dist` may be older or missing.
-        ...(extname(workflowsPath) === '.ts' ? { conditionNames: ['@opsloop/source', '...'] } : {}),
-      },
-    }),
-  }).catch((error: unknown) => {
-    const detail = `the workflow code ${workflowsPath} could not be bundled: ${said.join('; ') || String(error)}`;
-    throw new OpsError('configuration', detail, { cause: error });
-  });
   await mkdir(dir, { recursive: true });
   // Written beside and renamed, so that a second process never reads half a bundle.
   const partial = `${codePath}.${process.pid}.tmp`;
-  await writeFile(partial, code);
+  await bundleTo(partial, workflowsPath, preload);
   await rename(partial, codePath);
   await dropOldBundles(dir);
   log.info('workflow code bundled', { digest: digest.slice(0, 12), ms: Math.round(performance.now() - started) });
@@ -117,15 +101,30 @@ async function dropOldBundles(dir: string): Promise<void> {
     await rm(join(dir, name), { force: true });
 }
 
-/** webpack's statistics are of no use to an operator; its errors go into the error that is thrown. */
-function errorLogger(said: string[]): NonNullable<BundleOptions['logger']> {
-  const nothing = (): void => undefined;
-  return {
-    log: nothing,
-    trace: nothing,
-    debug: nothing,
-    info: nothing,
-    warn: nothing,
-    error: (message) => void said.push(message.slice(0, 2_000)),
-  };
+/** Its errors are a few lines; webpack repeats some of them for every module. */
+const SAID_CHARS_MAX = 10_000;
+/** Takes 1–2 s alone and has been seen to take 20 s on a loaded machine. */
+const BUNDLING_MS_MAX = 120_000;
+
+/** Writes the bundle to `file`, made by a process of its own whose memory goes with it. */
+async function bundleTo(file: string, workflowsPath: string, preloadModules: readonly string[]): Promise<void> {
+  // From sources the workspace packages must come from sources too; `dist` may be older or missing.
+  const fromSources = extname(workflowsPath) === '.ts' ? { conditionNames: ['@opsloop/source', '...'] } : {};
+  const options = JSON.stringify({ workflowsPath, preloadModules, ...fromSources });
+  const own = fileURLToPath(import.meta.url);
+  const script = join(dirname(own), `bundle.process${extname(own)}`);
+  const child = fork(script, [file, options], {
+    execArgv: [],
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    timeout: BUNDLING_MS_MAX,
+  });
+  let said = '';
+  child.stderr!.setEncoding('utf8').on('data', (text: string) => (said = (said + text).slice(0, SAID_CHARS_MAX)));
+  const failed = (why: string, cause?: unknown): OpsError =>
+    new OpsError('configuration', `the workflow code ${workflowsPath} could not be bundled: ${why}`, { cause });
+  const ended = once(child, 'close').catch((error: unknown) => {
+    throw failed(String(error), error);
+  });
+  const [code, signal] = (await ended) as [number | null, NodeJS.Signals | null];
+  if (code !== 0) throw failed(said || `the bundler ended with ${signal ?? code}`);
 }
