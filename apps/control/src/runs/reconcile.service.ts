@@ -2,9 +2,9 @@ import { Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } f
 import { type Json, problem } from '@opsloop/contracts';
 import { Clock, Logger } from '@opsloop/platform';
 import { Database, type DueLoop, startDueLoop } from '@opsloop/postgres';
-import { problemOfFailure } from '@opsloop/temporal';
 import { type Described, WorkflowClient } from '../start/workflow-client.service.js';
 import { CloseRunService, type RunEnding } from './close-run.service.js';
+import { endingOfFailure } from './ending.pure.js';
 
 /** A terminated or timed-out workflow is noticed within this and one pass. */
 const LIST_EVERY_MS = 5_000;
@@ -120,9 +120,8 @@ export class ReconcileService implements OnApplicationBootstrap, OnApplicationSh
         return { status: 'succeeded', ...(output === undefined ? {} : { output: output as Json }), clean: true, by };
       }
       case 'FAILED': {
-        const { error } = await this.workflows.result(row.workflow_id);
-        const cause = error instanceof Error ? (error.cause ?? error) : error;
-        return { status: 'failed', problem: problemOfFailure(cause), clean: true, by };
+        const { failure } = await this.workflows.result(row.workflow_id);
+        return { ...endingOfFailure(failure), clean: true, by };
       }
       case 'CANCELLED':
       case 'CANCELED':
