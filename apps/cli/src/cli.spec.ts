@@ -313,9 +313,12 @@ describe('runs', () => {
   });
 
   it('prints tables without colours into a pipe', async () => {
-    routes['GET /v1/runs'] = { body: { items: [run({})] } };
+    const refused = run({ status: 'cancelled', admission: { verdict: 'rejected' } });
+    routes['GET /v1/runs'] = { body: { items: [run({}), refused] } };
     const { out } = await opsloop(['runs', 'ls', '--status', 'running', '--under', 'host/a']);
     expect(out).toMatch(/^ID +FLOW +STATUS/);
+    expect(out).toContain('cancelled (rejected)');
+    expect(out).not.toContain('(admitted)');
     expect(out).not.toMatch(/\u001b/);
     expect(calls()).toEqual(['GET /v1/runs?limit=20&status=running&under=host%2Fa']);
   });

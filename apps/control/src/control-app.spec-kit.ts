@@ -29,6 +29,7 @@ import {
   startHttpTarget,
   testTemporal,
 } from '@opsloop/testing';
+import { ApplicationFailure } from '@temporalio/common';
 import { ControlModule, controlMigrations } from './index.js';
 
 export const ADMIN = 'ops_spec_admin-key-of-this-spec';
@@ -55,7 +56,7 @@ export const FLOWS: Record<string, FlowDocument> = Object.fromEntries(
   [flow('demo/quick', '10ms'), flow('demo/slow', '10m')].map((f) => [f.name, f]),
 );
 
-/** `demo/waits` ends with the event about its host; `demo/asks` asks two of a group, `demo/form` anybody with a form. */
+/** `demo/waits` ends with the event about its host; `demo/sleeps` is long enough asleep to show it; `demo/asks` asks two of a group, `demo/form` anybody with a form. */
 const waitFor = (name: string, steps: FlowDocument['do'], output: FlowDocument['output']): void => {
   FLOWS[name] = { ...flow(name, '1ms'), do: steps, output: output! };
 };
@@ -64,6 +65,7 @@ waitFor(
   [{ id: 'up', waitForEvent: { one: { type: 'host.up', correlate: { host: '${input.host}' } }, timeout: '1m' } }],
   { event: '${steps.up.output}' },
 );
+waitFor('demo/sleeps', [{ id: 'pause', wait: { for: '1h' } }], null);
 const approvers = { groups: ['sre'], users: ['zoe'], min: 2, excludeInitiator: true };
 waitFor('demo/asks', [{ id: 'ok', approval: { title: 'Work on ${input.host}?', approvers, timeout: '5m' } }], {
   by: '${steps.ok.output.by}',
@@ -171,6 +173,8 @@ export interface ControlApp {
   app: NestFastifyApplication;
   db: Database;
   temporal: TemporalConnection;
+  /** Closing reports of these runs never arrive. */
+  lost: Set<string>;
   call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>;
   /** Puts a start on the bus, as decision does. */
   send(start: Partial<StartRequest>): Promise<string>;
@@ -200,6 +204,22 @@ export async function shared(): Promise<Shared> {
   await eventually(() => temporal.connection.workflowService.describeNamespace({ namespace }), { timeoutMs: 20_000 });
   await temporal.connection.close();
   return { databaseUrl: url, namespace, address, drop };
+}
+
+/** As the product's own server has them; without them nobody can ask Temporal who waits. */
+export async function registerAttributes(s: Shared): Promise<void> {
+  const temporal = await TemporalConnection.connect({ address: s.address, namespace: s.namespace }, silent);
+  const types = { Keyword: 2, KeywordList: 7 };
+  await temporal.connection.operatorService.addSearchAttributes({
+    namespace: s.namespace,
+    searchAttributes: Object.fromEntries(
+      Object.entries(TEMPORAL_NAMES.searchAttributes).map(([name, type]) => [name, types[type]]),
+    ),
+  });
+  await eventually(() => temporal.client.workflow.count("OpsPhase = 'waiting' AND OpsTargets = 'a'"), {
+    timeoutMs: 20_000,
+  });
+  await temporal.connection.close();
 }
 
 class SpecModule {}
@@ -243,18 +263,24 @@ export async function startControl(
   await app.listen(port, '127.0.0.1');
   const db = app.get(Database);
   const temporal = app.get(TemporalConnection);
-  const stopWorker = options.worker === false ? undefined : await startWorker(app, temporal);
+  const lost = new Set<string>();
+  const stopWorker = options.worker === false ? undefined : await startWorker(app, temporal, lost);
   return {
     url,
     app,
     db,
     temporal,
+    lost,
     ...helpers(url, db),
     close: () => stopWorker?.().then(() => app.close()) ?? app.close(),
   };
 }
 
-async function startWorker(app: NestFastifyApplication, temporal: TemporalConnection): Promise<() => Promise<void>> {
+async function startWorker(
+  app: NestFastifyApplication,
+  temporal: TemporalConnection,
+  lost: ReadonlySet<string>,
+): Promise<() => Promise<void>> {
   const internal = app.get(InternalClient);
   const worker = await createFlowWorker({
     temporal,
@@ -263,8 +289,10 @@ async function startWorker(app: NestFastifyApplication, temporal: TemporalConnec
     activities: {
       [TEMPORAL_NAMES.approvalActivity]: async (r: { run: string; report: ApprovalReport }) =>
         void (await internal.call('POST /internal/runs/:id/approvals', r.report, { id: r.run })),
-      [TEMPORAL_NAMES.reportActivity]: async (r: { run: string; outcome: never }) =>
-        void (await internal.call('POST /internal/runs/:id/outcome', r.outcome, { id: r.run })),
+      [TEMPORAL_NAMES.reportActivity]: async (r: { run: string; outcome: never }) => {
+        if (lost.has(r.run)) throw ApplicationFailure.nonRetryable('the report is lost');
+        await internal.call('POST /internal/runs/:id/outcome', r.outcome, { id: r.run });
+      },
     },
   });
   const running = worker.run();

@@ -8,6 +8,7 @@ import {
   type Answer,
   type ControlApp,
   type Peers,
+  registerAttributes,
   shared,
   type Shared,
   startControl,
@@ -21,6 +22,7 @@ let temporal: Proxy;
 let a: ControlApp;
 beforeAll(async () => {
   [s, peers] = await Promise.all([shared(), startPeers()]);
+  await registerAttributes(s);
   temporal = await proxyTo(s.address);
   a = await startControl(s, peers, { address: temporal.address });
 });
@@ -155,6 +157,13 @@ describe('events for runs', () => {
         ).toHaveLength(1),
       { timeoutMs: 20_000 },
     );
+    // Nobody can say who waits, so a list of these says so; others are shown without.
+    expect(await a.call('GET', '/v1/runs?status=waiting')).toMatchObject({
+      status: 503,
+      body: { code: 'unavailable' },
+    });
+    const running = await a.call('GET', '/v1/runs?limit=1&status=running');
+    expect([running.status, running.body.items]).toMatchObject([200, [{ id, status: 'running' }]]);
     temporal.cut(false);
     await eventually(async () => expect((await run(id)).status).toBe('succeeded'), { timeoutMs: 60_000 });
   }, 90_000);
@@ -172,6 +181,35 @@ describe('events for runs', () => {
     await a.app.get(EventWaits).sweep(100);
     expect(await a.db.query('SELECT 1 FROM control.run_inbox WHERE run_id = $1', [id])).toEqual([]);
   });
+});
+
+describe('lists', () => {
+  test('know who waits and who is paused', async () => {
+    const h = `lists/${randomUUID()}`;
+    const start = (flow: string, n: number): Promise<string> =>
+      a.send({ ref: `${flow}@1`, input: { host: `${h}/${n}` } });
+    const [asleep, paused, asked] = await Promise.all(
+      ['demo/sleeps', 'demo/sleeps', 'demo/asks'].map((flow, n) => start(flow, n)),
+    );
+    const ids = [asleep!, paused!, asked!];
+    const listed = async (filter: string): Promise<string[]> =>
+      (await a.call('GET', `/v1/runs?under=${h}${filter}`)).body.items.map(
+        (r: { id: string; status: string }) => `${ids.indexOf(r.id)} ${r.status}`,
+      );
+    await Promise.all(ids.map((id) => becomes(id, 'waiting')));
+    expect((await a.call('POST', `/v1/runs/${paused}/pause`, { reason: 'spec' })).status).toBe(200);
+    // Visibility lags.
+    await eventually(async () =>
+      expect(new Set(await listed('&status=waiting'))).toEqual(new Set(['0 waiting', '2 waiting'])),
+    );
+    expect(await listed('&status=paused')).toEqual(['1 paused']);
+    expect(await listed('&status=running')).toEqual([]);
+    expect((await listed('')).toSorted()).toEqual(['0 waiting', '1 paused', '2 waiting']);
+    for (const id of [asked, paused]) await a.call('POST', `/v1/runs/${id}/terminate`, { reason: 'spec' });
+    expect(await listed('&status=waiting')).toEqual(['0 waiting']);
+    expect(await listed('&status=paused')).toEqual([]);
+    await a.call('POST', `/v1/runs/${asleep}/terminate`, { reason: 'spec' });
+  }, 60_000);
 });
 
 describe('approvals', () => {
@@ -341,6 +379,30 @@ describe('approvals', () => {
     } finally {
       peers.recheck = () => 'stands';
     }
+  }, 60_000);
+
+  test('of a run whose closing report is lost: withdrawn is cancelled, rejected is failed', async () => {
+    const withdrawn = await startBy('demo/asks');
+    const rejected = await startBy('demo/asks', 'anna');
+    a.lost.add(withdrawn.id).add(rejected.id);
+    try {
+      peers.recheck = () => 'cleared';
+      expect((await answer('bob', withdrawn.approval.id, yes)).status).toBe(409);
+    } finally {
+      peers.recheck = () => 'stands';
+    }
+    expect((await answer('bob', rejected.approval.id, { answer: 'reject' })).status).toBe(200);
+    // Visibility is asked every 5 s.
+    await becomes(withdrawn.id, 'cancelled');
+    await becomes(rejected.id, 'failed');
+    const [first, second] = [await run(withdrawn.id), await run(rejected.id)];
+    expect(first.problem).toMatchObject({
+      code: 'cancelled',
+      detail: expect.stringMatching(/^the approval was withdrawn/),
+    });
+    expect(second.problem).toMatchObject({ code: 'approval-rejected' });
+    const story = (await a.call('GET', `/v1/runs/${withdrawn.id}/timeline`)).body.items;
+    expect(story.map((e: { title: string }) => e.title)).toContain('cancelled, said by the reconciler');
   }, 60_000);
 
   test('nobody approves under a halt, but rejects', async () => {

@@ -230,6 +230,11 @@ function endText({ out }: Context, run: RunView): string {
   return `${run.flow} ${run.version} ${out.status(run.status)}${took}${output}`;
 }
 
+/** `cancelled (rejected)`: what control decided, where the status alone does not say it. */
+function statusText({ out }: Context, { status, admission: { verdict } }: RunView): string {
+  return verdict === 'admitted' || verdict === status ? out.status(status) : `${out.status(status)} (${verdict})`;
+}
+
 async function list(context: Context, options: Record<string, string>): Promise<void> {
   const page = await context.client().listRuns(options);
   const { out } = context;
@@ -241,7 +246,7 @@ async function list(context: Context, options: Record<string, string>): Promise<
         page.items.map((run) => [
           run.id,
           run.flow,
-          out.status(run.status),
+          statusText(context, run),
           run.tier,
           run.initiator.name,
           someOf(run.targets),

@@ -17,7 +17,14 @@ import { ApprovalRepository } from '../approvals/approval.repository.js';
 import { WorkflowClient } from '../start/workflow-client.service.js';
 import { withProgress } from './progress.pure.js';
 import { requireRunId } from './internal-runs.service.js';
-import { mergeTimeline, runViewOf, stepEntries, statesOfStatus, type ViewExtras } from './run-view.pure.js';
+import {
+  mergeTimeline,
+  type RunPhase,
+  runViewOf,
+  stepEntries,
+  statesOfStatus,
+  type ViewExtras,
+} from './run-view.pure.js';
 
 export interface RunFilter {
   limit: number;
@@ -34,6 +41,12 @@ export interface RunFilter {
 const APPROVALS_MAX = 2_000;
 /** The story of decision is the front part; without it the rest is still worth showing. */
 const STORY_TIMEOUT_MS = 3_000;
+
+/** Two full pages of visibility; further back, only what stands in our own rows is known: pauses by operators and open approvals. */
+const PHASES_MAX = 2_000;
+/** All of these are started runs, and differ in what they do. */
+const isDoing = (status: RunStatus | undefined): boolean =>
+  status === 'running' || status === 'paused' || status === 'waiting';
 
 /** Reads runs: rows of our own, completed by the workflow while it runs. */
 @Injectable()
@@ -75,13 +88,20 @@ export class RunReader {
   async list(tenant: string, f: RunFilter): Promise<Page<RunView>> {
     const wanted = f.status === undefined ? undefined : statesOfStatus(f.status);
     const after = f.cursor === undefined ? undefined : cursorOf(f.cursor);
+    const filter = isDoing(f.status) ? await this.phases(f.status) : undefined;
+    const inPhase = (phase: RunPhase): string[] => [...(filter ?? [])].filter(([, p]) => p === phase).map(([id]) => id);
     const rows = await this.db.query<AdmissionRow>(
-      `SELECT * FROM control.admission WHERE tenant = $1 AND kind = 'run'
+      `SELECT * FROM control.admission a WHERE tenant = $1 AND kind = 'run'
         AND ($2::text[] IS NULL OR state = ANY($2) OR (state = 'closed' AND status = ANY($3)))
         AND ($4::text IS NULL OR flow = $4) AND ($5::text IS NULL OR rule = $5) AND ($6::text IS NULL OR tier = $6)
         AND ($7::text IS NULL OR EXISTS (SELECT 1 FROM unnest(targets) t WHERE t = $7 OR starts_with(t, $7 || '/')))
         AND ($8::timestamptz IS NULL OR created_at >= $8)
         AND ($9::timestamptz IS NULL OR (created_at, id) < ($9, $10::uuid))
+        AND ($12::text IS NULL OR $12 = CASE WHEN state <> 'started' THEN 'running'
+          WHEN paused OR workflow_id = ANY($13::text[]) THEN 'paused'
+          WHEN workflow_id = ANY($14::text[]) OR (waits AND EXISTS (SELECT 1 FROM control.approval q
+            WHERE q.tenant = a.tenant AND q.run_id = a.id AND q.status = 'open')) THEN 'waiting'
+          ELSE 'running' END)
         ORDER BY created_at DESC, id DESC LIMIT $11`,
       [
         tenant,
@@ -95,14 +115,19 @@ export class RunReader {
         after?.at ?? null,
         after?.id ?? null,
         f.limit + 1,
+        filter === undefined ? null : f.status,
+        inPhase('paused'),
+        inPhase('waiting'),
       ],
     );
     const page = rows.slice(0, f.limit);
     const last = page.at(-1);
+    const started = page.filter((row) => row.state === 'started');
     const asked = await this.approvals.openOf(
       tenant,
-      page.filter((row) => row.waits && row.state === 'started').map((row) => row.id),
+      started.filter((row) => row.waits).map((row) => row.id),
     );
+    const phases = filter ?? (started.length === 0 ? undefined : await this.phases());
     return {
       // Steps, input and output of each run would make pages of megabytes; they stand in the run itself.
       items: page.map((row) => {
@@ -114,6 +139,7 @@ export class RunReader {
         } = runViewOf(row, {
           temporalUrl: row.workflow_id === null ? undefined : this.workflows.url(row.workflow_id),
           approvals: asked.get(row.id),
+          phase: row.workflow_id === null ? undefined : phases?.get(row.workflow_id),
         });
         return rest;
       }),
@@ -121,6 +147,19 @@ export class RunReader {
         ? {}
         : { nextCursor: encodeCursor([last.created_at.toISOString(), last.id]) }),
     };
+  }
+
+  /** Who waits and who is held. A list of just these needs the answer; every other goes without, and shows more as running. */
+  private async phases(status?: RunStatus): Promise<Map<string, RunPhase>> {
+    try {
+      return await this.workflows.phases(PHASES_MAX);
+    } catch (error) {
+      if (status === undefined || status === 'running') return new Map();
+      throw new OpsError('unavailable', `Temporal does not say which runs are ${status}; try again`, {
+        cause: error,
+        retryAfterSec: 5,
+      });
+    }
   }
 
   async timeline(tenant: string, id: string): Promise<{ items: TimelineEntry[]; stale?: true }> {

@@ -10,11 +10,15 @@ import {
 import type { AdmissionRow, AdmissionState } from '../admit/admission.repository.js';
 import { verdictOfState } from '../admit/admit.service.js';
 
+/** What a started run does, as its workflow tells Temporal. */
+export type RunPhase = 'waiting' | 'paused';
+
 /** What a person calls the state of a run. */
 export function statusOf(
   row: Pick<AdmissionRow, 'state' | 'status'> & { paused?: boolean },
   steps?: readonly StepRecord[] | null,
   asked = false,
+  phase?: RunPhase,
 ): RunStatus {
   switch (row.state) {
     case 'queued':
@@ -24,9 +28,12 @@ export function statusOf(
     case 'admitted':
       return 'running';
     case 'started':
-      if (row.paused === true || steps?.some((s) => s.status === 'paused') === true) return 'paused';
+      if (row.paused === true || phase === 'paused' || steps?.some((s) => s.status === 'paused') === true)
+        return 'paused';
       // A sub-flow's question stands in its own steps, and the run waits for the answer all the same.
-      return asked || steps?.some((s) => s.status === 'waiting') === true ? 'waiting' : 'running';
+      return asked || phase === 'waiting' || steps?.some((s) => s.status === 'waiting') === true
+        ? 'waiting'
+        : 'running';
     case 'closed':
       return row.status ?? 'failed';
     default:
@@ -34,11 +41,10 @@ export function statusOf(
   }
 }
 
-/** States of admission behind a status, for the filter of the list. */
+/** States of admission behind a status, for the filter of the list; what a started one does is asked besides. */
 export function statesOfStatus(status: RunStatus): { states: AdmissionState[]; ends: string[] } {
   if (status === 'queued') return { states: ['queued', 'held', 'needs-approval'], ends: [] };
   if (status === 'running') return { states: ['admitted', 'started'], ends: [] };
-  // Whether a run waits or pauses is known to its workflow alone; both are among the started ones.
   if (status === 'paused' || status === 'waiting') return { states: ['started'], ends: [] };
   if (status === 'cancelled')
     return { states: ['rejected', 'coalesced', 'withdrawn', 'cancelled', 'expired'], ends: ['cancelled'] };
@@ -54,6 +60,7 @@ export interface ViewExtras {
   position?: number | undefined;
   blockedBy?: BlockedBy[] | undefined;
   eta?: string | undefined;
+  phase?: RunPhase | undefined;
   /** What people are asked right now. */
   approvals?: RunView['approvals'];
 }
@@ -76,7 +83,7 @@ export function runViewOf(row: AdmissionRow, extras: ViewExtras = {}): RunView {
     id: row.id,
     flow: row.flow,
     version: row.version ?? '',
-    status: statusOf(row, steps, extras.approvals !== undefined),
+    status: statusOf(row, steps, extras.approvals !== undefined, extras.phase),
     input: row.request.perTarget === undefined ? row.request.input : { items: row.request.perTarget.items as never },
     ...(row.output === null ? {} : { output: row.output }),
     ...(row.problem === null ? {} : { problem: row.problem }),

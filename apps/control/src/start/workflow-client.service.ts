@@ -12,7 +12,7 @@ import {
 } from '@opsloop/contracts';
 import { Logger } from '@opsloop/platform';
 import { TemporalConnection } from '@opsloop/temporal';
-import { WorkflowNotFoundError, WorkflowUpdateFailedError } from '@temporalio/client';
+import { WorkflowFailedError, WorkflowNotFoundError, WorkflowUpdateFailedError } from '@temporalio/client';
 import {
   ApplicationFailure,
   defineSearchAttributeKey,
@@ -29,6 +29,8 @@ const START_DEADLINE_MS = 4_000;
 const COMMAND_DEADLINE_MS = 5_000;
 /** The steps query needs a worker; after 2 s the last known steps are shown instead. */
 export const QUERY_DEADLINE_MS = 2_000;
+/** A list of runs is for people, and worth showing without what only Temporal knows. */
+const PHASES_DEADLINE_MS = 2_000;
 /** Missing search attributes are looked for again after a minute: somebody may have registered them. */
 const ATTRIBUTES_RETRY_MS = 60_000;
 /** gRPC status codes that a repeat cannot mend: INVALID_ARGUMENT, and messages above the size limit. */
@@ -172,8 +174,8 @@ export class WorkflowClient {
     }
   }
 
-  /** Output or failure of a closed workflow. */
-  async result(workflowId: string): Promise<{ output?: unknown; error?: unknown }> {
+  /** Output or failure of a closed workflow; throws when Temporal cannot be asked. */
+  async result(workflowId: string): Promise<{ output?: unknown; failure?: unknown }> {
     const { client } = this.temporal;
     try {
       return {
@@ -182,8 +184,31 @@ export class WorkflowClient {
         ),
       };
     } catch (error) {
-      return { error };
+      if (error instanceof WorkflowFailedError) return { failure: error.cause ?? error };
+      throw error;
     }
+  }
+
+  /**
+   * What workflows that run say they do, those that started last first, at most `max`: a page of the list needs no
+   * more. Visibility lags by about a second. Empty where the search attributes are not registered.
+   */
+  async phases(max: number): Promise<Map<string, 'waiting' | 'paused'>> {
+    const { client } = this.temporal;
+    const phases = new Map<string, 'waiting' | 'paused'>();
+    const query = `TaskQueue = '${TEMPORAL_NAMES.flowQueue}' AND ExecutionStatus = 'Running' AND OpsPhase IN ('waiting', 'paused')`;
+    try {
+      await client.withDeadline(Date.now() + PHASES_DEADLINE_MS, async () => {
+        for await (const w of client.workflow.list({ query })) {
+          const phase = w.typedSearchAttributes.get(OPS_PHASE);
+          if (phase === 'waiting' || phase === 'paused') phases.set(w.workflowId, phase);
+          if (phases.size >= max) break;
+        }
+      });
+    } catch (error) {
+      if (grpcOf(error).code !== INVALID_ARGUMENT) throw error;
+    }
+    return phases;
   }
 
   /** Steps of a run as the workflow knows them; throws when nobody answers in time. */
