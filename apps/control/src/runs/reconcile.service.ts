@@ -1,10 +1,11 @@
 import { Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
-import { type Json, problem } from '@opsloop/contracts';
+import { isProblem, type Json, problem } from '@opsloop/contracts';
 import { Clock, Logger } from '@opsloop/platform';
 import { Database, type DueLoop, startDueLoop } from '@opsloop/postgres';
+import { problemOfFailure } from '@opsloop/temporal';
+import { CancelledFailure } from '@temporalio/common';
 import { type Described, WorkflowClient } from '../start/workflow-client.service.js';
 import { CloseRunService, type RunEnding } from './close-run.service.js';
-import { endingOfFailure } from './ending.pure.js';
 
 /** A terminated or timed-out workflow is noticed within this and one pass. */
 const LIST_EVERY_MS = 5_000;
@@ -144,4 +145,15 @@ export class ReconcileService implements OnApplicationBootstrap, OnApplicationSh
         return undefined;
     }
   }
+}
+
+/**
+ * How a run ended whose workflow closed as Failed and whose report nobody got. Temporal closes a workflow as Canceled
+ * only when somebody asked Temporal for it; one that cancels itself, since the cause of its approval has cleared,
+ * closes as Failed with a cancellation as its failure, and is no failed run.
+ */
+function endingOfFailure(cause: unknown): Pick<RunEnding, 'status' | 'problem'> {
+  if (!(cause instanceof CancelledFailure)) return { status: 'failed', problem: problemOfFailure(cause) };
+  const said = cause.details?.[0];
+  return { status: 'cancelled', problem: isProblem(said) ? said : problemOfFailure(cause) };
 }
