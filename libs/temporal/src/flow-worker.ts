@@ -1,4 +1,4 @@
-import { getHeapStatistics } from 'node:v8';
+import { getHeapStatistics, setFlagsFromString } from 'node:v8';
 import { OpsError, TEMPORAL_NAMES } from '@opsloop/contracts';
 import { Worker, type WorkerOptions } from '@temporalio/worker';
 import type { Log } from './log.js';
@@ -12,6 +12,11 @@ const CACHED_RUN_MB = 0.4;
 const CACHED_RUNS_MIN = 50;
 /** Beyond this a restart replays for minutes, and no embedded machine has so many runs in flight. */
 const CACHED_RUNS_MAX = 4_000;
+/**
+ * Half of the space for young objects of the worker thread. V8 doubles it under load and hardly ever gives it back: to
+ * 64 MB, both halves 128 MB for 50 MB of living objects. With 16 MB the thread keeps 32 MB.
+ */
+const THREAD_SEMI_SPACE_MB = 16;
 /** Activities in flight get this long on shutdown; together with draining HTTP and the bus it stays below the usual 30 s before SIGKILL. */
 const SHUTDOWN_GRACE = '10s';
 const SHUTDOWN_FORCE = '15s';
@@ -74,6 +79,8 @@ export async function createFlowWorker(options: FlowWorkerOptions): Promise<Work
     cacheDir: options.cacheDir,
     log: options.log,
   });
+  // The SDK names no limits for its thread; V8 reads this one when a thread begins, so our own heap stays as it is.
+  setFlagsFromString(`--max-semi-space-size=${THREAD_SEMI_SPACE_MB}`);
   return Worker.create({
     connection: options.temporal.connection,
     namespace: options.temporal.namespace,
