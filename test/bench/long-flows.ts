@@ -4,10 +4,13 @@
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { interpreterSandbox, runVirtually } from '@opsloop/flowtest';
 import { testTemporal } from '@opsloop/testing';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { Harness, type Run } from '../../libs/workflows/test/harness.js';
+import { Harness, compiled, type Run } from '../../libs/workflows/test/harness.js';
 
 const SCALE = Number(process.env['LONG_FLOWS_SCALE']);
 /** The promise for a worker. */
@@ -105,4 +108,36 @@ it('a loop of 100,000 steps, of which every fifth calls an atom', async () => {
     { atoms: { 'a.turn@1': { execution: 'local', effect: 'read' } } },
   );
   expect(await ends('mixed loop', run, 5 * turns, turns)).toBe(4 * turns);
+});
+
+it('a loop of 100,000 steps that wait for nothing', async () => {
+  const turns = Math.round(100_000 * SCALE);
+  const run = await h.run({
+    vars: { n: 0 },
+    do: [
+      {
+        id: 'l',
+        loop: { max: { iterations: turns } },
+        do: [{ id: 'count', set: { n: { $logic: { '+': [{ var: 'vars.n' }, 1] } } } }],
+      },
+    ],
+    output: '${vars.n}',
+  });
+  expect(await ends('counting loop', run, turns, 0)).toBe(turns);
+});
+
+it('24 h of waits, a minute each, in virtual time', async () => {
+  const turns = Math.round(1_440 * SCALE);
+  const began = Date.now();
+  const sandbox = await interpreterSandbox(join(tmpdir(), 'opsloop-long-flows'));
+  const { status, output, tookMs, continued } = runVirtually(sandbox, {
+    ir: compiled({
+      do: [{ id: 'l', loop: { max: { iterations: turns } }, do: [{ id: 'rest', wait: { for: '1m' } }] }],
+      output: '${steps.l.output.iterations}',
+    }),
+    answer: () => undefined,
+  });
+  console.info(`waits: ${tookMs / 3_600_000} h in ${(Date.now() - began) / 1000} s, ${continued} new Temporal runs`);
+  expect({ status, output }).toEqual({ status: 'succeeded', output: turns });
+  expect(tookMs).toBeGreaterThanOrEqual(turns * 60_000);
 });

@@ -47,6 +47,8 @@ const WAITING_FROM_MS = 30_000;
 /** Local steps share one workflow task, in which no signal or cancel is seen: cut it after so many or so long. */
 const LOCAL_STEPS_PER_TASK = 20;
 const LOCAL_MS_PER_TASK = 1_000;
+/** Steps that wait for nothing take 0.1–0.5 ms each; the SDK gives up on a workflow task whose code runs for 5 s. */
+const STEPS_PER_TASK = 1_000;
 
 const PHASE_KEY = defineSearchAttributeKey('OpsPhase', 'KEYWORD');
 
@@ -81,6 +83,7 @@ export class Engine extends RunState {
   private phase: RunPhase = 'running';
   private readonly showsPhase: boolean;
   private task = { length: -1, steps: 0, since: 0 };
+  private walked = { at: 0, steps: 0 };
 
   constructor(facts: RunFacts) {
     super(facts);
@@ -419,6 +422,17 @@ export class Engine extends RunState {
       timer.cancel();
       await watch;
     }
+  }
+
+  /** Ends the workflow task after so many steps at one moment of workflow time; a thousand turns of `set` have no other end. */
+  stepBoundary(): Promise<void> | undefined {
+    const at = Date.now();
+    if (at !== this.walked.at) this.walked = { at, steps: 0 };
+    this.walked.steps += 1;
+    // Runs that began without it have no timer here.
+    if (this.walked.steps < STEPS_PER_TASK || !patched('step-boundary')) return undefined;
+    this.walked.steps = 0;
+    return sleep(1);
   }
 
   /** Gives signals and cancels a chance between local steps, which would else share one workflow task. */

@@ -23,6 +23,8 @@ export function createWalker(engine: Engine, verbs: Readonly<Record<Verb, VerbFu
     async sequence(steps, frame) {
       for (const step of steps) {
         if (engine.leaving.asks(frame)) throw new ContinueLater();
+        const pause = engine.stepBoundary();
+        if (pause !== undefined) await pause;
         await walker.step(step, frame);
       }
     },
