@@ -19,6 +19,7 @@ import { SteerRuns1700000003020 } from './migrations/1700000003020-steer-runs.js
 import { KeepLogs1700000003030 } from './migrations/1700000003030-keep-logs.js';
 import { AdmitOne1700000003050 } from './migrations/1700000003050-admit-one.js';
 import { PolicyController } from './policies/policy.controller.js';
+import { LimitService } from './policies/limit.service.js';
 import { PolicyService } from './policies/policy.service.js';
 import { EndWaitingService } from './queue/end-waiting.service.js';
 import { QueueService } from './queue/queue.service.js';
@@ -105,6 +106,7 @@ export class ControlModule {
         ApprovalsLoop,
         AdmissionRepository,
         OfferingService,
+        LimitService,
         PolicyService,
         AdmitService,
         StartsService,

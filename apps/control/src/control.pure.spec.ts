@@ -56,6 +56,44 @@ describe('decideVerdict', () => {
     const result = decideVerdict(facts(f));
     expect([result.verdict, result.consulted.map((c) => c.policy)]).toEqual([verdict, consulted]);
   });
+  const limit = { flow: 'f/l', paths: ['limit/f/l/k'], act: 'queue' as const, holders: [], ahead: [] };
+  const run = { path: 'limit/f/l/k', owner: 'o', runId: 'r1' };
+  const taken = { ...limit, holders: [run] };
+  const blocked = { claims: 2, fence: undefined, holders: [run] };
+  test.each<[string, Partial<AdmissionFacts>, string, string[]]>([
+    ['free', { claims: 2, limit }, 'admitted', ['limit ok', 'mutex ok']],
+    ['taken', { ...blocked, limit: taken }, 'queued', ['limit queue']],
+    [
+      'taken, and the host too',
+      { ...blocked, holders: [holder, run], limit: taken },
+      'queued',
+      ['limit queue', 'mutex queue'],
+    ],
+    [
+      'free, and the host taken',
+      { ...blocked, holders: [holder], limit: { ...limit, act: 'reject' } },
+      'queued',
+      ['limit ok', 'mutex queue'],
+    ],
+    ['taken, reject', { ...blocked, limit: { ...taken, act: 'reject' } }, 'rejected', ['limit reject']],
+    [
+      'taken, coalesce',
+      { ...blocked, limit: { ...taken, act: 'coalesce', into: 'r1' } },
+      'coalesced',
+      ['limit coalesce'],
+    ],
+    ['taken by what cannot be joined', { ...blocked, limit: { ...taken, act: 'coalesce' } }, 'queued', ['limit queue']],
+    [
+      'taken, and a policy that rejects other conflicts',
+      { ...blocked, limit: taken, onConflict: { policy: 'p', act: 'reject' } },
+      'queued',
+      ['limit queue'],
+    ],
+  ])('a limit: %s', (_name, f, verdict, said) => {
+    const result = decideVerdict(facts(f));
+    const asked = result.consulted.filter((c) => c.policy === 'limit' || c.policy === 'mutex' || c.policy === 'p');
+    expect([result.verdict, asked.map((c) => `${c.policy} ${c.said}`)]).toEqual([verdict, said]);
+  });
   test('says the place and who is in the way', () => {
     expect(decideVerdict(facts({ fence: undefined, holders: [holder], ahead: [holder, holder] }))).toMatchObject({
       position: 3,

@@ -169,7 +169,7 @@ export interface FlowDocument {
   targets?: Template;
   lockTargets?: 'all' | 'perItem' | 'none';
   locks?: { path: Template; mode: 'shared' | 'exclusive' }[];
-  limit?: { runs: number; by: Template; onConflict?: string };
+  limit?: { runs: number; by: Template; onConflict?: 'queue' | 'reject' | 'coalesce' };
   do: Step[];
   catch?: CatchClause[];
   finally?: Step[];

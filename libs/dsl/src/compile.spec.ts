@@ -1,13 +1,15 @@
-import type { AtomDocument, FlowDocument, Step } from '@opsloop/contracts';
+import { pathProblem, type AtomDocument, type FlowDocument, type Step } from '@opsloop/contracts';
 import { describe, expect, it } from 'vitest';
 import {
   bundledAtoms,
   compileFlow,
+  computeLimit,
   computeLocks,
   computeTargets,
   flowOfAtom,
   flowPerTarget,
   isSafePattern,
+  limitKeyOf,
   parseRef,
   validateInput,
 } from './index.js';
@@ -112,6 +114,34 @@ describe('targets and locks', () => {
       'cluster/k',
     ]);
     expect(computeLocks(doc, { s: 'pay' }, {})).toEqual([{ path: 'service/pay', mode: 'shared' }]);
+  });
+
+  it.each([
+    ['fleet', 'fleet'],
+    ['rack/7', 'rack%2F7'],
+    ['50% of a', '50%25 of a'],
+    ['..', '%2E%2E'],
+    [7, '7'],
+  ])('of the limit %j is on the path …/%s', (by, key) => {
+    const one = flow('a/x', [], { limit: { runs: 1, by: '${input.by}' } });
+    const claim = computeLimit(one, { by }, {})!;
+    expect(claim).toEqual({ path: `limit/a/x/${key}`, mode: 'exclusive' });
+    expect(limitKeyOf(claim.path)).toBe(String(by));
+  });
+
+  it('of long limits differ where the texts do', () => {
+    const one = flow('a/x', [], { limit: { runs: 1, by: '${input.by}' } });
+    const paths = ['a', 'b'].map((end) => computeLimit(one, { by: 'ü'.repeat(400) + end }, {})!.path);
+    expect(new Set(paths).size).toBe(2);
+    for (const path of paths) expect(pathProblem(path)).toBeUndefined();
+  });
+
+  it('refuse a limit that cannot be held', () => {
+    const of = (limit: FlowDocument['limit'], input = {}) =>
+      computeLimit(flow('a/x', [], { limit: limit! }), input, {});
+    expect(() => of({ runs: 2, by: 'x' })).toThrow(/limit\/runs of the flow is 2/);
+    expect(() => of({ runs: 1, by: '${input.by?}' })).toThrow(/limit\/by of the flow gives null/);
+    expect(() => of({ runs: 1, by: '${input.by}' }, { by: ['a'] })).toThrow(/a text or a number/);
   });
 
   it('refuse what is no path', () => {

@@ -1,4 +1,12 @@
-import { OpsError, pathProblem, type Claim, type FlowDocument, type Json, type JsonObject } from '@opsloop/contracts';
+import {
+  digestOf,
+  OpsError,
+  pathProblem,
+  type Claim,
+  type FlowDocument,
+  type Json,
+  type JsonObject,
+} from '@opsloop/contracts';
 import { renderTemplate, toScopeValue, type Scope } from '@opsloop/rules';
 
 type Configs = Readonly<Record<string, JsonObject>>;
@@ -21,6 +29,48 @@ export function computeLocks(doc: FlowDocument, input: Json, config: Configs): C
     path: checked(renderTemplate(path, scope), `/locks/${i}/path`),
     mode,
   }));
+}
+
+/** First part of the paths on which runs of one flow keep out of each other's way. */
+export const LIMIT_KIND = 'limit';
+/** A path has 512 bytes; the flow's name takes at most some 130 of them. Longer keys keep this many characters and a digest. */
+const KEY_BYTES_MAX = 200;
+const KEY_HEAD = 40;
+
+/**
+ * The claim that holds a flow's limit: whoever has `limit/<flow>/<key>` for itself is its one run of this key. Refuses
+ * what could not be held: more than one run, and a key that is nothing, which would keep unrelated runs apart.
+ */
+export function computeLimit(doc: FlowDocument, input: Json, config: Configs): Claim | undefined {
+  if (doc.limit === undefined) return undefined;
+  if (doc.limit.runs !== 1)
+    throw wrong(
+      '/limit/runs',
+      `is ${doc.limit.runs}; one run at a time is what control can hold, publish it with "runs": 1`,
+    );
+  const by = renderTemplate(doc.limit.by, scopeOf(input, config));
+  if ((typeof by !== 'string' && typeof by !== 'number' && typeof by !== 'boolean') || by === '')
+    throw wrong('/limit/by', `gives ${JSON.stringify(by)?.slice(0, 80)}, where a text or a number is needed`);
+  return { path: `${LIMIT_KIND}/${doc.name}/${limitKey(String(by))}`, mode: 'exclusive' };
+}
+
+/** One part of a path: what has a meaning in paths is written as %XX. */
+function limitKey(by: string): string {
+  const text = by.normalize('NFC');
+  const safe = /^\.{1,2}$/.test(text)
+    ? text.replaceAll('.', '%2E')
+    : text.replace(
+        /[%/\u0000-\u001f\u007f]/g,
+        (c) => `%${c.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`,
+      );
+  if (new TextEncoder().encode(safe).length <= KEY_BYTES_MAX) return safe;
+  return `${[...safe].slice(0, KEY_HEAD).join('')}~${digestOf(text).slice(0, 16)}`;
+}
+
+/** The key as it was written, for people. */
+export function limitKeyOf(path: string): string {
+  const key = path.slice(path.lastIndexOf('/') + 1);
+  return key.replace(/%([0-9A-F]{2})/g, (_, hex: string) => String.fromCharCode(parseInt(hex, 16)));
 }
 
 function checked(path: Json, pointer: string): string {

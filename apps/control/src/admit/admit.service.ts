@@ -14,8 +14,10 @@ import type { Tx } from '@opsloop/postgres';
 import { EventWaits } from '../deliver-events/event-waits.repository.js';
 import { haltsOn } from '../halts/halt-scope.pure.js';
 import { coverPaths, mergeClaims, rankOf, runHolder } from '../lock/lock.pure.js';
+import { LimitService } from '../policies/limit.service.js';
 import { PolicyService } from '../policies/policy.service.js';
 import type { PolicyEffect } from '../policies/mutex-policy.pure.js';
+import { isLimitPath } from '../policies/run-limit.pure.js';
 import { Signals } from '../signals.service.js';
 import {
   AdmissionRepository,
@@ -87,6 +89,7 @@ export class AdmitService {
     private readonly repository: AdmissionRepository,
     private readonly offerings: OfferingService,
     private readonly policies: PolicyService,
+    private readonly limits: LimitService,
     private readonly waits: EventWaits,
     private readonly signals: Signals,
     private readonly clock: Clock,
@@ -298,6 +301,13 @@ export class AdmitService {
       ahead: grant?.ahead ?? [],
       validForMs: seen.validForMs,
       onConflict: policy?.onConflict,
+      limit: await this.limits.look(tx, {
+        ...plan,
+        act: plan.onLimit,
+        grant,
+        rankAt: seen.rankAt,
+        ticket: seen.ticket,
+      }),
     });
     return { ...result, ...(grant?.fence == null ? {} : { fence: grant.fence }) };
   }
@@ -341,8 +351,9 @@ export const validityOf = (request: Pick<StartRequest, 'validFor'>, policy: Poli
     ? policy.validForMs
     : Math.min(durationMs(request.validFor ?? VALID_FOR_DEFAULT), policy?.validForMs ?? Infinity);
 
+/** What a run has to itself; a limit is no thing that anybody could work on. */
 export const exclusivePaths = (claims: readonly Claim[]): string[] =>
-  claims.filter((c) => c.mode === 'exclusive').map((c) => c.path);
+  claims.filter((c) => c.mode === 'exclusive' && !isLimitPath(c.path)).map((c) => c.path);
 
 export const ownerOf = (flow: string, initiator: Initiator): string => `${flow} by ${initiator.kind} ${initiator.name}`;
 

@@ -10,8 +10,9 @@ import {
   pathProblem,
   type StartRequest,
 } from '@opsloop/contracts';
-import { computeLocks, computeTargets, validateInput } from '@opsloop/dsl';
+import { computeLimit, computeLocks, computeTargets, validateInput } from '@opsloop/dsl';
 import { mergeClaims, RUN_CLAIMS_MAX } from '../lock/lock.pure.js';
+import type { LimitAct } from '../policies/run-limit.pure.js';
 
 /** What a start turns out to be once its reference is resolved. */
 export interface StartPlan {
@@ -23,6 +24,8 @@ export interface StartPlan {
   targets: string[];
   claims: Claim[];
   coalesceKey?: string;
+  /** Of a flow with a limit, whose claim is among the claims. */
+  onLimit?: LimitAct;
 }
 
 /** Names of all atoms of a flow and its sub-flows. */
@@ -53,7 +56,8 @@ export function withDefaults(request: StartRequest, schema: JsonObject | undefin
 }
 
 /**
- * Targets and claims of a start: those of the decision and those that the flow computes from its input. `none` and
+ * Targets and claims of a start: those of the decision and those that the flow computes from its input, with the one
+ * that holds its limit. `none` and
  * `perItem` leave out the targets' own locks: nobody wants them, or each item takes its own at its turn.
  */
 export function planStart(
@@ -67,6 +71,8 @@ export function planStart(
   for (const input of inputsOf(request)) {
     for (const path of computeTargets(document, input, config)) targets.add(path);
     claims.push(...computeLocks(document, input, config));
+    const limit = computeLimit(document, input, config);
+    if (limit !== undefined) claims.push(limit);
   }
   const list = [...targets].sort();
   if ((document.lockTargets ?? 'all') === 'all') for (const path of list) claims.push({ path, mode: 'exclusive' });
@@ -79,6 +85,7 @@ export function planStart(
     atoms: atomNames(offering.compiled),
     targets: list,
     claims: merged,
+    ...(document.limit === undefined ? {} : { onLimit: document.limit.onConflict ?? 'queue' }),
     ...(request.coalesce ? { coalesceKey: coalesceKey(request, offering, list) } : {}),
   };
 }

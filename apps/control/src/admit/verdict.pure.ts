@@ -1,4 +1,5 @@
 import { type BlockedBy, type Consulted, type HaltView, printDuration, type Verdict } from '@opsloop/contracts';
+import { besidesLimit, consultLimit, type LimitFacts } from '../policies/run-limit.pure.js';
 import { describeScope } from '../halts/halt-scope.pure.js';
 
 /** What admission found out; every member was read under the locks of its transaction. */
@@ -18,6 +19,8 @@ export interface AdmissionFacts {
   validForMs: number;
   /** Mutex policies with `onConflict`. */
   onConflict?: { policy: string; act: 'queue' | 'reject' } | undefined;
+  /** The limit of the flow; holders and ahead have those in its way too. */
+  limit?: LimitFacts | undefined;
 }
 
 export interface VerdictResult {
@@ -71,17 +74,29 @@ type Done = (verdict: Verdict, more?: Omit<VerdictResult, 'verdict' | 'consulted
 
 function decideMutex(f: AdmissionFacts, consulted: Consulted[], done: Done): VerdictResult {
   const policy = f.onConflict?.policy ?? 'mutex';
+  const blockedBy = [...f.holders, ...f.ahead].slice(0, 10);
+  const limit = f.limit === undefined ? undefined : consultLimit(f.limit);
+  const limited = limit?.said === 'ok' ? undefined : limit;
+  const reason = limited && `limit: ${limited.saw}`;
+  if (limit !== undefined) consulted.push(limit);
+  if (limited?.said === 'reject') return done('rejected', { reason: reason!, blockedBy });
+  if (limited?.said === 'coalesce') return done('coalesced', { into: f.limit!.into!, reason: reason! });
+
+  const claims = f.claims - (f.limit?.paths.length ?? 0);
+  const holders = besidesLimit(f.holders, f.limit);
+  const ahead = besidesLimit(f.ahead, f.limit);
   if (f.fence !== undefined || f.claims === 0) {
-    consulted.push({ policy, saw: f.claims === 0 ? 'no claims' : `${f.claims} free`, said: 'ok' });
+    consulted.push({ policy, saw: claims === 0 ? 'no claims' : `${claims} free`, said: 'ok' });
     return done('admitted');
   }
-  const blockedBy = [...f.holders, ...f.ahead].slice(0, 10);
   const position = f.ahead.length + 1;
-  const saw = f.holders.length > 0 ? `held by ${names(f.holders)}` : `${f.ahead.length} earlier in the queue`;
+  if (limited !== undefined && holders.length + ahead.length === 0)
+    return done('queued', { position, blockedBy, reason: reason! });
+  const saw = holders.length > 0 ? `held by ${names(holders)}` : `${ahead.length} earlier in the queue`;
   if (f.onConflict?.act === 'reject') {
     consulted.push({ policy, saw, said: 'reject' });
     return done('rejected', { reason: saw, blockedBy });
   }
   consulted.push({ policy, saw, said: 'queue' });
-  return done('queued', { position, blockedBy, reason: saw });
+  return done('queued', { position, blockedBy, reason: reason === undefined ? saw : `${reason}; ${saw}` });
 }

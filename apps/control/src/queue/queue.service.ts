@@ -17,6 +17,7 @@ import { EventWaits } from '../deliver-events/event-waits.repository.js';
 import { haltsOn, subjectOf } from '../halts/halt-scope.pure.js';
 import { coverPaths, mergeClaims, runHolder } from '../lock/lock.pure.js';
 import type { PolicyEffect } from '../policies/mutex-policy.pure.js';
+import { LimitService } from '../policies/limit.service.js';
 import { PolicyService } from '../policies/policy.service.js';
 import { Signals } from '../signals.service.js';
 import { EndWaitingService } from './end-waiting.service.js';
@@ -93,6 +94,7 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
     private readonly repository: AdmissionRepository,
     private readonly admission: AdmitService,
     private readonly policies: PolicyService,
+    private readonly limits: LimitService,
     private readonly ends: EndWaitingService,
     private readonly waits: EventWaits,
     private readonly internal: InternalClient,
@@ -268,8 +270,18 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
       ahead: grant?.ahead ?? [],
       validForMs,
       onConflict: turn.policy?.onConflict,
+      limit: await this.limits.look(tx, {
+        flow: row.flow,
+        claims,
+        grant,
+        rankAt: row.rank_at,
+        ticket: row.ticket,
+        act: turn.plan?.onLimit,
+        irDigest: row.ir_digest,
+      }),
     });
-    if (result.verdict === 'rejected') return this.refuseIn(tx, row, result.reason!, result.consulted);
+    if (result.verdict === 'rejected' || result.verdict === 'coalesced')
+      return this.refuseIn(tx, row, result.reason!, result.consulted, result.into);
     await this.save(
       tx,
       turn,
@@ -345,19 +357,34 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
     return this.db.inTransaction(row.tenant, (tx) => this.refuseIn(tx, row, reason, consulted));
   }
 
-  private async refuseIn(tx: Tx, row: AdmissionRow, reason: string, consulted: Consulted[]): Promise<void> {
+  /** Ends it without a start: rejected, or joined to the run `into`. */
+  private async refuseIn(
+    tx: Tx,
+    row: AdmissionRow,
+    reason: string,
+    consulted: Consulted[],
+    into?: string,
+  ): Promise<void> {
     const now = this.clock.now();
-    const entry: TimelineEntry = { at: now.toISOString(), kind: 'admission', title: `rejected: ${reason}` };
+    const verdict = into === undefined ? 'rejected' : 'coalesced';
+    const entry: TimelineEntry = { at: now.toISOString(), kind: 'admission', title: `${verdict}: ${reason}` };
     const changed = await tx.query(
-      `UPDATE control.admission SET state = 'rejected', reason = $3, consulted = $5, ended_at = clock_timestamp(), history = history || $4::jsonb
+      `UPDATE control.admission SET state = $6, into_id = $7::uuid, reason = $3, consulted = $5, ended_at = clock_timestamp(), history = history || $4::jsonb
         WHERE tenant = $1 AND id = $2 AND state = 'queued' RETURNING id`,
-      [tx.tenant, row.id, reason, JSON.stringify([entry]), JSON.stringify(consulted)],
+      [tx.tenant, row.id, reason, JSON.stringify([entry]), JSON.stringify(consulted), verdict, into ?? null],
     );
     if (changed.length === 0) return;
     await this.repository.dropWaiters(tx, row.ticket);
     publishRuns(
       tx,
-      { ...runsBase(row, now), kind: 'verdict', verdict: 'rejected', consulted, reason },
+      {
+        ...runsBase(row, now),
+        kind: 'verdict',
+        verdict,
+        consulted,
+        reason,
+        ...(into === undefined ? {} : { into }),
+      },
       String(row.history.length),
     );
     tx.afterCommit(() => {

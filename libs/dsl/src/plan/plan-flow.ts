@@ -14,7 +14,7 @@ import {
   type JsonObject,
 } from '@opsloop/contracts';
 import type { Finding } from '@opsloop/rules';
-import { computeLocks, computeTargets } from '../targets.js';
+import { computeLimit, computeLocks, computeTargets } from '../targets.js';
 import { validateInput } from '../user-schema.js';
 import { HISTORY, type Estimate } from '../verify/estimate.js';
 import { found } from '../verify/model.js';
@@ -99,10 +99,15 @@ function strongestOf(compiled: CompiledFlow): Effect {
   return [...own, ...below].reduce<Effect>((a, b) => (STRENGTH[b] > STRENGTH[a] ? b : a), 'read');
 }
 
-/** Granted before the start: an exclusive lock on each target unless they are taken item by item, and the further locks. */
+/** Granted before the start: an exclusive lock on each target unless they are taken item by item, the further locks, and the one of the limit. */
 function claimsOf({ flow }: CompiledFlow, input: Json, config: Record<string, JsonObject>): Claim[] {
   const targets = (flow.lockTargets ?? 'all') === 'all' ? computeTargets(flow, input, config) : [];
-  return [...targets.map((path): Claim => ({ path, mode: 'exclusive' })), ...computeLocks(flow, input, config)];
+  const limit = computeLimit(flow, input, config);
+  return [
+    ...targets.map((path): Claim => ({ path, mode: 'exclusive' })),
+    ...computeLocks(flow, input, config),
+    ...(limit === undefined ? [] : [limit]),
+  ];
 }
 
 /** Everything that is pinned, once, in the order of its name. */

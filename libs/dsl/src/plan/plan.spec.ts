@@ -46,6 +46,12 @@ describe('a plan', () => {
     expect(plan.steps.find(({ id }) => id === 'sub')?.steps).toMatchObject([{ path: 'sub/look', effect: 'read' }]);
   });
 
+  it('lists the lock that holds the limit, by its key', () => {
+    const doc = { ...goodFlow(), limit: { runs: 1, by: 'mode/${input.mode}' } };
+    const { locks, name } = planFlow(compiled(doc), input);
+    expect(locks).toContainEqual({ path: `limit/${name}/mode%2Ffast`, mode: 'exclusive' });
+  });
+
   it('is a pure function: the same bytes each time, and nothing is changed by it', () => {
     const ir = compiled(goodFlow());
     const before = JSON.stringify(ir);
