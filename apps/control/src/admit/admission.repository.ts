@@ -21,7 +21,6 @@ import type {
 } from '@opsloop/contracts';
 import { messageId } from '@opsloop/contracts/ids';
 import type { Query, Tx } from '@opsloop/postgres';
-import type { LimitAct } from '../policies/run-limit.pure.js';
 
 export const ADMISSION_STATES = [
   'queued',
@@ -244,44 +243,6 @@ export class AdmissionRepository {
       ],
     });
     return withoutInfinity(row!);
-  }
-
-  /**
-   * What stands in the way of a flow's limit, and the first alive run of it: with a shared row lock, so that it cannot
-   * end before we have joined it. Asked only when a grant failed.
-   */
-  async limitBlockers(
-    tx: Tx,
-    paths: readonly string[],
-    place: { rankAt: Date; ticket: string },
-  ): Promise<{ holders: BlockedBy[]; ahead: BlockedBy[]; into?: string }> {
-    const [found] = await tx.query<{ holders: BlockedBy[]; ahead: BlockedBy[] }>({
-      name: 'control.limit',
-      text: `SELECT control.holders($1, $2::text[], x.all, NULL) AS holders, control.ahead($1, $2::text[], x.all, $3::timestamptz, $4::bigint) AS ahead
-        FROM (SELECT array_fill(true, ARRAY[cardinality($2::text[])]) AS all) x`,
-      values: [tx.tenant, paths, place.rankAt, place.ticket],
-    });
-    const { holders, ahead } = found!;
-    const ids = [...holders, ...ahead].flatMap((b) => b.runId ?? []);
-    if (ids.length === 0) return { holders, ahead };
-    const alive = await tx.query<{ id: string }>({
-      name: 'control.limit-alive',
-      text: `SELECT id FROM control.admission WHERE tenant = $1 AND id = ANY($2::uuid[]) AND kind = 'run'
-        AND state IN ('queued', 'held', 'needs-approval', 'admitted', 'started') ORDER BY id FOR SHARE`,
-      values: [tx.tenant, ids.slice(0, 10)],
-    });
-    const into = ids.find((id) => alive.some((row) => row.id === id));
-    return { holders, ahead, ...(into === undefined ? {} : { into }) };
-  }
-
-  /** What the pinned flow says about its limit. */
-  async onLimitOf(tx: Tx, irDigest: string | null): Promise<LimitAct> {
-    const [row] = await tx.query<{ act: LimitAct | null }>({
-      name: 'control.on-limit',
-      text: `SELECT body #>> '{flow,limit,onConflict}' AS act FROM control.ir WHERE tenant = $1 AND digest = $2`,
-      values: [tx.tenant, irDigest],
-    });
-    return row?.act ?? 'queue';
   }
 
   /** {@link take} and {@link grant} for a start that comes alone; no grant when something else must be judged first. */
