@@ -156,8 +156,8 @@ describe('delivery', () => {
     });
     await other.dataSource.destroy();
     // Without the wake-up both would wait for the poll, 125 ms on average; the machine may be busy, hence not 5.
-    expect(inside).toBeLessThan(60);
-    expect(across).toBeLessThan(60);
+    expect(inside).toBeLessThan(100);
+    expect(across).toBeLessThan(100);
   });
 
   test('what was published before the first start of a topic is not lost; a later group starts at the head', async () => {
