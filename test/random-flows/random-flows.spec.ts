@@ -45,7 +45,8 @@ describe('random flows end as on paper', () => {
   treated(
     'when they go on in new Temporal runs all the time',
     (random) => ({ continueAsNewAt: random.int(12, 120) }),
-    count,
+    // Short flows end before; the long ones leave several times.
+    Math.floor(count / 2),
   );
   treated('when they are cancelled at a random moment', (random) => ({ cancelAt: random.int(1, 30_000) }));
 });

@@ -77,7 +77,10 @@ it.each([7, 11])(
     for (const act of acts) {
       const steps = h.recorded.length;
       if (act.act !== 'resume')
-        await eventually(() => expect(h.recorded.length).toBeGreaterThanOrEqual(Math.min(steps + 2, 8)));
+        // A task for the worker that was stopped is given to the next one after 10 s.
+        await eventually(() => expect(h.recorded.length).toBeGreaterThanOrEqual(Math.min(steps + 2, 8)), {
+          timeoutMs: 40_000,
+        });
       await run.steer(act);
       if (random() < 0.6) {
         await h.stopWorkers();
@@ -94,5 +97,5 @@ it.each([7, 11])(
     expect(claims.filter((t) => t === TEMPORAL_NAMES.claimActivity)).toHaveLength(1);
     expect(claims.filter((t) => t === TEMPORAL_NAMES.releaseActivity)).toHaveLength(1);
   },
-  90_000,
+  180_000,
 );
