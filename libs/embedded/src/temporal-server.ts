@@ -131,7 +131,9 @@ async function waitUntilServing(address: string, exited: EmbeddedTemporal['exite
   });
   ended.catch(() => undefined);
   const deadline = Date.now() + START_WITHIN_MS;
-  const connection = Connection.lazy({ address });
+  // Without the SDK's own retries: the loop below is the retry, and theirs waits on a timer that outlives close() and
+  // then throws where nobody can catch it.
+  const connection = Connection.lazy({ address, interceptors: [] });
   try {
     for (;;) {
       try {

@@ -172,4 +172,16 @@ describe('startEmbeddedTemporal', () => {
     expect(error).toMatchObject({ code: 'unavailable' });
     expect((error as { detail: string }).detail).toMatch(/did not come up .*in use/s);
   });
+
+  it('leaves no call waiting when the server ends while it is asked', async () => {
+    const binary = join(tempDir(), 'temporal');
+    writeFileSync(binary, '#!/bin/sh\nsleep 0.3\nexit 3\n');
+    chmodSync(binary, 0o755);
+    const timers = () => process.getActiveResourcesInfo().filter((resource) => resource === 'Timeout').length;
+    const before = timers();
+    await expect(
+      startEmbeddedTemporal({ binary, dataDir: tempDir(), port: await freePort(), log: silent }),
+    ).rejects.toMatchObject({ code: 'unavailable', detail: expect.stringContaining('exit code 3') as string });
+    expect(timers()).toBeLessThanOrEqual(before);
+  });
 });
