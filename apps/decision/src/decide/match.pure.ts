@@ -13,7 +13,7 @@ export function typeMatches(pattern: string, type: string): boolean {
 }
 
 /** All fields of one entry but `data`; says which one does not fit. */
-function outerMismatch(entry: EventPattern, event: EventMessage): Because | undefined {
+export function outerMismatch(entry: EventPattern, event: EventMessage): Because | undefined {
   if (entry.type !== undefined && !typeMatches(entry.type, event.type))
     return mismatch('event.type', entry.type, event.type);
   // A rule without a type is a rule on every type, so the same care applies.
@@ -81,38 +81,6 @@ export function onMismatch(rule: LiveRule, event: EventMessage): Because | undef
     closest ??= inner;
   }
   return closest ?? first ?? { text: 'the rule has no pattern' };
-}
-
-/** Candidates are the rules whose type, source and subject fit; only their verdicts are stored. */
-export function isCandidate(rule: LiveRule, event: EventMessage): boolean {
-  return rule.doc.on.some((entry) => outerMismatch(entry, event) === undefined);
-}
-
-/** Looks rules up by exact event type first; those with wildcards or without a type are tried each time. */
-export class CandidateIndex {
-  private readonly byType = new Map<string, LiveRule[]>();
-  private readonly always: LiveRule[] = [];
-
-  constructor(rules: readonly LiveRule[]) {
-    for (const rule of rules) this.add(rule);
-  }
-
-  private add(rule: LiveRule): void {
-    const types = rule.doc.on.map((entry) => entry.type);
-    if (types.some((type) => type === undefined || type.includes('*'))) {
-      this.always.push(rule);
-      return;
-    }
-    for (const type of new Set(types as string[])) {
-      const list = this.byType.get(type);
-      if (list === undefined) this.byType.set(type, [rule]);
-      else list.push(rule);
-    }
-  }
-
-  candidates(event: EventMessage): LiveRule[] {
-    return [...(this.byType.get(event.type) ?? []), ...this.always].filter((rule) => isCandidate(rule, event));
-  }
 }
 
 /** Whether the rule's pattern is about the *state* of this resource, so that the last known state alone can open an episode. */

@@ -62,6 +62,15 @@ export interface Charge extends BudgetKey {
 const two = (a: string, b: string): string => `${a}\u0000${b}`;
 const three = (a: string, b: string, c: string): string => `${a}\u0000${b}\u0000${c}`;
 
+const byName = new WeakMap<Ruleset, Map<string, LiveRule>>();
+
+/** Each episode of a batch asks for its rule, and there may be 10,000 of them. */
+export function ruleNamed(ruleset: Ruleset, name: string): LiveRule | undefined {
+  let names = byName.get(ruleset);
+  if (names === undefined) byName.set(ruleset, (names = new Map(ruleset.rules.map((rule) => [rule.name, rule]))));
+  return names.get(name);
+}
+
 export class World {
   readonly traces: TraceRow[] = [];
   readonly traceUpdates: { eventId: string; verdicts: Record<string, RuleTrace> }[] = [];
@@ -110,12 +119,12 @@ export class World {
   // ---------------------------------------------------------------- rules
   /** The document of exactly this version; the live one when it is the same. */
   ruleDoc(name: string, version: string): RuleDocument | undefined {
-    const live = this.ruleset.rules.find((rule) => rule.name === name && rule.version === version);
-    return live?.doc ?? this.versions.get(`${name}@${version}`);
+    const live = this.liveRule(name);
+    return (live?.version === version ? live.doc : undefined) ?? this.versions.get(`${name}@${version}`);
   }
 
   liveRule(name: string): LiveRule | undefined {
-    return this.ruleset.rules.find((rule) => rule.name === name);
+    return ruleNamed(this.ruleset, name);
   }
 
   // ---------------------------------------------------------------- resources

@@ -8,13 +8,13 @@ import { Database } from '@opsloop/postgres';
 import { printLogic } from '@opsloop/rules';
 import type { DecisionConfig } from '../config.js';
 import { DECISION_CONFIG } from '../config.js';
-import { onMismatch } from '../decide/match.pure.js';
 import { viewOf } from '../decide/scope.pure.js';
 import { step } from '../episodes/machine.pure.js';
+import { unjudged } from '../index-rules/unjudged.pure.js';
 import { unknownResource } from '../resources/merge.pure.js';
 import { ResourceRepository } from '../resources/resource.repository.js';
 import { RuleCache } from '../rules/rule-cache.service.js';
-import type { DecisionRow, LiveRule, TraceRow } from '../store/model.js';
+import type { DecisionRow, TraceRow } from '../store/model.js';
 import { WorldService } from '../store/world.service.js';
 import type { PageOf } from './decisions.repository.js';
 import { DecisionsRepository } from './decisions.repository.js';
@@ -174,11 +174,8 @@ export class ExplainService {
         return { rule: name, ...line, ...(decisionIds?.[0] === undefined ? {} : { decisionId: decisionIds[0] }) };
       }
       const doc = versions.get(`${name}@${version}`);
-      const because =
-        doc === undefined
-          ? undefined
-          : onMismatch({ name, version, digest: '', mode: 'active', doc } satisfies LiveRule, trace.event);
-      return { rule: name, version, verdict: 'no-match', stage: 'on', ...(because === undefined ? {} : { because }) };
+      if (doc === undefined) return { rule: name, version, verdict: 'no-match', stage: 'on' };
+      return { rule: name, ...unjudged({ name, version, digest: '', mode: 'active', doc }, trace) };
     });
     // A rule can judge a window after it left the ruleset of the event; its verdict must not be lost.
     for (const [name, stored] of Object.entries(trace.verdicts)) {

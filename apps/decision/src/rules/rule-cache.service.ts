@@ -3,7 +3,7 @@ import type { JsonObject, RuleDocument, RuleMode } from '@opsloop/contracts';
 import { digestOf } from '@opsloop/contracts';
 import type { StoredDocument, Tx } from '@opsloop/postgres';
 import { Database, DocumentStore } from '@opsloop/postgres';
-import { CandidateIndex } from '../decide/match.pure.js';
+import { CandidateIndex } from '../index-rules/candidate-index.pure.js';
 import type { LiveRule, Ruleset } from '../store/model.js';
 
 /** Old versions kept in memory: enough for every open episode of a large fleet of rules; above it the cache starts anew. */
