@@ -16,3 +16,12 @@ export function setBrokerUrl(url: string): void {
 
 /** Where the product keeps its downloads; the specs share them. */
 export const cacheDir = (): string => defaultCacheDir(process.env);
+
+/** What Java and Maven get of our environment: where programs and their settings are. */
+export function javaEnvironment(): NodeJS.ProcessEnv {
+  const { PATH, HOME, JAVA_HOME, MAVEN_OPTS, MAVEN_ARGS } = process.env;
+  return { PATH, HOME, JAVA_HOME, MAVEN_OPTS, MAVEN_ARGS, LC_ALL: 'C.UTF-8', TZ: 'UTC' };
+}
+
+/** On a build server a suite that cannot run is a failure. */
+export const onBuildServer = (): boolean => process.env['CI'] === 'true';

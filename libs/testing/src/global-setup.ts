@@ -1,6 +1,7 @@
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setBrokerUrl } from './config.js';
+import { KafkaBroker } from './kafka-server.js';
 import { type RunningPostgres, startPostgres } from './postgres-server.js';
 import { type RunningTemporal, startTemporal } from './temporal-server.js';
 
@@ -8,6 +9,7 @@ import { type RunningTemporal, startTemporal } from './temporal-server.js';
 class Servers {
   private postgres: Promise<RunningPostgres> | undefined;
   private temporal: Promise<RunningTemporal> | undefined;
+  private kafka: Promise<KafkaBroker> | undefined;
 
   async answer(path: string): Promise<unknown> {
     if (path === '/postgres') return { url: (await (this.postgres ??= startPostgres())).url };
@@ -15,6 +17,7 @@ class Servers {
       const { address, namespace, uiUrl } = await (this.temporal ??= startTemporal());
       return { address, namespace, uiUrl };
     }
+    if (path === '/kafka') return { brokers: (await (this.kafka ??= KafkaBroker.start())).brokers };
     throw new Error(`no test server ${path}`);
   }
 
@@ -22,7 +25,7 @@ class Servers {
     const stopping = [this.postgres, this.temporal].map(async (server) =>
       (await server?.catch(() => undefined))?.stop(),
     );
-    await Promise.all(stopping);
+    await Promise.all([...stopping, this.kafka?.then((broker) => broker.close()).catch(() => undefined)]);
   }
 }
 

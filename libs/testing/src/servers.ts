@@ -1,4 +1,5 @@
-import { brokerUrl } from './config.js';
+import { brokerUrl, onBuildServer } from './config.js';
+import { kafkaJars } from './kafka-files.js';
 
 /** Asks the vitest process for a server, which is started at the first request. */
 export async function askServer<T>(path: string): Promise<T> {
@@ -17,4 +18,30 @@ export interface TestTemporal {
 /** The Temporal dev server of this run: shared by all specs, so give workflows ids and queues of your own. */
 export function testTemporal(): Promise<TestTemporal> {
   return askServer<TestTemporal>('/temporal');
+}
+
+export interface TestKafka {
+  /** For `KAFKA_BROKERS`. */
+  brokers: string;
+}
+
+/** The Kafka broker of this run: shared by all specs, so give topics and groups names of your own. */
+export function testKafka(): Promise<TestKafka> {
+  return askServer<TestKafka>('/kafka');
+}
+
+/**
+ * Why there can be no broker on this machine; undefined when there can. Says so in capitals, since a suite that did not
+ * run looks like one that passed; on a build server (`CI=true`) it is an error. For `describe.skipIf` at a spec's top.
+ */
+export async function kafkaIsMissing(): Promise<string | undefined> {
+  try {
+    await kafkaJars();
+    return undefined;
+  } catch (error) {
+    const why = (error as Error).message;
+    if (onBuildServer()) throw new Error(`the specs on Kafka cannot run: ${why}`, { cause: error });
+    process.stderr.write(`\n*** KAFKA SPECS ARE NOT RUN: ${why} ***\n\n`);
+    return why;
+  }
 }
