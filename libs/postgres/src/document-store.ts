@@ -2,6 +2,7 @@ import { digestOf, type DocumentsMessage, type JsonObject, OpsError, type Page }
 import { newId } from '@opsloop/contracts/ids';
 import { decodeCursor, encodeCursor, type PageQuery } from '@opsloop/platform';
 import type { Database } from './database.service.js';
+import { type BatchDocument, type BatchResult, putBatch } from './document-batch.js';
 import type { Tx } from './tx.js';
 
 export type DocumentStatus = 'draft' | 'published' | 'deprecated';
@@ -201,6 +202,38 @@ export class DocumentStore {
       values: [tenantOf(from), kind],
     });
     return rows.map(documentOf);
+  }
+
+  /** What is live, without the bodies: what changed is seen by the digest. */
+  async heads(
+    kind: string,
+    from: Reader = this.db,
+  ): Promise<Omit<StoredDocument, 'body' | 'createdAt' | 'createdBy'>[]> {
+    const rows = await from.query<Omit<Row, 'body' | 'created_at' | 'created_by'>>({
+      name: `${this.schema}.document.heads`,
+      text: `SELECT kind, name, version, digest, live, status, deleted_at, meta FROM ${this.table}
+             WHERE tenant = $1 AND kind = $2 AND live ORDER BY name`,
+      values: [tenantOf(from), kind],
+    });
+    return rows.map(({ version, deleted_at: _deleted, seq: _seq, ...row }) => ({
+      ...row,
+      ...(version === null ? {} : { version }),
+    }));
+  }
+
+  /** Live bodies of these names, by name. */
+  async bodies(kind: string, names: readonly string[], from: Reader = this.db): Promise<Map<string, JsonObject>> {
+    const rows = await from.query<{ name: string; body: JsonObject }>({
+      name: `${this.schema}.document.bodies`,
+      text: `SELECT name, body FROM ${this.table} WHERE tenant = $1 AND kind = $2 AND live AND name = ANY ($3)`,
+      values: [tenantOf(from), kind, names],
+    });
+    return new Map(rows.map(({ name, body }) => [name, body]));
+  }
+
+  /** Versions of many names become live together, or none of them. */
+  putMany(tx: Tx, kind: string, documents: readonly BatchDocument[], by: string): Promise<BatchResult[]> {
+    return putBatch(tx, this.table, kind, documents, by);
   }
 
   /** Publishes a version and points the name at it; going back to an earlier one says `rolled-back`. */

@@ -20,6 +20,8 @@ type Reader = Tx | Database;
 export class RuleCache {
   private current: IndexedRuleset | undefined;
   private readonly byVersion = new Map<string, RuleDocument>();
+  /** Bodies of what was live when we last looked: a change of one rule reads one body, not 10,000. */
+  private bodies = new Map<string, RuleDocument>();
 
   constructor(
     private readonly db: Database,
@@ -35,7 +37,22 @@ export class RuleCache {
   }
 
   async reload(from: Reader): Promise<IndexedRuleset> {
-    const ruleset = rulesetOf(await this.documents.live('rule', from));
+    const heads = await this.documents.heads('rule', from);
+    const missing = heads.filter(({ digest }) => !this.bodies.has(digest)).map(({ name }) => name);
+    const read =
+      missing.length === 0 ? new Map<string, JsonObject>() : await this.documents.bodies('rule', missing, from);
+    const bodies = new Map<string, RuleDocument>();
+    const rules = heads.flatMap((head): LiveRule[] => {
+      const doc = this.bodies.get(head.digest) ?? (read.get(head.name) as RuleDocument | undefined);
+      if (doc === undefined) return [];
+      bodies.set(head.digest, doc);
+      return [{ ...headOf(head), doc }];
+    });
+    // A rule that changed between the two reads is there with its new body and the old digest: look again.
+    if (rules.length < heads.length || rules.some((rule) => rule.doc.version !== rule.version))
+      return this.reload(from);
+    this.bodies = bodies;
+    const ruleset = rulesetOf(rules);
     this.current = { ...ruleset, index: new CandidateIndex(ruleset.rules) };
     return this.current;
   }
@@ -44,7 +61,7 @@ export class RuleCache {
   async publish(tx: Tx): Promise<void> {
     // Two rules that change at once must not both think that they were last.
     await tx.query(`SELECT pg_advisory_xact_lock(hashtext('decision.ruleset'), hashtext($1))`, [tx.tenant]);
-    const ruleset = rulesetOf(await this.documents.live('rule', tx));
+    const ruleset = rulesetOf((await this.documents.heads('rule', tx)).map(headOf));
     const rules = ruleset.rules.map(({ name, version, digest, mode, rollout }) => ({
       name,
       version,
@@ -91,9 +108,11 @@ export class RuleCache {
   }
 }
 
+type Head = Omit<LiveRule, 'doc'>;
+
 /** Id = digest of what judges: names, contents and modes. */
-function rulesetOf(stored: readonly StoredDocument[]): Ruleset {
-  const rules = stored.map(liveRuleOf).filter((rule) => rule.mode !== 'disabled');
+function rulesetOf<T extends Head>(live: readonly T[]): { id: string; rules: T[] } {
+  const rules = live.filter((rule) => rule.mode !== 'disabled');
   rules.sort((a, b) => (a.name < b.name ? -1 : 1));
   return {
     id: digestOf(
@@ -109,7 +128,7 @@ function rulesetOf(stored: readonly StoredDocument[]): Ruleset {
   };
 }
 
-export function liveRuleOf(stored: StoredDocument): LiveRule {
+function headOf(stored: Pick<StoredDocument, 'name' | 'version' | 'digest' | 'meta'>): Head {
   const meta = stored.meta as JsonObject & { mode?: RuleMode; rollout?: RuleDocument['rollout'] };
   return {
     name: stored.name,
@@ -117,6 +136,9 @@ export function liveRuleOf(stored: StoredDocument): LiveRule {
     digest: stored.digest,
     mode: meta.mode ?? 'active',
     ...(meta.rollout === undefined ? {} : { rollout: meta.rollout }),
-    doc: stored.body as unknown as RuleDocument,
   };
+}
+
+export function liveRuleOf(stored: StoredDocument): LiveRule {
+  return { ...headOf(stored), doc: stored.body as unknown as RuleDocument };
 }

@@ -1,7 +1,15 @@
 import { Body, Controller, Delete, Get, HttpCode, Param, Patch, Post, Put, Query, Res } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import type { DocumentView, Page, PutAnswer } from '@opsloop/contracts';
-import { AnyDocument, ApiRoute, CurrentPrincipal, PageQuery, parseBody, parseQuery } from '@opsloop/platform';
+import {
+  AnyDocument,
+  ApiRoute,
+  BodyLimit,
+  CurrentPrincipal,
+  PageQuery,
+  parseBody,
+  parseQuery,
+} from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
 import type { Reply } from '../reply.js';
 import { z } from 'zod';
@@ -14,6 +22,11 @@ const PatchBody = z.strictObject({
   rollout: z.strictObject({ percent: z.number().min(0).max(100), by: z.json().optional() }).optional(),
   reason: z.string().min(1).max(1_000),
 });
+/** The largest set that one team runs, with room: judging looks rules up, so their number is bounded by memory. */
+const MANY_MAX = 10_000;
+/** 10,000 rules of 1.6 KB; a long rule has 2. */
+const MANY_BYTES_MAX = 16 * 1024 * 1024;
+const ManyBody = z.strictObject({ items: z.array(z.unknown()).min(1).max(MANY_MAX) });
 const TestBody = z.strictObject({ rule: z.json(), event: z.json(), resource: z.json().optional() });
 
 @ApiTags('rules')
@@ -28,6 +41,13 @@ export class RulesController {
   @ApiRoute('Rules, the live version of each', { query: PageQuery })
   list(@Query() query: unknown): Promise<Page<DocumentView>> {
     return this.rules.list(parseQuery(PageQuery, query));
+  }
+
+  @Put()
+  @ApiRoute('Publish a whole set of rules: all of them judge from one moment on, or none', { body: ManyBody })
+  @BodyLimit(MANY_BYTES_MAX)
+  putMany(@CurrentPrincipal() principal: Principal, @Body() body: unknown): Promise<{ items: PutAnswer[] }> {
+    return this.rules.putMany(principal, parseBody(ManyBody, body).items);
   }
 
   @Post('test')

@@ -48,6 +48,34 @@ export class RulesService {
     });
   }
 
+  /** A whole set of rules: all of it judges from one commit on, or none of it. */
+  async putMany(principal: Principal, bodies: readonly unknown[]): Promise<{ items: PutAnswer[] }> {
+    const rules = checkedRules(bodies);
+    const documents = rules.map((rule) => ({
+      name: rule.name,
+      version: rule.version,
+      body: rule as unknown as JsonObject,
+      meta: metaOf(rule),
+    }));
+    return this.db.inTransaction(principal.tenant, async (tx) => {
+      const puts = await this.documents.putMany(tx, 'rule', documents, principal.name);
+      const items = puts.map((put, i): PutAnswer => {
+        const { name, version } = rules[i]!;
+        if (put.change === 'conflict')
+          throw new OpsError(
+            'version-conflict',
+            `rule ${name} has a published version ${version} with another content`,
+            {
+              errors: [{ pointer: `/items/${i}/version`, message: 'is published already; raise it' }],
+            },
+          );
+        return { kind: 'rule', name, version, change: put.change, digest: put.digest };
+      });
+      if (items.some(({ change }) => change !== 'unchanged')) await this.cache.publish(tx);
+      return { items };
+    });
+  }
+
   async patch(principal: Principal, name: string, patch: RulePatch): Promise<DocumentView> {
     return this.db.inTransaction(principal.tenant, async (tx) => {
       const stored = await this.existing(tx, name);
@@ -127,6 +155,32 @@ export function checkedRule(body: unknown, name?: string, at = ''): RuleDocument
     });
   }
   return rule;
+}
+
+/** Mistakes shown of a set: a person mends some, then asks again. */
+const MISTAKES_MAX = 20;
+
+/** All rules of a set; the mistakes of all of them are told at once. */
+function checkedRules(bodies: readonly unknown[]): RuleDocument[] {
+  const mistakes: { pointer: string; message: string }[] = [];
+  const names = new Set<string>();
+  const rules = bodies.flatMap((body, i): RuleDocument[] => {
+    try {
+      const rule = checkedRule(body, undefined, `/items/${i}`);
+      if (names.has(rule.name)) mistakes.push({ pointer: `/items/${i}/name`, message: 'is named twice' });
+      names.add(rule.name);
+      return [rule];
+    } catch (error) {
+      if (!(error instanceof OpsError)) throw error;
+      mistakes.push(...(error.options.errors ?? [{ pointer: `/items/${i}`, message: error.detail }]));
+      return [];
+    }
+  });
+  if (mistakes.length > 0)
+    throw new OpsError('validation', `${mistakes.length} mistakes in ${bodies.length} rules; nothing was stored`, {
+      errors: mistakes.slice(0, MISTAKES_MAX),
+    });
+  return rules;
 }
 
 function metaOf(rule: RuleDocument): JsonObject {
