@@ -15,7 +15,7 @@ export type Tier = 'P0' | 'P1' | 'P2' | 'P3' | 'P4';
 export const TIERS: readonly Tier[] = ['P0', 'P1', 'P2', 'P3', 'P4'];
 
 export type DocumentKind =
-  'flow' | 'atom' | 'rule' | 'policy' | 'source' | 'schedule' | 'table' | 'config' | 'resource';
+  'flow' | 'atom' | 'rule' | 'policy' | 'source' | 'schedule' | 'table' | 'config' | 'resource' | 'maintenance';
 
 interface DocumentBase {
   dsl: typeof DSL_VERSION;
@@ -186,6 +186,58 @@ export interface RuleBatch {
   max?: number;
   pause?: string;
   tolerate?: { failures?: number; percent?: number };
+  /** Two targets with the same value are never in one batch; a list means each of its members. */
+  spread?: Template;
+  /** The size of the next batch follows the outcome of the one before. */
+  ramp?: BatchRamp;
+}
+
+export interface BatchRamp {
+  /** Default 2. */
+  grow?: number;
+  /** Default 2. */
+  shrink?: number;
+  max?: number;
+}
+
+/** People who must agree before the work starts, beside what policies ask. */
+export interface TierApproval {
+  groups?: string[];
+  min?: number;
+  timeout?: string;
+}
+
+/** What a tier entry or a row of a table may say of the work. */
+export interface TierHit {
+  tier?: Tier;
+  /** Replaces members of the rule's batch. */
+  batch?: RuleBatch;
+  approval?: TierApproval;
+}
+
+/** A window of time that comes again, or one stretch; read by `@opsloop/rules/windows`. */
+export interface WindowDocument {
+  rrule?: string;
+  start?: string;
+  for?: string;
+  from?: string;
+  until?: string;
+  zone?: string;
+}
+
+/** A named value for conditions; exactly one of events, episodes, clock, during, table. */
+export interface FactSpec {
+  events?: EventPattern;
+  episodes?: { rule?: string; state?: string[] };
+  /** Of events and episodes: exactly this subject (the default), all below a path, or any. */
+  of?: Template;
+  under?: Template;
+  any?: true;
+  distinct?: 'subject';
+  within?: string;
+  clock?: string;
+  during?: WindowDocument;
+  table?: string;
 }
 
 export interface RuleDocument extends DocumentBase {
@@ -195,13 +247,20 @@ export interface RuleDocument extends DocumentBase {
   rollout?: { percent: number; by?: Template };
   on: EventPattern[];
   when?: Condition;
+  facts?: Record<string, FactSpec>;
   for?: string;
   atLeast?: { count: number; within: string };
   /** Whether late events (older than what they would overwrite) may start work. Default false. */
   stale?: boolean;
   dedupe?: { by: Template; within: string };
+  /** At most so many decisions of a key in a time; unlike a budget it exhausts nothing. */
+  throttle?: { by?: Template; count: number; within: string };
+  /** A subject that turns this often is left alone until it stands still for `quiet` (default `within`). */
+  flapping?: { changes: number; within: string; quiet?: string };
   group?: { by: Template; within: string; max?: number };
-  tier?: { when?: Condition; tier: Tier }[] | { table: string };
+  /** Which episodes of the rules of this domain belong to one incident. Default: those of one cause. */
+  incident?: { by: Template; within?: string };
+  tier?: ({ when?: Condition; tier: Tier } & TierHit)[] | { table: string };
   targets?: { from: 'event' | 'members' } | { paths: Template };
   batch?: RuleBatch;
   goal?: { state: Condition; observe?: Observe; stableFor?: string };
@@ -221,6 +280,22 @@ export interface ResourceDocument {
   state?: JsonObject;
   memberOf?: string[];
   dependsOn?: string[];
+  /** Out of service for good. */
+  retired?: Retired;
+}
+
+export interface Retired {
+  /** What stands in its place. */
+  replacedBy?: string;
+  reason?: string;
+}
+
+/** When automation leaves resources alone; what is still wrong at the end of a window is looked at once. */
+export interface MaintenanceDocument extends DocumentBase {
+  kind: 'maintenance';
+  scope: { paths?: string[]; labels?: Record<string, string>; memberOf?: string[]; rules?: string[] };
+  during: WindowDocument;
+  reason?: string;
 }
 
 export type SourceAuth =
@@ -260,7 +335,7 @@ export interface TableDocument extends DocumentBase {
   kind: 'table';
   version: string;
   hit: 'first' | 'unique' | 'collect';
-  rows: ({ when?: Condition } & JsonObject)[];
+  rows: ({ when?: Condition } & TierHit & { [member: string]: unknown })[];
 }
 
 export interface PolicyDocument extends DocumentBase {
@@ -284,7 +359,8 @@ export type OpsDocument =
   | TableDocument
   | PolicyDocument
   | ScheduleDocument
-  | ResourceDocument;
+  | ResourceDocument
+  | MaintenanceDocument;
 
 /** How a kind is addressed over HTTP and whether it has immutable versions. */
 export const DOCUMENT_KINDS = {
@@ -297,4 +373,5 @@ export const DOCUMENT_KINDS = {
   table: { route: 'tables', name: 'domain/name', versioned: true, app: 'service-catalog' },
   config: { route: 'configs', name: 'word', versioned: false, app: 'service-catalog' },
   resource: { route: 'resources', name: 'path', versioned: false, app: 'decision' },
+  maintenance: { route: 'maintenance', name: 'domain/name', versioned: false, app: 'decision' },
 } as const satisfies Record<DocumentKind, { route: string; name: string; versioned: boolean; app: string }>;

@@ -3,7 +3,7 @@
  * that a handler needs, so that no handler has to call back before it can act.
  */
 import type { Json, JsonObject } from './json.js';
-import type { Tier } from './documents.js';
+import type { BatchRamp, Tier, TierApproval } from './documents.js';
 import type { Initiator, RunEnd } from './flow.js';
 import type { Problem } from './errors.js';
 
@@ -69,12 +69,18 @@ export interface StartRequest {
     pause?: string;
     tolerate?: { failures?: number; percent?: number };
     concurrency?: number;
+    /** Batches after the first follow the outcome of the one before; `batches` are then the largest they may become. */
+    ramp?: BatchRamp;
   };
   /** Paths from the decision; a flow that declares `targets` adds its own. */
   targets: string[];
   tier: Tier;
   initiator: Initiator;
   cause?: StartCause;
+  /** What this work is part of: approvals and notifications of one incident belong together. */
+  incidentId?: string;
+  /** People who must agree, beside what policies ask. */
+  approval?: TierApproval;
   /** Identical work shares it while alive; absent = never coalesced. Control adds version, targets and input. */
   coalesce: boolean;
   correlationId: string;
@@ -155,6 +161,7 @@ export interface EpisodesMessage {
   state: string;
   at: string;
   reason?: string;
+  incidentId?: string;
 }
 
 /** Topic `documents`, key `kind/name`: hints for caches. Halts travel here too, as kind `halt`. */

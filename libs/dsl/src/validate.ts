@@ -94,6 +94,8 @@ function semanticFindings(kind: DocumentKind, doc: JsonObject, world: World): Fi
       return others.scheduleFindings(doc, world);
     case 'table':
       return [...conditionsOf(doc), ...others.tableFindings(doc)];
+    case 'maintenance':
+      return others.maintenanceFindings(doc);
     case 'policy':
       return others.policyFindings(doc, world);
     case 'config':

@@ -9,6 +9,7 @@ const ORDER: readonly DocumentKind[] = [
   'config',
   'table',
   'resource',
+  'maintenance',
   'atom',
   'flow',
   'policy',

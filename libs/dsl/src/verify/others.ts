@@ -1,5 +1,12 @@
 /** Documents that are neither flow, atom nor rule. */
-import { durationMs, pathProblem, type FlowDocument, type Json, type JsonObject } from '@opsloop/contracts';
+import {
+  durationMs,
+  pathProblem,
+  type FlowDocument,
+  type Json,
+  type JsonObject,
+  type TableDocument,
+} from '@opsloop/contracts';
 import { finding, pointerTo, type Finding } from '@opsloop/rules';
 import { checkTemplate } from '../checks.js';
 import { isObject } from '../normalise.js';
@@ -9,6 +16,8 @@ import { found, isLost } from './model.js';
 import { template, workFindings } from './rule.js';
 import { duties } from './safety.js';
 import { near } from '../near.js';
+import { hitFindings } from './table.js';
+import { windowFindings } from './windows.js';
 import type { World } from './world.js';
 
 const POLL = ['every', 'for', 'call', 'with', 'event'];
@@ -59,6 +68,8 @@ function shorter(a: Json | undefined, b: Json | undefined): boolean {
 
 export function resourceFindings(doc: JsonObject): Finding[] {
   const places: [string, Json | undefined][] = [['/path', doc['path']]];
+  if (isObject(doc['retired']) && doc['retired']['replacedBy'] !== undefined)
+    places.push(['/retired/replacedBy', doc['retired']['replacedBy']]);
   for (const member of ['memberOf', 'dependsOn'])
     (doc[member] as Json[] | undefined)?.forEach((path, i) => places.push([`/${member}/${i}`, path]));
   const findings = places.flatMap(([pointer, path]) => {
@@ -180,7 +191,12 @@ export function tableFindings(doc: JsonObject): Finding[] {
       ),
     );
   if (doc['hit'] !== 'collect') findings.push(...sameTwice(rows as { when?: Json }[], '/rows'));
-  return findings;
+  // Mistakes above explain themselves better than a witness of them would.
+  return findings.length > 0 ? findings : hitFindings(doc as unknown as TableDocument);
+}
+
+export function maintenanceFindings(doc: JsonObject): Finding[] {
+  return isObject(doc['during']) ? windowFindings(doc['during'], '/during') : [];
 }
 
 export function policyFindings(doc: JsonObject, world: World): Finding[] {

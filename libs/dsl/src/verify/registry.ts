@@ -71,6 +71,8 @@ const rows: Readonly<Record<string, Row>> = {
   OPS1071: ['Other documents', 'warning', 'A secret in clear text', 'Configs can be read by everybody and stand in the history of every run.', 'Keep it as a secret, and name it as ${secrets.<name>}.'],
   OPS1072: ['Other documents', 'warning', 'A template that nobody renders', 'Values of a config are taken as they stand.', 'Write the value itself.'],
   OPS1073: ['Other documents', 'error', 'A resource that depends on itself', 'Groups and dependencies are walked.', 'Remove the path.'],
+  OPS1091: ['Other documents', 'error', 'Rows that overlap', 'With "unique" at most one row may fit, so events like this would be decided by none.', 'Make the conditions exclude each other, or use "hit": "first".'],
+  OPS1092: ['Other documents', 'warning', 'A gap in a table', 'For events like this the default of the rule holds (tier P3), which nobody chose.', 'Add a last row without "when".'],
   OPS1081: ['Other documents', 'error', 'A test of something that is not there', 'The path names no step of the flow, so the expectation can never hold.', 'Correct the path.'],
   OPS1101: ['Graph', 'error', 'needs leads nowhere', 'needs orders the children of one parallel step.', 'Name ids of the same parallel step.'],
   OPS1102: ['Graph', 'error', 'Steps need each other', 'None of them could ever begin.', 'Remove one of the needs.'],

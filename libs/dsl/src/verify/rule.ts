@@ -6,6 +6,7 @@ import { refProblem } from '../refs.js';
 import { finding } from '@opsloop/rules';
 import { constantFindings, defaultLast, sameTwice } from './graph.js';
 import { analyseFlow, atomOf, flowOf, found, isLost, type FlowModel } from './model.js';
+import { factFindings, RUNG_FACTS, tableRefFindings } from './facts.js';
 import { near } from '../near.js';
 import { Match } from './types.js';
 import type { World } from './world.js';
@@ -16,6 +17,9 @@ export function ruleFindings(rule: RuleDocument, world: World = {}): Finding[] {
     ...checkTemplate(rule.dedupe?.by, '/dedupe/by'),
     ...checkTemplate(rule.group?.by, '/group/by'),
     ...checkTemplate(rule.batch?.by, '/batch/by'),
+    ...checkTemplate(rule.batch?.spread, '/batch/spread'),
+    ...checkTemplate(rule.throttle?.by, '/throttle/by'),
+    ...checkTemplate(rule.incident?.by, '/incident/by'),
     ...checkTemplate(
       rule.targets !== undefined && 'paths' in rule.targets ? rule.targets.paths : undefined,
       '/targets/paths',
@@ -26,7 +30,8 @@ export function ruleFindings(rule: RuleDocument, world: World = {}): Finding[] {
   if (observe !== undefined)
     findings.push(...workFindings(world, { call: observe.call, with: observe.with }, '/goal/observe', 'read'));
   if (Array.isArray(rule.tier)) findings.push(...defaultLast(rule.tier, '/tier'), ...sameTwice(rule.tier, '/tier'));
-  else if (rule.tier !== undefined) findings.push(...tableFindings(world, rule.tier.table));
+  else if (rule.tier !== undefined) findings.push(...tableRefFindings(world, rule.tier.table, '/tier/table'));
+  findings.push(...factFindings(rule, world));
   if (rule.for !== undefined && rule.atLeast !== undefined)
     findings.push(
       found('OPS1030', '/atLeast', 'a rule waits either by "for" or by "atLeast"', 'remove one of the two'),
@@ -61,14 +66,6 @@ function constant([written, pointer]: [Json, string]): Finding[] {
     // Cannot be read at all: a finding of its own.
     return [];
   }
-}
-
-function tableFindings(world: World, ref: string): Finding[] {
-  const problem = refProblem(ref, 'table');
-  if (problem !== undefined) return [finding('OPS1014', '/tier/table', problem)];
-  return isLost(world, 'table', ref) && world.table !== undefined && world.table(ref) === undefined
-    ? [found('OPS1017', '/tier/table', `no table answers to "${ref}"`)]
-    : [];
 }
 
 function uniqueIds(entries: readonly { id: string }[], pointer: string): Finding[] {
@@ -150,7 +147,9 @@ function nothing(world: World): FlowModel {
 }
 
 const EVENT = ['event', 'resource', 'config'];
-const RUNG = [...EVENT, 'episode', 'facts', 'tier', 'targets', 'batches', 'decision'];
+/** Read once facts are known: everything behind the first look at an event. */
+const DECIDED = [...EVENT, 'facts', 'now'];
+const RUNG = [...DECIDED, 'episode', 'tier', 'targets', 'batches', 'decision', 'incident'];
 /** The goal is asked without any event: at every look, also years after the one that began the episode. */
 const GOAL = ['resource', 'config'];
 
@@ -158,26 +157,40 @@ const GOAL = ['resource', 'config'];
 function ruleReferences(rule: RuleDocument): Finding[] {
   const tiers = Array.isArray(rule.tier) ? rule.tier : [];
   const { goal, targets } = rule;
+  const facts = new Set(Object.keys(rule.facts ?? {}));
+  const rungFacts = new Set([...facts, ...RUNG_FACTS]);
   return [
-    ...condition(rule.when, '/when', EVENT),
+    ...condition(rule.when, '/when', DECIDED, facts),
+    ...Object.entries(rule.facts ?? {}).flatMap(([name, fact]) => [
+      ...template(fact.of, `/facts/${name}/of`, EVENT),
+      ...template(fact.under, `/facts/${name}/under`, EVENT),
+    ]),
     ...template(rule.rollout?.by, '/rollout/by', EVENT),
     ...template(rule.dedupe?.by, '/dedupe/by', EVENT),
+    ...template(rule.throttle?.by, '/throttle/by', EVENT),
     ...template(rule.group?.by, '/group/by', EVENT),
+    ...template(rule.incident?.by, '/incident/by', EVENT),
     ...template(rule.batch?.by, '/batch/by', ['resource']),
+    ...template(rule.batch?.spread, '/batch/spread', ['resource']),
     ...template(targets !== undefined && 'paths' in targets ? targets.paths : undefined, '/targets/paths', EVENT),
     ...(rule.budget ?? []).flatMap((budget, i) => template(budget.by, `/budget/${i}/by`, EVENT)),
-    ...tiers.flatMap((entry, i) => condition(entry.when, `/tier/${i}/when`, EVENT)),
+    ...tiers.flatMap((entry, i) => condition(entry.when, `/tier/${i}/when`, DECIDED, facts)),
     ...condition(goal?.state, '/goal/state', GOAL),
     ...template(goal?.observe?.with, '/goal/observe/with', GOAL),
     ...rule.branches.flatMap((branch, i) => [
-      ...condition(branch.when, `/branches/${i}/when`, [...EVENT, 'tier']),
-      ...branch.ladder.flatMap((rung, n) => template(rung.with, `/branches/${i}/ladder/${n}/with`, RUNG)),
+      ...condition(branch.when, `/branches/${i}/when`, [...DECIDED, 'tier'], facts),
+      ...branch.ladder.flatMap((rung, n) => template(rung.with, `/branches/${i}/ladder/${n}/with`, RUNG, rungFacts)),
     ]),
   ];
 }
 
-/** Reads of a condition outside the names it sees. */
-export function condition(value: Json | undefined, pointer: string, names: readonly string[]): Finding[] {
+/** Reads of a condition outside the names it sees. `facts`: the names that `facts.<name>` may have. */
+export function condition(
+  value: Json | undefined,
+  pointer: string,
+  names: readonly string[],
+  facts?: ReadonlySet<string>,
+): Finding[] {
   if (value === undefined) return [];
   try {
     return unknownIn(
@@ -185,6 +198,7 @@ export function condition(value: Json | undefined, pointer: string, names: reado
         .filter((read) => !read.inItem)
         .map((read) => ({ ...read, pointer })),
       names,
+      facts,
     );
   } catch {
     return [];
@@ -192,23 +206,41 @@ export function condition(value: Json | undefined, pointer: string, names: reado
 }
 
 /** Reads of a template outside the names it sees. */
-export function template(value: Json | undefined, pointer: string, names: readonly string[]): Finding[] {
+export function template(
+  value: Json | undefined,
+  pointer: string,
+  names: readonly string[],
+  facts?: ReadonlySet<string>,
+): Finding[] {
   if (value === undefined) return [];
   const reads = templateReads(value).filter((read) => !read.inItem);
   return unknownIn(
     reads.map((read) => ({ ...read, pointer: pointer + read.pointer })),
     names,
+    facts,
   );
 }
 
 function unknownIn(
   reads: readonly { path: string; segments: readonly string[]; pointer: string }[],
   names: readonly string[],
+  facts?: ReadonlySet<string>,
 ): Finding[] {
   return reads.flatMap(({ path, segments, pointer }) => {
-    const name = segments[0]!;
+    const [name = '', member] = segments;
     // Secrets have a finding of their own that says where they may stand.
-    if (name === 'secrets' || names.includes(name)) return [];
+    if (name === 'secrets') return [];
+    if (names.includes(name)) {
+      if (name !== 'facts' || facts === undefined || member === undefined || facts.has(member)) return [];
+      return [
+        found(
+          'OPS1501',
+          pointer,
+          `"${path}" reads the fact "${member}", which the rule does not declare`,
+          near(member, facts) ?? 'declare it under "facts"',
+        ),
+      ];
+    }
     return [
       found(
         'OPS1501',
