@@ -114,6 +114,17 @@ describe('repository', () => {
     expect(hosts.map(([path, p]) => `${path}: ${p.resolved}`)).toEqual([]);
   });
 
+  it('no file names the folder of a checkout', () => {
+    // Recorded stack traces do, when nobody strips them: `/home/me/opsloop/libs/dsl/src/`, `/home/me/opsloop/node_modules/`.
+    const checkout = /(?<![\w.@}*$/-])\/(?:[\w.@+-]+\/)+(?:node_modules|(?:apps|libs)\/[a-z-]+\/(?:src|test|dist))\//;
+    const allowed = new Set(['test/architecture/boundaries.spec.ts']);
+    const naming = repositoryFiles().filter((file) => {
+      const text = read(file);
+      return !allowed.has(file) && (text.includes(`${ROOT}/`) || checkout.test(text));
+    });
+    expect(naming).toEqual([]);
+  });
+
   it('every kind of file is one that prettier formats, or stands in the list of those that it does not', async () => {
     const unformatted = new Set([
       'sh',

@@ -23,8 +23,9 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 async function keep(name: string, workflowId: string, runId?: string): Promise<void> {
   const history = await h.client.workflow.getHandle(workflowId, runId).fetchHistory();
   const text = JSON.stringify(temporal.api.history.v1.History.fromObject(history).toJSON(), null, 1);
-  // Stack traces name the folder in which they were taken; replay never looks at them.
-  writeFileSync(`${FOLDER}${name}.json`, `${text.replaceAll(ROOT, '')}\n`);
+  // Stack traces name the folders in which they were taken; replay never looks at them.
+  const told = text.replaceAll(ROOT, '').replaceAll(/(?<=[( ])\/[^\s():"]*\/(?=node_modules\/)/g, '');
+  writeFileSync(`${FOLDER}${name}.json`, `${told}\n`);
 }
 
 for (const [name, scenario] of Object.entries(SCENARIOS)) {

@@ -4,29 +4,12 @@
  * runs that are in flight somewhere while the interpreter is upgraded.
  */
 import { TEMPORAL_NAMES } from '@opsloop/contracts';
-import type { AnswerRequest, FlowDocument, Step } from '@opsloop/contracts';
-import { ApplicationFailure } from '@temporalio/common';
 import { eventually } from '@opsloop/testing';
-import { type Harness, type Run, type RunOptions, compiled } from '../../libs/workflows/test/harness.js';
+import { compiled } from '../../libs/workflows/test/harness.js';
+import { call, events, hosts, refuse, waits, type Scenario } from './scenario.js';
+import { LEAVING } from './scenarios-leaving.js';
+import { PEOPLE } from './scenarios-people.js';
 
-export interface Scenario {
-  doc: Partial<FlowDocument> & { do: Step[] };
-  options?: RunOptions;
-  stub?: (h: Harness) => void;
-  /** What happens while it runs. */
-  meanwhile?: (run: Run, h: Harness) => Promise<void>;
-  /** Workflow ids of sub-flows to keep as well, from the ids in the steps. */
-  withChildren?: true;
-  /** The first Temporal run is kept instead of the last. */
-  keepFirst?: true;
-  /** How it ends, when not well. */
-  ends?: 'failed' | 'cancelled';
-}
-
-const refuse = (type: string, nonRetryable = true): never => {
-  throw ApplicationFailure.create({ type, message: `${type} on purpose`, nonRetryable });
-};
-const call = (id: string, atom = `a.${id}@1`): Step => ({ id, call: atom });
 const child = compiled({
   name: 'test/child',
   do: [{ id: 'inner', call: 'a.inner@1', with: '${input}' }],
@@ -45,40 +28,10 @@ const waitingChild = compiled({
     { id: 'again', waitForEvent: { one: { type: 'a.up' }, timeout: '1m' } },
   ],
 });
-const hosts = ['host/a', 'host/b', 'host/c'];
-
-const stands = (run: Run, path: string, status: string): Promise<void> =>
-  eventually(async () => {
-    if ((await run.step(path))?.status !== status) throw new Error('not yet');
-  });
-/** Goes on in new Temporal runs out of waits, branches, items and a lock. */
-const leaving: Scenario = {
-  doc: {
-    vars: { n: 0 },
-    do: [
-      { id: 'set', set: { n: 1 } },
-      {
-        id: 'each',
-        forEach: { in: '${input.hosts}', as: 'host', concurrency: 2, collect: '${steps.fix.output}' },
-        do: [
-          {
-            id: 'crit',
-            do: [
-              { id: 'w', wait: { for: '50ms' } },
-              { id: 'p', parallel: {}, do: [call('a'), call('b')] },
-              { id: 'l', loop: { max: { iterations: 4 }, every: '5ms' }, do: [call('turn')] },
-            ],
-            lock: { claims: [{ path: 'x/${host}', mode: 'exclusive' }] },
-          },
-          { id: 'fix', call: 'a.fix@1', with: { host: '${host}', n: '${vars.n}' } },
-        ],
-      },
-    ],
-  },
-  options: { input: { hosts: [...hosts, 'host/d'] }, continueAfter: 60 },
-};
 
 export const SCENARIOS: Record<string, Scenario> = {
+  ...PEOPLE,
+  ...LEAVING,
   sequence: {
     doc: {
       vars: { n: 1 },
@@ -330,36 +283,6 @@ export const SCENARIOS: Record<string, Scenario> = {
       await events(run, 'a.up');
     },
   },
-  approval: {
-    doc: {
-      do: [
-        { id: 'ok', approval: { title: 'Really?', approvers: { min: 2 }, timeout: '1h' } },
-        {
-          id: 't',
-          try: [{ id: 'late', approval: { title: 'And now?', approvers: {}, timeout: '30ms', onTimeout: 'escalate' } }],
-          catch: [{ errors: { type: 'approval-timeout' }, do: [call('alone')] }],
-        },
-      ],
-    },
-    options: { attributes: true },
-    meanwhile: async (run) => {
-      await waits(run, 'ok');
-      await answers(run, 'ok', 'bob', 'approve');
-      await answers(run, 'ok', 'cy', 'approve');
-    },
-  },
-  'approval-withdrawn': {
-    doc: {
-      do: [call('a'), { id: 'ok', approval: { title: 'Really?', approvers: {}, timeout: '1h' } }],
-      finally: [call('f')],
-    },
-    options: { atoms: { 'a.a@1': { compensate: { call: 'u.a@1' } } } },
-    meanwhile: async (run) => {
-      await waits(run, 'ok');
-      await answers(run, 'ok', 'opsloop', 'withdraw');
-    },
-    ends: 'cancelled',
-  },
   job: {
     stub: (h) =>
       h
@@ -421,95 +344,6 @@ export const SCENARIOS: Record<string, Scenario> = {
     },
     options: { atoms: { 'a.local@1': { execution: 'local' } } },
   },
-  leave: leaving,
-  'leave-first': { ...leaving, keepFirst: true },
-  'leave-clean-up': {
-    stub: (h) => h.on('a.boom', () => refuse('runtime')),
-    doc: {
-      do: [
-        {
-          id: 't',
-          try: [
-            ...['a', 'b', 'c', 'd', 'e', 'f'].map((id) => call(id, 'a.do@1')),
-            { id: 'p', parallel: {}, do: [call('g', 'a.do@1'), call('h', 'a.do@1')] },
-            call('boom'),
-          ],
-          catch: [{ errors: { type: 'timeout' }, do: [] }],
-          finally: [{ id: 'l', loop: { max: { iterations: 8 } }, do: [call('clean')] }],
-        },
-      ],
-      catch: [{ do: [call('note')] }],
-    },
-    options: { atoms: { 'a.do@1': { compensate: { call: 'u.do@1' } } }, continueAfter: 60 },
-  },
-  steer: {
-    doc: {
-      do: [
-        { id: 'w', wait: { for: '1h' } },
-        { id: 'held', do: [call('one')] },
-        {
-          id: 'each',
-          forEach: {
-            in: '${input.hosts}',
-            as: 'host',
-            concurrency: '${input.n}',
-            tolerate: { failures: 1 },
-            batch: { size: 2 },
-          },
-          do: [{ id: 'pause', wait: { for: '1h' } }, call('fix')],
-        },
-      ],
-    },
-    options: { input: { hosts: ['a', 'b', 'c'], n: 1 }, attributes: true },
-    meanwhile: async (run) => {
-      await stands(run, 'w', 'waiting');
-      await run.steer({ act: 'pause', scope: 'flow' });
-      await run.steer({ act: 'skip', path: 'w', output: 1 });
-      await stands(run, 'held', 'paused');
-      await run.steer({ act: 'resume' });
-      await stands(run, 'each[a]/pause', 'waiting');
-      await run.steer({ act: 'pause', scope: 'afterBatch', path: 'each' });
-      await run.steer({ act: 'setConcurrency', path: 'each', concurrency: 2 });
-      await stands(run, 'each[b]/pause', 'waiting');
-      await run.steer({ act: 'abortItem', path: 'each', item: 'a' });
-      await run.steer({ act: 'skip', path: 'each[b]/pause' });
-      await stands(run, 'each', 'paused');
-      await run.steer({ act: 'resume' });
-      await stands(run, 'each[c]/pause', 'waiting');
-      await run.steer({ act: 'skip', path: 'each[c]/pause' });
-    },
-  },
-  judged: {
-    stub: (h) => h.on('a.once', (_c, n) => (n === 1 ? new Promise(() => undefined) : 'done')),
-    doc: { do: [{ ...call('once'), timeout: { startToClose: '200ms' } }, call('after')] },
-    options: { atoms: { 'a.once@1': { idempotency: 'none', retry: { maximumAttempts: 1 } } } },
-    meanwhile: async (run) => {
-      await stands(run, 'once', 'waiting');
-      await run.steer({ act: 'retry', path: 'once' });
-    },
-  },
-  isolate: {
-    doc: {
-      vars: { n: 1 },
-      do: [
-        {
-          id: 'each',
-          forEach: {
-            in: '${input.hosts}',
-            as: 'host',
-            batch: { size: 2 },
-            isolate: true,
-            concurrency: 2,
-            collect: '${host}',
-          },
-          do: [call('drain'), { id: 'fix', call: 'a.fix@1', with: { host: '${host}', n: '${vars.n}' } }],
-        },
-        call('after'),
-      ],
-    },
-    options: { input: { hosts } },
-    withChildren: true,
-  },
   'dry-run': {
     stub: (h) => h.on(TEMPORAL_NAMES.dryRunActivity, () => ({ output: { ok: 1 }, from: 'example' })),
     doc: {
@@ -531,48 +365,4 @@ export const SCENARIOS: Record<string, Scenario> = {
     ends: 'failed',
     withChildren: true,
   },
-  'held-child': {
-    doc: { do: [{ id: 'd', timeout: '1m', do: [{ id: 'sub', run: 'test/waits@1', with: { n: 1 } }] }] },
-    options: {
-      flows: {
-        'test/waits@1': compiled({ name: 'test/waits', do: [{ id: 'w', wait: { for: '300ms' } }, call('inner')] }),
-      },
-    },
-    meanwhile: async (run, h) => {
-      await eventually(async () => {
-        if ((await run.step('d/sub'))?.workflowId === undefined) throw new Error('not yet');
-      });
-      await run.steer({ act: 'pause', scope: 'step', path: 'd/sub/inner' });
-      const sub = h.client.workflow.getHandle((await run.step('d/sub'))!.workflowId!);
-      await eventually(async () => {
-        const steps = await sub.query<{ path: string; status: string }[]>('steps');
-        if (steps.find((s) => s.path === 'd/sub/inner')?.status !== 'paused') throw new Error('not yet');
-      });
-      await run.steer({ act: 'resume' });
-    },
-    withChildren: true,
-  },
 };
-
-async function waits(run: Run, path: string): Promise<void> {
-  await eventually(async () => {
-    if ((await run.step(path))?.status !== 'waiting') throw new Error('not yet');
-  });
-}
-
-async function events(run: Run, ...types: string[]): Promise<void> {
-  const list = types.map((type) => ({
-    eventId: type,
-    id: type,
-    source: 's',
-    type,
-    time: '2026-01-01',
-    data: { n: 2 },
-  }));
-  await run.handle.signal(TEMPORAL_NAMES.eventsSignal, { events: list });
-}
-
-async function answers(run: Run, path: string, name: string, answer: AnswerRequest['answer']): Promise<void> {
-  const request: AnswerRequest = { path, answer, person: { kind: 'user', name, groups: [] }, reason: 'so' };
-  await eventually(() => run.handle.executeUpdate(TEMPORAL_NAMES.approvalUpdate, { args: [request] }));
-}

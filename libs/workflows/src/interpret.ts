@@ -20,6 +20,7 @@ import {
   defineSignal,
   defineUpdate,
   isCancellation,
+  patched,
   scheduleLocalActivity,
   setHandler,
   setWorkflowOptions,
@@ -70,10 +71,12 @@ export async function interpret(input: RunInput): Promise<Json> {
     isolated: input.isolated !== undefined,
   });
   engine.walker = createWalker(engine, VERB_TABLE);
+  engine.steering.ir = input.ir;
+  restoreAsked(engine, input.carried);
+  const restored = restoresFirst(input) ? takenOver(engine, input) : undefined;
   // Before the first await, so that no signal finds nobody.
   setHandler(stepsQuery, () => listRecords(engine.records.values()));
   setHandler(haltSignal, (payload) => engine.onHaltSignal(payload));
-  restoreAsked(engine, input.carried);
   setHandler(eventsSignal, (signal) => engine.inbox.onEvents(signal));
   setHandler(inboxSignal, (signal) => engine.inbox.onInbox(signal));
   setHandler(offerSignal, (offer) => engine.inbox.onOffer(offer));
@@ -84,7 +87,7 @@ export async function interpret(input: RunInput): Promise<Json> {
   setHandler(steerSignal, (request) => void engine.steered(request));
   setHandler(heldSignal, ({ workflowId, held }) => engine.onChildHeld(workflowId, held));
   setHandler(journalQuery, () => stateOf(engine) as unknown as JsonObject);
-  const end = await runToEnd(engine, input);
+  const end = await runToEnd(engine, input, restored);
   await engine.inbox.settled();
   if (input.context.parentPath === undefined && input.isolated === undefined) await report(engine, end);
   if (end.status === 'failed') throw workflowFailure(end.problem!);
@@ -95,14 +98,33 @@ export async function interpret(input: RunInput): Promise<Json> {
 // What an expression or a document does wrong fails the run; every other error is ours and waits for a deploy.
 setWorkflowOptions({ failureExceptionTypes: [OpsError, StepFailure] }, interpret);
 
-async function runToEnd(engine: Engine, input: RunInput): Promise<End> {
-  const where = { instance: engine.fullPath(''), step: input.context.flow };
-  let ir: CompiledFlow | undefined;
+/**
+ * Signals and updates of the first task are handled the moment their handler is set: what they are judged by must stand
+ * before. A pause that came with the task was forgotten by what was restored after it.
+ */
+function restoresFirst(input: RunInput): boolean {
+  return (input.carried !== undefined || input.steering !== undefined) && patched('restore-first');
+}
+
+/** Takes over what the run, or the one that it belongs to, already knows; an error of it is the run's, not the task's. */
+function takenOver(engine: Engine, input: RunInput): { error?: unknown } {
   try {
     restore(engine, input.carried);
     // What was in force when this sub-flow began; later it carries its own.
     if (input.carried?.['startedMs'] === undefined)
       engine.steering.restore(input.steering as CarriedSteering | undefined);
+    return {};
+  } catch (error) {
+    return { error };
+  }
+}
+
+async function runToEnd(engine: Engine, input: RunInput, restored?: { error?: unknown }): Promise<End> {
+  const where = { instance: engine.fullPath(''), step: input.context.flow };
+  let ir: CompiledFlow | undefined;
+  try {
+    const { error } = restored ?? takenOver(engine, input);
+    if (error !== undefined) throw error;
     const flow = (ir = input.ir ?? (await load(input)));
     engine.begin(flow);
     const walk = (): Promise<Json> => walkOf(engine, flow, input);

@@ -54,6 +54,8 @@ export interface RunOptions {
   byDigest?: boolean;
   /** State of an earlier Temporal run of this run. */
   carried?: JsonObject;
+  /** What operators had said of the run to which this sub-flow belongs. */
+  steering?: JsonObject;
   /** Events after which the run goes on in a new Temporal run. */
   continueAfter?: number;
 }
@@ -233,6 +235,7 @@ export class Harness {
       input: options.input ?? {},
       config: options.config ?? {},
       ...(options.carried === undefined ? {} : { carried: options.carried }),
+      ...(options.steering === undefined ? {} : { steering: options.steering }),
       ...(options.continueAfter === undefined ? {} : { continueAfter: options.continueAfter }),
     };
     const handle = await this.client.workflow.start(ir.flow.name, {

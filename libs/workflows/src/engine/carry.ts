@@ -190,7 +190,7 @@ function unflatten(entries: readonly CarriedUndo[]): UndoStack {
   );
 }
 
-/** What must be there before the handlers are: an answer may come with the first task, and is judged at once. */
+/** Questions to people, known before the handlers are: an answer may come with the first task, and is judged at once. */
 export function restoreAsked(engine: Engine, json: JsonObject | undefined): void {
   engine.approvals.restore((json as unknown as Carried | undefined)?.approvals);
 }
@@ -215,6 +215,7 @@ export function restore(engine: Engine, json: JsonObject | undefined): void {
   for (const [key, end] of Object.entries(carried.itemEnds ?? {})) engine.itemEnds?.set(key, end);
   for (const [path, state] of Object.entries(carried.flows ?? {})) engine.carriedFlows.set(path, state);
   engine.steering.restore(carried.steering);
+  engine.steering.restoreDoubts();
   engine.inbox.restore(carried.inbox);
   engine.carriedVars = carried.vars;
   for (const [path, steps] of Object.entries(carried.scopes)) {

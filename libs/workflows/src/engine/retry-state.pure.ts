@@ -12,8 +12,8 @@ export interface RetryRequest {
   items?: string[];
 }
 
-/** What is remembered of a wait, a deadline, a lock or a clean-up that is over. */
-const PASSING = /(@(due|catch|end|fence)|!)$/;
+/** What is remembered of a wait, a deadline, a lock, a doubt or a clean-up that is over. */
+const PASSING = /(@(due|catch|end|fence|judge)|!)$/;
 
 /** `carried` as a run keeps it when it ends; throws OpsError for what cannot be done. */
 export function retryState(ir: CompiledFlow, state: JsonObject, request: RetryRequest): JsonObject {

@@ -8,8 +8,8 @@ import { RECORDS_MAX } from './records.pure.js';
 import type { Frame, RunFacts, StepView } from './types.js';
 import { UndoStack } from './undo.js';
 
-/** What is remembered of a step beside its value: until when it waits, its chosen catch, how it ended, its fence, its time. */
-const SLOTS = ['', '@due', '@catch', '!', '@fence', '@end', '@compensation@end', '@finally@end'] as const;
+/** What is remembered of a step beside its value: until when it waits, its chosen catch, how it ended, its fence, its time, what nobody knows of it. */
+const SLOTS = ['', '@due', '@judge', '@catch', '!', '@fence', '@end', '@compensation@end', '@finally@end'] as const;
 
 /** Position inside a step that repeats. */
 export interface Cursor {

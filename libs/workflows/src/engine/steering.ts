@@ -4,6 +4,7 @@ import type { Json, OperatorAct, Problem, SteerAnswer, SteerRequest, StepRecord 
 import { OpsError } from '@opsloop/contracts';
 import { CancellationScope, condition } from '@temporalio/workflow';
 import type { Engine } from './engine.js';
+import { ContinueLater } from './errors.js';
 import type { Frame } from './types.js';
 import { findStep } from './find-step.pure.js';
 import { itemPath } from './paths.pure.js';
@@ -241,20 +242,42 @@ export class Steering {
     }
   }
 
-  /** The step failed in a way that only a person can judge: true = again, with a key of its own; false = it failed. */
+  /**
+   * The step failed in a way that only a person can judge: true = again, with a key of its own; false = it failed. The
+   * doubt travels with the run: without it a new Temporal run would execute the step once more, unasked.
+   */
   async judge(path: string, record: StepRecord, problem: Problem): Promise<boolean> {
     const full = this.engine.fullPath(path);
-    const judged: { verdict?: 'retry' } = {};
+    const judged = this.judged.get(full) ?? {};
     this.judged.set(full, judged);
+    this.engine.remembered.set(`${path}@judge`, problem as unknown as Json);
     record.problem = problem;
+    let leaving = false;
     try {
       const said = (): boolean => judged.verdict !== undefined || this.skips.has(full);
       await this.engine.waitFor(JUDGE_MS, `${path} waits for an operator`, record, path, said);
       return judged.verdict === 'retry';
+    } catch (err) {
+      leaving = err instanceof ContinueLater;
+      throw err;
     } finally {
-      this.judged.delete(full);
+      if (!leaving) {
+        this.judged.delete(full);
+        this.engine.remembered.delete(`${path}@judge`);
+      }
       if (judged.verdict === 'retry') delete record.problem;
     }
+  }
+
+  /** What is in doubt about the step at `path` since an earlier Temporal run. */
+  doubtOf(path: string): Problem | undefined {
+    return this.engine.remembered.get(`${path}@judge`) as unknown as Problem | undefined;
+  }
+
+  /** Steps in doubt can be judged before the walk has come to them again. */
+  restoreDoubts(): void {
+    for (const slot of this.engine.remembered.keys())
+      if (slot.endsWith('@judge')) this.judged.set(this.engine.fullPath(slot.slice(0, -'@judge'.length)), {});
   }
 
   // ---------------------------------------------------------------- what an act may name

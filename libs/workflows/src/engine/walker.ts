@@ -51,6 +51,8 @@ export function createWalker(engine: Engine, verbs: Readonly<Record<Verb, VerbFu
           settle(engine, frame, path, record, 'skipped', { output: given });
           return;
         }
+        const doubt = engine.steering.doubtOf(path);
+        if (doubt !== undefined) throw new StepFailure(doubt);
         if (!resumes && step.if !== undefined && !engine.test(step.if, frame)) {
           settle(engine, frame, path, record, 'skipped', { output: null });
           return;

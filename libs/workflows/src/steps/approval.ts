@@ -1,7 +1,14 @@
 /** `approval`: asks people, and goes on, fails or is withdrawn by what they answer. */
 import { TEMPORAL_NAMES, durationMs } from '@opsloop/contracts';
 import type { ApprovalReport, ApprovalStep, ErrorCode, Json, OnTimeout } from '@opsloop/contracts';
-import { CancellationScope, CancelledFailure, scheduleLocalActivity, workflowInfo } from '@temporalio/workflow';
+import {
+  CancellationScope,
+  CancelledFailure,
+  patched,
+  scheduleLocalActivity,
+  sleep,
+  workflowInfo,
+} from '@temporalio/workflow';
 import type { ApprovalRequest } from '../activities.js';
 import type { OpenApproval } from '../engine/approvals.js';
 import type { Engine } from '../engine/engine.js';
@@ -115,11 +122,20 @@ async function decided(
     await report(engine, { change: 'escalated', ...placeOf(engine, handle.path), expiresAt: approval.expiresAt });
     await wait();
   }
-  if (approval.outcome !== undefined) return;
+  if (approval.outcome !== undefined) return keepAnswer();
   const reason = `nobody decided by ${approval.expiresAt}`;
   if (onTimeout === 'approve') approval.outcome = { status: 'approved', reason };
   else if (onTimeout === 'reject') approval.outcome = { status: 'rejected', reason };
   else approval.outcome = { status: 'timed-out', reason };
+}
+
+/**
+ * Ends the workflow task, so that the history holds the answer before anybody hears of the end: an answer is part of
+ * the task that it came with, and one that is lost with its worker after the report would leave the run asking a question
+ * that control knows as closed.
+ */
+async function keepAnswer(): Promise<void> {
+  if (patched('keep-answer')) await sleep(1);
 }
 
 function resultOf(engine: Engine, step: ApprovalStep, approval: OpenApproval, handle: StepHandle): VerbResult {
