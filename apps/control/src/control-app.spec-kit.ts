@@ -56,6 +56,9 @@ export const FLOWS: Record<string, FlowDocument> = Object.fromEntries(
   [flow('demo/quick', '10ms'), flow('demo/slow', '10m')].map((f) => [f.name, f]),
 );
 
+/** Atoms that flows of a spec call. */
+export const ATOMS: Record<string, AtomDocument> = {};
+
 /** `demo/waits` ends with the event about its host; `demo/sleeps` is long enough asleep to show it; `demo/asks` asks two of a group, `demo/form` anybody with a form. */
 const waitFor = (name: string, steps: FlowDocument['do'], output: FlowDocument['output']): void => {
   FLOWS[name] = { ...flow(name, '1ms'), do: steps, output: output! };
@@ -148,7 +151,7 @@ export async function startPeers(): Promise<Peers> {
 function compileAnswer(ref: string): { status?: number; body: unknown } {
   const document = FLOWS[ref.split('@')[0]!];
   if (document === undefined) return { status: 404, body: { code: 'not-found', detail: `${ref} is not published` } };
-  const { compiled } = compileFlow(document, () => undefined);
+  const { compiled } = compileFlow(document, (one) => ATOMS[one.split('@')[0]!]);
   const offering: CompiledOffering = {
     kind: 'flow',
     name: document.name,

@@ -18,6 +18,8 @@ import { WaitForPeopleAndEvents1700000003010 } from './migrations/1700000003010-
 import { SteerRuns1700000003020 } from './migrations/1700000003020-steer-runs.js';
 import { KeepLogs1700000003030 } from './migrations/1700000003030-keep-logs.js';
 import { AdmitOne1700000003050 } from './migrations/1700000003050-admit-one.js';
+import { WatchRuns1700000003300 } from './migrations/1700000003300-watch-runs.js';
+import { DiagnoseService } from './diagnose/diagnose.service.js';
 import { PolicyController } from './policies/policy.controller.js';
 import { LimitService } from './policies/limit.service.js';
 import { PolicyService } from './policies/policy.service.js';
@@ -67,6 +69,7 @@ export const controlMigrations: MigrationSet = {
     SteerRuns1700000003020,
     KeepLogs1700000003030,
     AdmitOne1700000003050,
+    WatchRuns1700000003300,
   ],
 };
 
@@ -118,6 +121,7 @@ export class ControlModule {
         CloseRunService,
         InternalRunsService,
         LockService,
+        DiagnoseService,
         RunReader,
         LogsService,
         VerifyService,

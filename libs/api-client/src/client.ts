@@ -14,6 +14,7 @@ import type {
   PutAnswer,
   RunStatus,
   RunView,
+  StatusView,
   TimelineEntry,
 } from '@opsloop/contracts';
 import { ApiUnreachable } from './errors.js';
@@ -284,7 +285,7 @@ export class OpsloopClient {
     return this.http.post(`/v1/locks/${encodeURIComponent(fence)}/break`, { reason });
   }
 
-  status(): Promise<JsonObject> {
+  status(): Promise<StatusView> {
     return this.http.get('/v1/status');
   }
 

@@ -4,6 +4,7 @@ import type { DocumentKind, Tier } from './documents.js';
 import type { BlockedBy, Consulted, EventMessage, Verdict } from './messages.js';
 import type { StepRecord } from './flow.js';
 import type { Problem } from './errors.js';
+import type { Diagnosis } from './status.js';
 import type { OperatorAct } from './steer.js';
 
 export type RunStatus =
@@ -50,6 +51,8 @@ export interface RunView {
   retryOf?: string;
   /** People are asked right now. */
   approvals?: { id: string; path: string; title: string }[];
+  /** Of an open run: why it does not go on, worst first; empty when nothing is in its way. */
+  diagnosis?: Diagnosis[];
 }
 
 /** Every list: `?limit=&cursor=` (limit ≤ 500, default 50). */

@@ -11,5 +11,6 @@ export * from './messages.js';
 export * from './internal.js';
 export * from './api.js';
 export * from './failure.js';
+export * from './status.js';
 export * from './steer.js';
 export * from './logs.js';

@@ -119,6 +119,8 @@ export interface HaltView {
   by: string;
   since: string;
   until?: string;
+  /** Made by the automatic brake, for a rule or a flow that may do harm. */
+  brake?: { subject: string; cause: string; owner?: string };
 }
 
 /** `asOf` lets a worker know how old its picture is: above 1.5 s it asks before it acts, and without an answer nothing starts. */

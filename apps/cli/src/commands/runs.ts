@@ -273,6 +273,10 @@ async function show(context: Context, id: string): Promise<void> {
       out.line(`          ${policy}: ${said} (${saw})`);
     if (run.problem !== undefined)
       out.line(`problem   ${out.color.red(run.problem.code)} ${run.problem.detail ?? run.problem.title}`);
+    for (const { stuck, says, suggest } of run.diagnosis ?? []) {
+      out.line(`${stuck ? out.color.red('stuck    ') : 'waits    '} ${says}`);
+      out.line(`          ${out.color.dim(suggest)}`);
+    }
     if (run.retryOf !== undefined) out.line(`retry of  ${run.retryOf}`);
     if (run.temporalUrl !== undefined) out.line(`Temporal  ${run.temporalUrl}`);
     out.line();
@@ -280,7 +284,9 @@ async function show(context: Context, id: string): Promise<void> {
       out.line(`${shortTime(entry.at).padEnd(10)} ${entry.kind.padEnd(9)} ${entry.title}`);
     const open = !FINAL_RUN_STATUSES.includes(run.status);
     const failed = ['failed', 'cancelled', 'terminated'].includes(run.status) && run.startedAt !== undefined;
+    const [found] = run.diagnosis ?? [];
     out.next(
+      ...(found === undefined || found.next.endsWith(` show ${id}`) ? [] : [found.next]),
       run.status === 'paused' && run.acts !== undefined
         ? `opsloop runs resume ${id} --reason …`
         : open

@@ -1,4 +1,5 @@
-import type { Json, JsonObject } from '@opsloop/contracts';
+import { ApiProblem } from '@opsloop/api-client';
+import type { StatusLevel, StatusView } from '@opsloop/contracts';
 import type { Command } from 'commander';
 import { contextOf } from '../context.js';
 import type { Context } from '../context.js';
@@ -11,7 +12,7 @@ const WATCH_MS = 2_000;
 export function registerStatus(program: Command, streams: Streams): void {
   program
     .command('status')
-    .description('what runs, waits and is held')
+    .description('how things stand, worst first, each line with what to type')
     .option('--watch', 'again every 2 s until Ctrl-C')
     .action((options: { watch?: boolean }, command: Command) =>
       status(contextOf(command, streams), options.watch === true),
@@ -29,42 +30,62 @@ async function status(context: Context, watch: boolean): Promise<void> {
 async function once(context: Context, watch: boolean): Promise<void> {
   const { out, streams } = context;
   const client = context.client();
-  const [readiness, state] = await Promise.all([client.readiness(), client.status()]);
+  const [readiness, state] = await Promise.all([client.readiness(), client.status().catch(unlessAway)]);
   if (watch && streams.isTTY && !out.json) streams.out('\u001b[H\u001b[2J');
-  out.result({ ...state, ready: readiness.ready, parts: readiness.parts }, () => {
-    out.line(readiness.ready ? out.color.green('ready') : out.color.red('not ready'));
-    for (const { name, detail } of readiness.parts.filter(({ ok }) => !ok))
-      out.line(`  ${name}: ${detail ?? 'not ready'}`);
-    for (const line of statusLines(state)) out.line(line);
-    if (!watch) out.next('opsloop runs ls', 'opsloop halts ls');
+  const { ready, parts } = readiness;
+  out.result({ ...state, ready, parts }, () => {
+    out.line(headline(context, state, ready));
+    for (const { name, detail } of parts.filter(({ ok }) => !ok)) out.line(`  ${name}: ${detail ?? 'not ready'}`);
+    for (const line of itemLines(context, state.items)) out.line(line);
+    if (!watch)
+      out.next(...(state.items[0]?.level === 'ok' ? ['opsloop runs ls'] : ['opsloop runs ls', 'opsloop halts ls']));
   });
-  if (!readiness.ready && !watch)
+  if (!ready && !watch)
     throw new CliError('a part of the stack is not ready', EXIT.failed, [], { ...state, ...readiness }, true);
 }
 
-/** Counts side by side, then what stands in the way, each with the command that helps. */
-export function statusLines(state: JsonObject): string[] {
-  return Object.entries(state).flatMap(([name, value]) => {
-    if (Array.isArray(value)) return value.map((item) => `- ${itemText(item)}`);
-    return value !== null && typeof value === 'object'
-      ? [countsText(value)]
-      : name === 'ok'
-        ? []
-        : [`${name} ${String(value)}`];
-  });
+const NO_COUNTS = { queued: 0, held: 0, running: 0, failed1h: 0, succeeded1h: 0, locks: 0, halts: 0, approvals: 0 };
+
+/** Without its database control answers 503: that is a state of things too, and the worst. */
+function unlessAway(error: unknown): StatusView {
+  if (!(error instanceof ApiProblem) || error.status !== 503) throw error;
+  return {
+    ok: false,
+    at: new Date().toISOString(),
+    counts: NO_COUNTS,
+    items: [
+      {
+        level: 'down',
+        code: 'database',
+        title: `control has no database: nothing is accepted and nothing new starts (${error.problem.detail ?? error.problem.title})`,
+        next: 'opsloop doctor',
+      },
+    ],
+  };
 }
 
-function countsText(counts: JsonObject): string {
+function headline({ out }: Context, { ok, counts }: StatusView, ready: boolean): string {
+  const word = !ready ? out.color.red('not ready') : ok ? out.color.green('all is well') : out.color.red('needs you');
+  return `${word}   ${countsText(counts)}`;
+}
+
+/** `running 3   failed in 1h 1`: what is not 0, and always what runs. */
+export function countsText(counts: StatusView['counts']): string {
   return Object.entries(counts)
-    .map(
-      ([name, count]) =>
-        `${name.replace('1h', ' in 1h')} ${typeof count === 'object' ? JSON.stringify(count) : String(count)}`,
-    )
+    .filter(([name, count]) => count > 0 || name === 'running')
+    .map(([name, count]) => `${name.replace('1h', ' in 1h')} ${count}`)
     .join('   ');
 }
 
-function itemText(item: Json): string {
-  if (item === null || typeof item !== 'object' || Array.isArray(item)) return JSON.stringify(item);
-  const { title, next, ...others } = item;
-  return `${typeof title === 'string' ? title : JSON.stringify(others)}${typeof next === 'string' ? `   (${next})` : ''}`;
+/** What stands in the way, worst first, each with what to type. */
+function itemLines({ out }: Context, items: StatusView['items']): string[] {
+  return items.flatMap(({ level, title, next }) => [
+    `${paint(out, level, level.padEnd(8))} ${title}`,
+    `${' '.repeat(9)}${out.color.dim(out.typed(next))}`,
+  ]);
+}
+
+function paint(out: Context['out'], level: StatusLevel, text: string): string {
+  if (level === 'ok') return out.color.green(text);
+  return level === 'waiting' ? out.color.yellow(text) : out.color.red(text);
 }

@@ -5,6 +5,7 @@ import { Database, type DueLoop, startDueLoop } from '@opsloop/postgres';
 import { problemOfFailure } from '@opsloop/temporal';
 import { CancelledFailure } from '@temporalio/common';
 import { type Described, WorkflowClient } from '../start/workflow-client.service.js';
+import { DiagnoseService } from '../diagnose/diagnose.service.js';
 import { CloseRunService, type RunEnding } from './close-run.service.js';
 
 /** A terminated or timed-out workflow is noticed within this and one pass. */
@@ -13,10 +14,13 @@ const LIST_EVERY_MS = 5_000;
 const OVERLAP_MS = 120_000;
 /** Ends of two minutes at 40 runs/s; more come with the next pass. */
 const LIST_MAX = 5_000;
-/** The slow sweep, for what visibility never told: 20 Describes a second, each run at most once a minute. */
+/**
+ * The slow sweep, for what visibility never told and for runs that do not go on: 20 Describes a second, each run at most
+ * twice a minute.
+ */
 const SWEEP_EVERY_MS = 1_000;
 const SWEEP_BATCH = 20;
-const SWEEP_AGE_S = 60;
+const SWEEP_AGE_S = 30;
 /** A workflow that was started a moment ago may not be known everywhere yet. */
 const LOST_AFTER_MS = 30_000;
 
@@ -37,6 +41,7 @@ export class ReconcileService implements OnApplicationBootstrap, OnApplicationSh
     private readonly db: Database,
     private readonly workflows: WorkflowClient,
     private readonly closing: CloseRunService,
+    private readonly diagnoses: DiagnoseService,
     private readonly clock: Clock,
     private readonly logger: Logger,
   ) {
@@ -111,6 +116,7 @@ export class ReconcileService implements OnApplicationBootstrap, OnApplicationSh
     }
     const ending = await this.endingOf(row, described);
     if (ending !== undefined) await this.closing.close(row.tenant, row.id, ending);
+    else await this.diagnoses.note(row.tenant, row.id, described);
   }
 
   private async endingOf(row: OpenRun, described: Described): Promise<RunEnding | undefined> {

@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import {
   type BlockedBy,
+  type Diagnosis,
   OpsError,
   type Page,
   type RunStatus,
@@ -9,11 +10,13 @@ import {
   type Tier,
   type TimelineEntry,
 } from '@opsloop/contracts';
-import { decodeCursor, encodeCursor, InternalClient, IsoTime } from '@opsloop/platform';
+import { Clock, decodeCursor, encodeCursor, InternalClient, IsoTime } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
-import { AdmissionRepository, type AdmissionRow } from '../admit/admission.repository.js';
+import { AdmissionRepository, type AdmissionRow, WAITING_STATES } from '../admit/admission.repository.js';
 import { approvalEntries } from '../approvals/approval.pure.js';
 import { ApprovalRepository } from '../approvals/approval.repository.js';
+import { DiagnoseService } from '../diagnose/diagnose.service.js';
+import { diagnoseWaiting } from '../diagnose/diagnosis.pure.js';
 import { WorkflowClient } from '../start/workflow-client.service.js';
 import { withProgress } from './progress.pure.js';
 import { requireRunId } from './internal-runs.service.js';
@@ -57,6 +60,8 @@ export class RunReader {
     private readonly workflows: WorkflowClient,
     private readonly internal: InternalClient,
     private readonly approvals: ApprovalRepository,
+    private readonly diagnoses: DiagnoseService,
+    private readonly clock: Clock,
   ) {}
 
   async row(tenant: string, id: string): Promise<AdmissionRow> {
@@ -79,10 +84,27 @@ export class RunReader {
       temporalUrl: row.workflow_id === null ? undefined : this.workflows.url(row.workflow_id),
     };
     if (row.state === 'queued') Object.assign(extras, await this.place(row));
-    if (row.state === 'started') Object.assign(extras, await this.liveSteps(row));
+    if (row.state === 'started') {
+      const [live, diagnosis] = await Promise.all([this.liveSteps(row), this.diagnoses.live(row)]);
+      Object.assign(extras, live, { diagnosis });
+    }
     if (row.state === 'started' && row.waits)
       extras.approvals = (await this.approvals.openOf(row.tenant, [row.id])).get(row.id);
+    if (WAITING_STATES.includes(row.state)) extras.diagnosis = [this.waitingFor(row, extras)];
     return runViewOf(row, extras);
+  }
+
+  private waitingFor(row: AdmissionRow, { position, blockedBy }: ViewExtras): Diagnosis {
+    return diagnoseWaiting({
+      id: row.id,
+      state: row.state as 'queued' | 'held' | 'needs-approval',
+      reason: row.reason ?? undefined,
+      position,
+      blockedBy,
+      since: row.created_at,
+      validUntil: row.valid_until,
+      now: this.clock.now(),
+    });
   }
 
   async list(tenant: string, f: RunFilter): Promise<Page<RunView>> {

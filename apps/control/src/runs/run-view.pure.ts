@@ -63,6 +63,7 @@ export interface ViewExtras {
   phase?: RunPhase | undefined;
   /** What people are asked right now. */
   approvals?: RunView['approvals'];
+  diagnosis?: RunView['diagnosis'];
 }
 
 export function admissionViewOf(row: AdmissionRow, extras: ViewExtras = {}): AdmissionView {
@@ -104,6 +105,7 @@ export function runViewOf(row: AdmissionRow, extras: ViewExtras = {}): RunView {
     initiator: row.initiator,
     ...(row.rule === null ? {} : { rule: row.rule }),
     ...(extras.approvals === undefined ? {} : { approvals: extras.approvals }),
+    ...(extras.diagnosis === undefined ? {} : { diagnosis: extras.diagnosis }),
   };
 }
 

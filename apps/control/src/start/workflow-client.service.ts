@@ -19,7 +19,9 @@ import {
   type SearchAttributePair,
   WorkflowExecutionAlreadyStartedError,
 } from '@temporalio/common';
+import type { WorkflowFacts } from '../diagnose/diagnosis.pure.js';
 import type { PendingActivity } from '../runs/progress.pure.js';
+import { workflowFacts } from './workflow-facts.js';
 import { attributeTargets } from './start.pure.js';
 import { optionalTsToDate } from '@temporalio/common/lib/time.js';
 
@@ -36,6 +38,9 @@ const ATTRIBUTES_RETRY_MS = 60_000;
 /** gRPC status codes that a repeat cannot mend: INVALID_ARGUMENT, and messages above the size limit. */
 const INVALID_ARGUMENT = 3;
 const NOT_FOUND = 5;
+/** TaskQueueType of Temporal's API. */
+const WORKFLOW_QUEUE = 1;
+const ACTIVITY_QUEUE = 2;
 
 const OPS_TENANT = defineSearchAttributeKey('OpsTenant', 'KEYWORD');
 const OPS_TIER = defineSearchAttributeKey('OpsTier', 'KEYWORD');
@@ -46,6 +51,7 @@ const OPS_TARGETS = defineSearchAttributeKey('OpsTargets', 'KEYWORD_LIST');
 export interface Described {
   status: string;
   runId: string;
+  facts: WorkflowFacts;
 }
 
 /** All that control says to Temporal. */
@@ -161,17 +167,37 @@ export class WorkflowClient {
   }
 
   /** Undefined when Temporal does not know it; throws when it cannot be asked. */
-  async describe(workflowId: string): Promise<Described | undefined> {
+  async describe(workflowId: string, deadlineMs = COMMAND_DEADLINE_MS): Promise<Described | undefined> {
     const { client } = this.temporal;
     try {
-      const d = await client.withDeadline(Date.now() + COMMAND_DEADLINE_MS, () =>
+      const d = await client.withDeadline(Date.now() + deadlineMs, () =>
         client.workflow.getHandle(workflowId).describe(),
       );
-      return { status: d.status.name, runId: d.runId };
+      return { status: d.status.name, runId: d.runId, facts: workflowFacts(d.raw) };
     } catch (error) {
       if (isNotFound(error)) return undefined;
       throw error;
     }
+  }
+
+  /** When somebody last took a task of a queue; empty when nobody did for minutes. Throws when it cannot be asked. */
+  async pollers(queue: string): Promise<{ lastSeenAt?: Date }> {
+    const { client } = this.temporal;
+    const taskQueueType = queue === TEMPORAL_NAMES.flowQueue ? WORKFLOW_QUEUE : ACTIVITY_QUEUE;
+    const { pollers } = await client.withDeadline(Date.now() + QUERY_DEADLINE_MS, () =>
+      client.workflowService.describeTaskQueue({
+        namespace: this.temporal.namespace,
+        taskQueue: { name: queue },
+        taskQueueType,
+      }),
+    );
+    const seen = (pollers ?? []).flatMap((one) => optionalTsToDate(one.lastAccessTime)?.getTime() ?? []);
+    return seen.length === 0 ? {} : { lastSeenAt: new Date(Math.max(...seen)) };
+  }
+
+  /** Throws when the server or the namespace does not answer within 2 s. */
+  check(): Promise<void> {
+    return this.temporal.check();
   }
 
   /** Output or failure of a closed workflow; throws when Temporal cannot be asked. */

@@ -1,8 +1,9 @@
 import { Controller, Get } from '@nestjs/common';
 import { ApiBearerAuth, ApiTags } from '@nestjs/swagger';
+import type { StatusView } from '@opsloop/contracts';
 import { ApiRoute, CurrentPrincipal } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
-import { StatusService, type StatusView } from './status.service.js';
+import { StatusService } from './status.service.js';
 
 @ApiTags('status')
 @ApiBearerAuth()
