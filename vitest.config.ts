@@ -1,5 +1,6 @@
 import { defaultServerConditions } from 'vite';
 import { defineConfig } from 'vitest/config';
+import { SlowFirst } from './test/slow-first.sequencer.js';
 
 export default defineConfig({
   // 'import', 'require' and 'default' must never be in this list: vitest hands it to Node as --conditions, and
@@ -12,6 +13,7 @@ export default defineConfig({
     pool: 'forks',
     // Two cores: more forks than that only slow the servers that the tests talk to.
     maxWorkers: 2,
+    sequence: { sequencer: SlowFirst },
     testTimeout: 30_000,
     hookTimeout: 120_000,
     globalSetup: ['libs/testing/src/global-setup.ts'],
