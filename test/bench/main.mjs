@@ -2,12 +2,13 @@
 import { cpus, loadavg, totalmem } from 'node:os';
 import { Api } from '../../tools/api.mjs';
 import { startStackProcess } from '../../tools/stack-process.mjs';
+import { benchDecide } from './decide.bench.mjs';
 import { benchFlow } from './flow.bench.mjs';
 import { benchLock } from './lock.bench.mjs';
 import { benchStart } from './start.bench.mjs';
 import { benchValidate } from './validate.bench.mjs';
 
-const BENCHES = { flow: benchFlow, start: benchStart, lock: benchLock, validate: benchValidate };
+const BENCHES = { flow: benchFlow, start: benchStart, lock: benchLock, validate: benchValidate, decide: benchDecide };
 
 export async function runBenches(names) {
   const unknown = names.filter((n) => !Object.hasOwn(BENCHES, n));
