@@ -7,12 +7,12 @@ import { ResourceRepository } from '../resources/resource.repository.js';
 import { unknownResource } from '../resources/merge.pure.js';
 import type { IndexedRuleset } from '../rules/rule-cache.service.js';
 import { RuleCache } from '../rules/rule-cache.service.js';
-import type { Configs, LiveRule, Resource, WaitKind } from '../store/model.js';
-import type { LoadRequest } from '../store/world.repository.js';
+import type { Configs, LiveRule, Resource } from '../store/model.js';
 import { WorldRepository } from '../store/world.repository.js';
 import type { Aim } from './aim.pure.js';
-import { aim, budgetKeys } from './aim.pure.js';
+import { aim } from './aim.pure.js';
 import { decideEvents } from './batch.pure.js';
+import { loadRequestOf } from './load-request.pure.js';
 import { aimReadsResource, readsConfig } from './slots.pure.js';
 
 /** A rule put while a batch waits for its locks makes it look again; more than a few times in one batch is no accident. */
@@ -110,48 +110,4 @@ export class DecideService {
       for (const [path, resource] of await this.resources.byPaths(tx, missing)) seen.set(path, resource);
     return aims;
   }
-}
-
-/** Everything that judging these events by these rules can touch. */
-export function loadRequestOf(
-  events: readonly EventMessage[],
-  all: readonly Aim[],
-  configs: Configs,
-  seen: Map<string, Resource>,
-): LoadRequest {
-  return {
-    paths: [
-      ...events.flatMap((e) => (e.subject === undefined ? [] : [e.subject])),
-      ...all.flatMap((one) => one.targets),
-    ],
-    waits: all.flatMap(waitsOf),
-    budgets: uniqueBudgets(all, configs, seen),
-  };
-}
-
-function waitsOf({ event, rule, dedupeKey, groupKey }: Aim): { rule: string; kind: WaitKind; key: string }[] {
-  const subject = event.subject ?? '';
-  return [
-    ...(rule.doc.for === undefined ? [] : [{ rule: rule.name, kind: 'for' as const, key: subject }]),
-    ...(rule.doc.atLeast === undefined ? [] : [{ rule: rule.name, kind: 'atLeast' as const, key: subject }]),
-    ...(dedupeKey === undefined ? [] : [{ rule: rule.name, kind: 'dedupe' as const, key: dedupeKey }]),
-    ...(groupKey === undefined ? [] : [{ rule: rule.name, kind: 'group' as const, key: groupKey }]),
-  ];
-}
-
-function uniqueBudgets(aims: readonly Aim[], configs: Configs, seen: Map<string, Resource>): LoadRequest['budgets'] {
-  const keys = new Map<string, LoadRequest['budgets'][number]>();
-  for (const { rule, event, targets } of aims) {
-    if (rule.doc.budget === undefined) continue;
-    for (const path of targets) {
-      try {
-        for (const key of budgetKeys(rule.doc, event, seen.get(path) ?? unknownResource(path), configs)) {
-          keys.set(JSON.stringify([key.rule, key.slot, key.key]), { ...key, doc: rule.doc });
-        }
-      } catch {
-        // The same slot is rendered again when the rule is judged, and its verdict says what is wrong.
-      }
-    }
-  }
-  return [...keys.values()];
 }

@@ -1,20 +1,16 @@
 import { Injectable } from '@nestjs/common';
 import { Clock } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
-import { budgetKeys } from '../decide/aim.pure.js';
 import { isFresh } from '../decide/scope.pure.js';
-import type { World } from '../decide/world.pure.js';
 import { unknownResource } from '../resources/merge.pure.js';
 import { ResourceRepository } from '../resources/resource.repository.js';
 import { RuleCache } from '../rules/rule-cache.service.js';
-import type { EpisodeRow } from '../store/model.js';
 import type { EpisodeJson } from '../store/rows.pure.js';
 import { episodeOf } from '../store/rows.pure.js';
-import type { LoadRequest } from '../store/world.repository.js';
+import type { LoadRequest } from '../store/model.js';
 import { WorldService } from '../store/world.service.js';
-import { buildAsked, chargeGroup } from './asked.pure.js';
-import { nextLook } from './machine.pure.js';
-import type { Look, Observation } from './observer.service.js';
+import { budgetKeysOf, goOn } from './go-on.pure.js';
+import type { Look } from './observer.service.js';
 import { Observer } from './observer.service.js';
 
 const TENANT = 'default';
@@ -71,35 +67,4 @@ export class DueService {
     });
     return rows.length;
   }
-}
-
-function budgetKeysOf(
-  row: EpisodeRow,
-  doc: Parameters<typeof budgetKeys>[0],
-  resource: Parameters<typeof budgetKeys>[2],
-): ReturnType<typeof budgetKeys> {
-  try {
-    return budgetKeys(doc, row.event, resource, {});
-  } catch {
-    // Rendered again with configs when it counts; a slot that fails then keeps the start back.
-    return [];
-  }
-}
-
-/** Under the locks: take what was seen, move every episode that is still due, build what was asked for. */
-export function goOn(world: World, due: readonly EpisodeRow[], seen: readonly Observation[]): void {
-  for (const { path, state, at } of seen) world.observe(path, state, at, 'observe');
-  for (const { episode } of due) {
-    const row = world.openEpisode(episode.rule, episode.resource);
-    const at = row === undefined ? undefined : nextLook(row.episode);
-    if (row === undefined || row.episode.id !== episode.id || at === undefined || at > world.now) continue;
-    const doc = world.ruleDoc(row.episode.rule, row.episode.ruleVersion);
-    const keys = doc === undefined ? [] : budgetKeysOf(row, doc, world.resource(episode.resource));
-    const limits = (doc?.budget ?? []).map((budget) => budget.runs);
-    const group = chargeGroup(row);
-    const asked = world.asked.length;
-    world.apply(row, { kind: 'due', ...world.goalInput(row.episode), budget: world.budgetLeft(keys, limits, group) });
-    if (world.asked.length > asked) world.charge(keys, group);
-  }
-  buildAsked(world);
 }

@@ -10,7 +10,7 @@ import { ConfigCache } from '../documents/config-cache.service.js';
 import { ResourceRepository } from '../resources/resource.repository.js';
 import { RuleCache } from '../rules/rule-cache.service.js';
 import type { LiveRule, Resource } from '../store/model.js';
-import type { LoadRequest } from '../store/world.repository.js';
+import type { LoadRequest } from '../store/model.js';
 import { WorldService } from '../store/world.service.js';
 import { LookTurns } from './look-turns.pure.js';
 import type { Look } from './observer.service.js';

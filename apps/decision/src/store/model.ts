@@ -148,3 +148,10 @@ export interface Hold {
 
 export type Halt = HaltView;
 export type Configs = Record<string, JsonObject>;
+
+/** What a world is loaded for. */
+export interface LoadRequest {
+  paths: readonly string[];
+  waits: readonly { rule: string; kind: WaitKind; key: string }[];
+  budgets: readonly (BudgetKey & { doc: RuleDocument })[];
+}

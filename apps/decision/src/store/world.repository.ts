@@ -1,19 +1,12 @@
 import { createHash } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
-import type { RuleDocument } from '@opsloop/contracts';
 import { durationMs, pathPrefixes } from '@opsloop/contracts';
 import type { Tx } from '@opsloop/postgres';
 import { World } from '../decide/world.pure.js';
 import { RuleCache } from '../rules/rule-cache.service.js';
-import type { BudgetKey, Configs, Ruleset, WaitKind } from './model.js';
+import type { Configs, LoadRequest, Ruleset } from './model.js';
 import { loadedOf, saveJson } from './rows.pure.js';
 import type { LoadJson } from './rows.pure.js';
-
-export interface LoadRequest {
-  paths: readonly string[];
-  waits: readonly { rule: string; kind: WaitKind; key: string }[];
-  budgets: readonly (BudgetKey & { doc: RuleDocument })[];
-}
 
 /** Loads a {@link World} under its locks and writes it back: one round trip each. */
 @Injectable()

@@ -5,7 +5,7 @@ import type { World } from '../decide/world.pure.js';
 import { readsConfig } from '../decide/slots.pure.js';
 import { ConfigCache } from '../documents/config-cache.service.js';
 import { RuleCache } from '../rules/rule-cache.service.js';
-import type { LoadRequest } from './world.repository.js';
+import type { LoadRequest } from './model.js';
 import { WorldRepository } from './world.repository.js';
 
 /** Loads a {@link World} with the rules that are live under its locks, for everyone who does not match events. */

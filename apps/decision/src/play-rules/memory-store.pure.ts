@@ -1,0 +1,112 @@
+/** What `decision.load` and `decision.save` do, in memory: for rules that are played instead of run. */
+import { durationMs } from '@opsloop/contracts';
+import type { Loaded, World } from '../decide/world.pure.js';
+import { isLive, nextLook } from '../episodes/machine.pure.js';
+import type { EpisodeRow, LoadRequest, Resource, WaitRow } from '../store/model.js';
+
+const slot = (...parts: (string | number)[]): string => parts.join('\u0000');
+
+export class MemoryStore {
+  private readonly resources = new Map<string, Resource>();
+  /** Live ones, and ended ones that still keep others from opening. */
+  private readonly episodes = new Map<string, Map<string, EpisodeRow>>();
+  private readonly waits = new Map<string, WaitRow>();
+  private readonly charges = new Map<string, { decisionId: string; at: number }[]>();
+  private readonly memberships = new Map<string, string[]>();
+
+  constructor(resources: readonly Resource[]) {
+    for (const resource of resources) this.putResource(resource);
+  }
+
+  putResource(resource: Resource): void {
+    if (!this.resources.has(resource.path))
+      for (const group of resource.memberOf)
+        this.memberships.set(group, [...(this.memberships.get(group) ?? []), resource.path]);
+    this.resources.set(resource.path, resource);
+  }
+
+  resource(path: string): Resource | undefined {
+    return this.resources.get(path);
+  }
+
+  members(group: string): string[] {
+    return [...(this.memberships.get(group) ?? [])].sort();
+  }
+
+  load({ paths, waits, budgets }: LoadRequest, now: number): Loaded {
+    const rows = [...new Set(paths)].flatMap((path) => [...(this.episodes.get(path)?.values() ?? [])]);
+    return {
+      resources: [...new Set(paths)].flatMap((path) => this.resources.get(path) ?? []),
+      episodes: rows.filter(({ episode }) => isLive(episode)),
+      blocked: rows.filter(({ episode }) => !isLive(episode) && (episode.blockedUntil ?? 0) > now),
+      waits: waits.flatMap(({ rule, kind, key }) => this.waits.get(slot(rule, kind, key)) ?? []),
+      budgets: budgets.map(({ doc, ...key }) => {
+        const since = now - durationMs(doc.budget![key.slot]!.within);
+        const charges = this.charges.get(slot(key.rule, key.slot, key.key)) ?? [];
+        return { ...key, used: charges.filter(({ at }) => at > since).length };
+      }),
+      holds: [],
+      siblings: [],
+      halts: [],
+    };
+  }
+
+  save(world: World): void {
+    const { resources, episodes, waits, ended } = world.dirty();
+    for (const resource of resources) this.putResource(resource);
+    for (const row of episodes) this.putEpisode(row, world.now);
+    for (const { rule, kind, key } of ended) this.waits.delete(slot(rule, kind, key));
+    for (const wait of waits) this.waits.set(slot(wait.rule, wait.kind, wait.key), wait);
+    for (const { rule, slot: number, key, decisionId } of world.charges) {
+      if (decisionId === undefined) continue;
+      const id = slot(rule, number, key);
+      const known = this.charges.get(id) ?? [];
+      if (known.every((charge) => charge.decisionId !== decisionId))
+        this.charges.set(id, [...known, { decisionId, at: world.now }]);
+    }
+  }
+
+  /** Earliest moment at which a window ends or an episode wants to be looked at. */
+  nextDue(): number | undefined {
+    let next: number | undefined;
+    const note = (at: number | undefined): void => {
+      if (at !== undefined && (next === undefined || at < next)) next = at;
+    };
+    for (const wait of this.waits.values()) note(wait.dueAt === undefined ? undefined : Date.parse(wait.dueAt));
+    for (const rows of this.episodes.values())
+      for (const { episode } of rows.values()) note(isLive(episode) ? nextLook(episode) : undefined);
+    return next;
+  }
+
+  dueWaits(now: number): WaitRow[] {
+    return [...this.waits.values()].filter((wait) => wait.dueAt !== undefined && Date.parse(wait.dueAt) <= now);
+  }
+
+  dueEpisodes(now: number): EpisodeRow[] {
+    return [...this.episodes.values()].flatMap((rows) =>
+      [...rows.values()].filter(({ episode }) => isLive(episode) && (nextLook(episode) ?? Infinity) <= now),
+    );
+  }
+
+  live(): EpisodeRow[] {
+    return [...this.episodes.values()].flatMap((rows) => [...rows.values()].filter(({ episode }) => isLive(episode)));
+  }
+
+  /** Windows that only end (dedupe) and blocks that are over are dropped now and then: a long play must not grow. */
+  sweep(now: number): void {
+    for (const [key, wait] of this.waits)
+      if (wait.dueAt === undefined && Date.parse(wait.expiresAt) <= now) this.waits.delete(key);
+    for (const [path, rows] of this.episodes) {
+      for (const [id, { episode }] of rows) if (!isLive(episode) && (episode.blockedUntil ?? 0) <= now) rows.delete(id);
+      if (rows.size === 0) this.episodes.delete(path);
+    }
+  }
+
+  private putEpisode(row: EpisodeRow, now: number): void {
+    const { episode } = row;
+    const rows = this.episodes.get(episode.resource) ?? new Map<string, EpisodeRow>();
+    if (isLive(episode) || (episode.blockedUntil ?? 0) > now) rows.set(episode.id, row);
+    else rows.delete(episode.id);
+    this.episodes.set(episode.resource, rows);
+  }
+}
