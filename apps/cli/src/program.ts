@@ -16,6 +16,7 @@ import { registerStatus } from './commands/status.js';
 import { registerTokens } from './commands/tokens.js';
 import { registerTest } from './commands/test.js';
 import { registerValidate } from './commands/validate.js';
+import { CommandEnded, registerWithLock } from './commands/with-lock.js';
 import { registerApply } from './commands/apply.js';
 import { registerDoctor } from './commands/doctor.js';
 import { VERSION } from './config.js';
@@ -32,6 +33,7 @@ export async function runCli(argv: string[], streams: Streams): Promise<number> 
   } catch (error) {
     // Commander has printed what is wrong, or the help that was asked for.
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    if (error instanceof CommandEnded) return error.exit;
     const failure = asCliError(error);
     new Output(streams, argv.includes('--json')).error(failure);
     return failure.exit;
@@ -64,6 +66,7 @@ export function buildProgram(streams: Streams): Command {
     registerExplain,
     registerEvents,
     registerLocks,
+    registerWithLock,
     registerSecrets,
     registerTokens,
     registerStatus,

@@ -18,6 +18,7 @@ import { WaitForPeopleAndEvents1700000003010 } from './migrations/1700000003010-
 import { SteerRuns1700000003020 } from './migrations/1700000003020-steer-runs.js';
 import { KeepLogs1700000003030 } from './migrations/1700000003030-keep-logs.js';
 import { AdmitOne1700000003050 } from './migrations/1700000003050-admit-one.js';
+import { LockForOthers1700000003100 } from './migrations/1700000003100-lock-for-others.js';
 import { WatchRuns1700000003300 } from './migrations/1700000003300-watch-runs.js';
 import { DiagnoseService } from './diagnose/diagnose.service.js';
 import { PolicyController } from './policies/policy.controller.js';
@@ -43,6 +44,7 @@ import { HoldsService } from './halts/holds.service.js';
 import { InternalLogsController, LogsController } from './keep-logs/logs.controller.js';
 import { LogsService } from './keep-logs/logs.service.js';
 import { LockController } from './lock/lock.controller.js';
+import { LockTurns } from './lock/lock-turns.service.js';
 import { LockService } from './lock/lock.service.js';
 import { OperateService } from './runs/operate.service.js';
 import { ReconcileService } from './runs/reconcile.service.js';
@@ -69,6 +71,7 @@ export const controlMigrations: MigrationSet = {
     SteerRuns1700000003020,
     KeepLogs1700000003030,
     AdmitOne1700000003050,
+    LockForOthers1700000003100,
     WatchRuns1700000003300,
   ],
 };
@@ -120,6 +123,7 @@ export class ControlModule {
         StarterService,
         CloseRunService,
         InternalRunsService,
+        LockTurns,
         LockService,
         DiagnoseService,
         RunReader,

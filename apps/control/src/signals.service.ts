@@ -15,6 +15,10 @@ interface SignalArgs {
   admitted: [id: string, fresh?: FreshAdmission];
   /** Claims or places in the queue became free. */
   released: [];
+  /** People freed what runs wait for, or another process freed something. */
+  freed: [];
+  /** A lock for work outside was granted, committed. */
+  granted: [id: string];
   /** Final, committed. */
   ended: [id: string];
   /** Lines of this run were stored. */
@@ -29,6 +33,8 @@ export class Signals {
   private readonly listeners: { [K in keyof SignalArgs]: Set<Listener<K>> } = {
     admitted: new Set(),
     released: new Set(),
+    freed: new Set(),
+    granted: new Set(),
     ended: new Set(),
     logged: new Set(),
   };

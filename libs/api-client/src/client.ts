@@ -21,6 +21,7 @@ import { ApiUnreachable } from './errors.js';
 import { HttpApi, segments } from './http.js';
 import type { ApiAnswer, ClientOptions, QueryParameters } from './http.js';
 import type {
+  AdmissionDetailView,
   BulkAnswer,
   BulkBody,
   CreateTokenBody,
@@ -29,6 +30,9 @@ import type {
   HaltAnswer,
   HaltBody,
   KeyRotation,
+  LockAdmissionBody,
+  LockAnswerView,
+  LockBody,
   LockView,
   PlanAnswer,
   PlanBody,
@@ -279,6 +283,43 @@ export class OpsloopClient {
 
   listLocks(query: QueryParameters = {}): Promise<Page<LockView>> {
     return this.http.get('/v1/locks', query);
+  }
+
+  /** The lease of a person; repeated as it is while it waits. */
+  takeLock(body: LockBody): Promise<LockAnswerView> {
+    return this.http.post('/v1/locks', body);
+  }
+
+  renewLock(fence: string, ttl: string): Promise<{ fence: string; expiresAt: string }> {
+    return this.http.post(`/v1/locks/${encodeURIComponent(fence)}/renew`, { ttl });
+  }
+
+  assertLock(fence: string, paths: readonly string[]): Promise<{ fence: string; current: true }> {
+    return this.http.post(`/v1/locks/${encodeURIComponent(fence)}/assert`, { paths });
+  }
+
+  async releaseLock(fence: string): Promise<void> {
+    await this.http.request('DELETE', `/v1/locks/${encodeURIComponent(fence)}`);
+  }
+
+  // ---- admissions
+  /** A lock for work outside: it passes the same admission as runs, waits in the same queue, and stands in the same lists. */
+  admitLock(body: LockAdmissionBody): Promise<AdmissionDetailView> {
+    return this.http.post('/v1/admissions', body);
+  }
+
+  listAdmissions(query: QueryParameters = {}): Promise<Page<AdmissionDetailView>> {
+    return this.http.get('/v1/admissions', query);
+  }
+
+  /** With `wait` (at most 30s) answered as soon as it no longer waits. */
+  getAdmission(id: string, wait?: string): Promise<AdmissionDetailView> {
+    return this.http.get(`/v1/admissions/${encodeURIComponent(id)}`, wait === undefined ? {} : { wait });
+  }
+
+  /** Cancels what waits, gives a lock for work outside back. */
+  async endAdmission(id: string): Promise<void> {
+    await this.http.request('DELETE', `/v1/admissions/${encodeURIComponent(id)}`);
   }
 
   breakLock(fence: string, reason: string): Promise<Json> {

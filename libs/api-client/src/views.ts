@@ -1,6 +1,7 @@
 /** Answers of the API that only its clients read. */
 import type {
   AdmissionView,
+  BlockedBy,
   Consulted,
   EventView,
   FieldError,
@@ -62,6 +63,61 @@ export interface ResourceExplanation extends HoldsView {
   episodes: JsonObject[];
   decisions: DecisionView[];
   text: string;
+}
+
+export interface LockClaim {
+  path: string;
+  mode: 'shared' | 'exclusive';
+}
+
+/** Body of `POST /v1/admissions`: a lock for work that opsloop does not start. */
+export interface LockAdmissionBody {
+  start: false;
+  claims: LockClaim[];
+  /** Who does what, as others shall read it. */
+  owner: string;
+  ttl?: string;
+  tier?: string;
+  /** How long it may wait. */
+  validFor?: string;
+  /** How often it is asked for while it waits; silence ends it. */
+  heartbeat?: string;
+}
+
+/** Answer of `/v1/admissions`. */
+export interface AdmissionDetailView extends AdmissionView {
+  id: string;
+  state: string;
+  kind: 'run' | 'lock';
+  flow: string;
+  targets: string[];
+  claims: LockClaim[];
+  tier: string;
+  fence?: string;
+  /** When the lease of a granted lock ends. */
+  expiresAt?: string;
+  createdAt: string;
+  validUntil: string;
+}
+
+/** Body of `POST /v1/locks`: the lease of a person. */
+export interface LockBody {
+  claims: LockClaim[];
+  owner: string;
+  ttl?: string;
+  /** Longest time in the queue; the same request is repeated while it waits. */
+  wait?: string;
+  /** How long the server may keep the answer back until there is a grant. */
+  longPoll?: string;
+}
+
+/** Granted with a fence, or waiting with a ticket. */
+export interface LockAnswerView {
+  fence?: string;
+  expiresAt?: string;
+  ticket?: string;
+  position?: number;
+  blockedBy?: BlockedBy[];
 }
 
 /** One line of `GET /v1/locks`. */

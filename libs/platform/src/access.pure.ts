@@ -51,6 +51,8 @@ export const ACCESS: readonly Row[] = [
   ...row('POST', '/v1/runs/:id/logs', ['operator', 'expert', 'admin', 'worker']),
   ...row('POST', '/v1/runs/*', 'operator'),
   ...row('POST', '/v1/halts*', 'operator'),
+  // Break-glass: tokens of scripts that only take locks must not be able to take them from others.
+  ...row('POST', '/v1/locks/:fence/break', 'expert'),
   ...row('POST|DELETE', '/v1/locks*', 'operator'),
   ...row('POST|DELETE', '/v1/admissions*', 'operator'),
   ...row('POST', '/v1/approvals/*', 'operator'),

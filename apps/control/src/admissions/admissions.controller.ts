@@ -21,7 +21,14 @@ const LockBody = z.strictObject({
   ttl: z.string().default('1h'),
   tier,
   validFor: z.string().optional(),
+  heartbeat: z.string().optional(),
 });
+/** How long an answer may be kept back until there is something to say; below the minute after which proxies give up. */
+const LONG_POLL_MAX_MS = 30_000;
+/** Dead waiters are passed within 15 s where a script asks for it; five minutes for those that look now and then. */
+const HEARTBEAT_MIN_MS = 5_000;
+const HEARTBEAT_MAX_MS = 300_000;
+const GetQuery = z.strictObject({ wait: z.string().default('0s') });
 const ForecastBody = z.strictObject({
   flow: z.string().min(1).max(200),
   version: z.string().max(100).optional(),
@@ -44,7 +51,7 @@ export class AdmissionsController {
     @CurrentPrincipal() principal: Principal,
     @Res({ passthrough: true }) reply: { status(code: number): unknown },
   ): Promise<AdmissionDetail> {
-    const { claims, owner, ttl, tier: t, validFor } = parseBody(LockBody, body);
+    const { claims, owner, ttl, tier: t, validFor, heartbeat } = parseBody(LockBody, body);
     if (validFor !== undefined) boundedMs(validFor, '/validFor', 1_000, TTL_MAX_MS);
     const answer = await this.admissions.lock(principal, {
       claims,
@@ -52,6 +59,9 @@ export class AdmissionsController {
       ttlMs: boundedMs(ttl, '/ttl', TTL_MIN_MS, TTL_MAX_MS),
       tier: t,
       validFor,
+      ...(heartbeat === undefined
+        ? {}
+        : { heartbeatMs: boundedMs(heartbeat, '/heartbeat', HEARTBEAT_MIN_MS, HEARTBEAT_MAX_MS) }),
     });
     reply.status(answer.status);
     return answer.body;
@@ -72,9 +82,16 @@ export class AdmissionsController {
   }
 
   @Get(':id')
-  @ApiRoute('An admission, its place in the queue and who is in its way')
-  get(@Param('id') id: string, @CurrentPrincipal() principal: Principal): Promise<AdmissionDetail> {
-    return this.admissions.get(principal.tenant, id);
+  @ApiRoute('An admission, its place in the queue and who is in its way; with wait as soon as it no longer waits', {
+    query: GetQuery,
+  })
+  get(
+    @Param('id') id: string,
+    @Query() query: unknown,
+    @CurrentPrincipal() principal: Principal,
+  ): Promise<AdmissionDetail> {
+    const { wait } = parseQuery(GetQuery, query);
+    return this.admissions.await(principal.tenant, id, boundedMs(wait, '/wait', 0, LONG_POLL_MAX_MS));
   }
 
   @Delete(':id')

@@ -15,10 +15,12 @@ import { type AdmissionRow, WAITING_STATES } from '../admit/admission.repository
 import { AdmitService } from '../admit/admit.service.js';
 import { checkedInput } from '../admit/plan.pure.js';
 import { refOf } from '../catalog-runs/catalog-runs.service.js';
+import { RunWaiter } from '../catalog-runs/run-waiter.service.js';
 import { OfferingService } from '../admit/offering.service.js';
 import { claimErrors } from '../lock/lock.pure.js';
 import { EndWaitingService } from '../queue/end-waiting.service.js';
 import { CloseRunService } from '../runs/close-run.service.js';
+import { requireRunId } from '../runs/internal-runs.service.js';
 import { cursorOf, RunReader } from '../runs/run-reader.service.js';
 import { admissionViewOf } from '../runs/run-view.pure.js';
 
@@ -28,6 +30,7 @@ export interface LockAdmissionRequest {
   ttlMs: number;
   tier: Tier;
   validFor?: string | undefined;
+  heartbeatMs?: number;
 }
 
 export interface AdmissionDetail extends AdmissionView {
@@ -39,6 +42,8 @@ export interface AdmissionDetail extends AdmissionView {
   claims: Claim[];
   tier: Tier;
   fence?: string;
+  /** When the lease of a granted lock for work outside ends. */
+  expiresAt?: string;
   createdAt: string;
   validUntil: string;
 }
@@ -60,6 +65,7 @@ export class AdmissionsService {
     private readonly ends: EndWaitingService,
     private readonly closing: CloseRunService,
     private readonly reader: RunReader,
+    private readonly waiter: RunWaiter,
     private readonly clock: Clock,
   ) {}
 
@@ -73,7 +79,13 @@ export class AdmissionsService {
       targets: r.claims.filter((c) => c.mode === 'exclusive').map((c) => c.path),
       ...(r.validFor === undefined ? {} : { validFor: r.validFor }),
     };
-    const prepared = await this.admission.prepare({ request, kind: 'lock', claims: r.claims, ttlMs: r.ttlMs });
+    const prepared = await this.admission.prepare({
+      request,
+      kind: 'lock',
+      claims: r.claims,
+      ttlMs: r.ttlMs,
+      ...(r.heartbeatMs === undefined ? {} : { heartbeatMs: r.heartbeatMs }),
+    });
     const [result] = await this.db.inTransaction(principal.tenant, (tx) => this.admission.admit(tx, [prepared]));
     return { status: result!.verdict === 'admitted' ? 201 : 202, body: await this.get(principal.tenant, request.id) };
   }
@@ -132,13 +144,47 @@ export class AdmissionsService {
 
   async get(tenant: string, id: string): Promise<AdmissionDetail> {
     const row = await this.reader.row(tenant, id);
-    return detailOf(row, row.state === 'queued' ? await this.reader.place(row) : {});
+    if (row.state === 'queued') return detailOf(row, await this.reader.place(row));
+    return detailOf(row, row.kind === 'lock' && row.state === 'admitted' ? await this.lease(row) : {});
+  }
+
+  /** As soon as it no longer waits, at the latest after `waitMs`. Whoever asks wants it still: that is its heartbeat. */
+  async await(tenant: string, id: string, waitMs: number): Promise<AdmissionDetail> {
+    await this.beat(tenant, id);
+    if (waitMs > 0)
+      await this.waiter.until(id, waitMs, async () => {
+        const { state } = await this.reader.row(tenant, id);
+        return WAITING_STATES.includes(state) ? undefined : state;
+      });
+    return this.get(tenant, id);
+  }
+
+  private async beat(tenant: string, id: string): Promise<void> {
+    requireRunId(id);
+    await this.db.query({
+      name: 'control.beat',
+      text: `UPDATE control.admission SET alive_until = clock_timestamp() + heartbeat WHERE tenant = $1 AND id = $2 AND heartbeat IS NOT NULL AND state = ANY($3)`,
+      values: [tenant, id, WAITING_STATES],
+    });
+  }
+
+  private async lease(row: AdmissionRow): Promise<{ expiresAt?: string }> {
+    const [claim] = await this.db.query<{ expires_at: Date | number }>(
+      'SELECT expires_at FROM control.claim WHERE tenant = $1 AND run_id = $2 LIMIT 1',
+      [row.tenant, row.id],
+    );
+    return claim?.expires_at instanceof Date ? { expiresAt: claim.expires_at.toISOString() } : {};
   }
 
   /** Cancels what waits, and gives a lock for work outside back. A run that has begun is cancelled as a run. */
   async remove(principal: Principal, id: string): Promise<void> {
     const row = await this.reader.row(principal.tenant, id);
     if (row.kind === 'lock' && row.state === 'admitted') {
+      if (row.initiator.name !== principal.name)
+        throw new OpsError(
+          'authorization',
+          `The lock ${row.fence} is with ${row.initiator.name}; it can only be broken, with a reason`,
+        );
       await this.closing.close(principal.tenant, id, { status: 'succeeded', clean: true, by: principal.name });
       return;
     }
@@ -179,7 +225,7 @@ const slug = (text: string): string =>
 
 function detailOf(
   row: AdmissionRow,
-  extras: Pick<AdmissionView, 'position' | 'blockedBy' | 'eta'> = {},
+  extras: Pick<AdmissionView, 'position' | 'blockedBy' | 'eta'> & { expiresAt?: string } = {},
 ): AdmissionDetail {
   return {
     id: row.id,
@@ -191,6 +237,7 @@ function detailOf(
     tier: row.tier,
     ...admissionViewOf(row, extras),
     ...(row.fence === null ? {} : { fence: row.fence }),
+    ...(extras.expiresAt === undefined ? {} : { expiresAt: extras.expiresAt }),
     createdAt: row.created_at.toISOString(),
     validUntil: row.valid_until.toISOString(),
   };

@@ -84,6 +84,9 @@ export interface AdmissionRow {
   withdrawn: string[];
   dry_run: boolean;
   cancel_reason: string | null;
+  /** Of a lock for work outside: its lease, and until when somebody is known to wait for it. */
+  alive_until: Date | null;
+  lock_ttl: { hours?: number; minutes?: number; seconds?: number; milliseconds?: number } | null;
   /** Its flow waits for events or asks people. */
   waits: boolean;
   history: TimelineEntry[];
@@ -279,9 +282,12 @@ export class AdmissionRepository {
     tx.send({
       name: 'control.insert',
       text: `INSERT INTO control.admission (tenant, id, kind, state, request, flow, version, effect, ir_digest, atoms, targets, claims, tier, rule,
-          decision_id, initiator, coalesce_key, into_id, ticket, rank_at, valid_until, fence, consulted, reason, dry_run, lock_ttl, history, workflow_id, own_claims, ended_at, claimed_until)
+          decision_id, initiator, coalesce_key, into_id, ticket, rank_at, valid_until, fence, consulted, reason, dry_run, lock_ttl, history, workflow_id, own_claims,
+          heartbeat, alive_until, started_at, ended_at, claimed_until)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25,
-          make_interval(secs => $26::double precision), $27, $28, $29, CASE WHEN $4 IN ('rejected', 'coalesced') THEN clock_timestamp() END,
+          make_interval(secs => $26::double precision), $27, $28, $29,
+          make_interval(secs => $30::double precision), clock_timestamp() + make_interval(secs => $30::double precision),
+          CASE WHEN $4 = 'admitted' AND $3 = 'lock' THEN clock_timestamp() END, CASE WHEN $4 IN ('rejected', 'coalesced') THEN clock_timestamp() END,
           CASE WHEN $4 = 'admitted' AND $3 = 'run' THEN clock_timestamp() + make_interval(secs => ${FIRST_CLAIM_S}) END)`,
       values: [
         tx.tenant,
@@ -313,6 +319,7 @@ export class AdmissionRepository {
         JSON.stringify(row.history),
         row.kind === 'run' ? workflowIdOf(row.flow, row.id) : null,
         row.ownClaims === undefined ? null : JSON.stringify(row.ownClaims),
+        row.heartbeatMs === undefined ? null : row.heartbeatMs / 1_000,
       ],
     });
   }
@@ -442,6 +449,8 @@ export interface NewAdmission {
   reason?: string | undefined;
   dryRun: boolean;
   ttlMs?: number | undefined;
+  /** Of a lock for work outside: who does not ask for it this often while it waits no longer wants it. */
+  heartbeatMs?: number | undefined;
   history: TimelineEntry[];
 }
 

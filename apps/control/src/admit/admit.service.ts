@@ -41,6 +41,7 @@ export interface StartInput {
   /** Of `lock`: what it claims, and how long it may hold it. */
   claims?: Claim[];
   ttlMs?: number;
+  heartbeatMs?: number;
 }
 
 export interface AdmitResult extends VerdictResult {
@@ -237,6 +238,7 @@ export class AdmitService {
       reason: result.reason,
       dryRun: start.dryRun ?? false,
       ttlMs: start.ttlMs,
+      heartbeatMs: start.heartbeatMs,
       history: historyOf(result, now),
     });
     if (start.offering !== undefined && start.kind === 'run' && state !== 'rejected' && state !== 'coalesced')

@@ -5,7 +5,7 @@ import { Signals } from '../signals.service.js';
 
 const CHANNEL = 'control_ended';
 
-/** Lets requests wait for the end of a run: woken by the closing transaction, in this process or in another. */
+/** Lets requests wait for the end of a run or the grant of a lock: woken after the commit, in this process or in another. */
 @Injectable()
 export class RunWaiter implements OnApplicationBootstrap, OnApplicationShutdown {
   private readonly waiters = new Map<string, Set<() => void>>();
@@ -21,13 +21,15 @@ export class RunWaiter implements OnApplicationBootstrap, OnApplicationShutdown 
   async onApplicationBootstrap(): Promise<void> {
     // '' comes after a reconnect: anything may have been missed, so everybody looks again.
     this.stopListening = await this.db.listen(CHANNEL, (id) => (id === '' ? this.wakeAll() : this.wake(id)));
-    this.off = this.signals.on('ended', (id) => {
+    const tell = (id: string): void => {
       this.wake(id);
       // Outside the closing transaction: a notification inside would serialise every commit of the server.
       this.db
         .query(`SELECT pg_notify('${CHANNEL}', $1)`, [id])
         .catch((error: unknown) => this.logger.debug('nobody was notified of an end', { run: id, error }));
-    });
+    };
+    const offs = [this.signals.on('ended', tell), this.signals.on('granted', tell)];
+    this.off = () => offs.forEach((off) => off());
   }
 
   async onApplicationShutdown(): Promise<void> {

@@ -8,6 +8,7 @@ import { LOCK_CLAIMS_MAX } from './lock.pure.js';
 import {
   boundedMs,
   LockService,
+  LONG_POLL_MAX_MS,
   type LockView,
   TTL_DEFAULT,
   TTL_MAX_MS,
@@ -21,12 +22,20 @@ const LockBody = z.strictObject({
   owner: z.string().min(1).max(200),
   ttl: z.string().default(TTL_DEFAULT),
   wait: z.string().default('0s'),
+  /** How long the answer may be kept back until there is a grant. */
+  longPoll: z.string().default('0s'),
 });
 const RenewBody = z.strictObject({ ttl: z.string().default(TTL_DEFAULT) });
 const AssertBody = z.strictObject({ paths: z.array(z.string()).min(1).max(LOCK_CLAIMS_MAX) });
 /** An operator's reason: enough for a sentence and a ticket number. */
 export const ReasonBody = z.strictObject({ reason: z.string().min(1).max(500) });
 const LocksQuery = z.strictObject({ path: z.string().min(1).max(512).optional() });
+
+/** What a route here needs of its reply. */
+interface Reply {
+  status(code: number): unknown;
+  raw: { once(event: 'close', fn: () => void): unknown };
+}
 
 @ApiTags('locks')
 @ApiBearerAuth()
@@ -35,19 +44,24 @@ export class LockController {
   constructor(private readonly locks: LockService) {}
 
   @Post()
-  @ApiRoute('Take a lock; with wait the answer 202 is a ticket, repeated as its heartbeat', { body: LockBody })
+  @ApiRoute(
+    'Take a lock; with wait the answer 202 is a ticket, and the same request its heartbeat; longPoll keeps it back until there is a grant',
+    { body: LockBody },
+  )
   async acquire(
     @Body() body: unknown,
     @CurrentPrincipal() principal: Principal,
-    @Res({ passthrough: true }) reply: { status(code: number): unknown },
+    @Res({ passthrough: true }) reply: Reply,
   ): Promise<unknown> {
-    const { claims, owner, ttl, wait } = parseBody(LockBody, body);
-    const answer = await this.locks.acquire(principal, {
+    const { claims, owner, ttl, wait, longPoll } = parseBody(LockBody, body);
+    const request = {
       claims,
       owner,
       ttlMs: boundedMs(ttl, '/ttl', TTL_MIN_MS, TTL_MAX_MS),
       waitMs: boundedMs(wait, '/wait', 0, WAIT_MAX_MS),
-    });
+      longPollMs: boundedMs(longPoll, '/longPoll', 0, LONG_POLL_MAX_MS),
+    };
+    const answer = await this.locks.acquire(principal, request, request.longPollMs === 0 ? undefined : goneOf(reply));
     reply.status(answer.status);
     return answer.body;
   }
@@ -67,7 +81,7 @@ export class LockController {
     @CurrentPrincipal() principal: Principal,
   ): Promise<{ fence: string; expiresAt: string }> {
     return this.locks.renew(
-      principal.tenant,
+      principal,
       fenceOf(fence),
       boundedMs(parseBody(RenewBody, body ?? {}).ttl, '/ttl', TTL_MIN_MS, TTL_MAX_MS),
     );
@@ -99,8 +113,15 @@ export class LockController {
   @ApiRoute('Give a lock back; 204 also when it is gone')
   @HttpCode(204)
   release(@Param('fence') fence: string, @CurrentPrincipal() principal: Principal): Promise<void> {
-    return this.locks.release(principal.tenant, fenceOf(fence));
+    return this.locks.release(principal, fenceOf(fence));
   }
+}
+
+/** Aborted when the client hangs up before it has an answer. */
+function goneOf(reply: Reply): AbortSignal {
+  const gone = new AbortController();
+  reply.raw.once('close', () => gone.abort());
+  return gone.signal;
 }
 
 /** Fences are decimal strings below 2^63; anything else was never given out. */

@@ -46,14 +46,18 @@ export function claimErrors(claims: readonly Claim[]): FieldError[] {
   return errors;
 }
 
-function keyCount(paths: Iterable<string>): number {
-  const keys = new Set<string>();
-  for (const path of paths) {
-    for (let at = path.indexOf('/'); at >= 0; at = path.indexOf('/', at + 1)) keys.add(path.slice(0, at));
-    keys.add(path);
-  }
-  return keys.size;
+/** `a/b/c` → `a`, `a/b`. */
+export function prefixesOf(path: string): string[] {
+  const prefixes: string[] = [];
+  for (let at = path.indexOf('/'); at >= 0; at = path.indexOf('/', at + 1)) prefixes.push(path.slice(0, at));
+  return prefixes;
 }
+
+/** Everything that has to be locked to compare claims on these paths: they and their prefixes. */
+export const keysOf = (paths: Iterable<string>): Set<string> =>
+  new Set([...paths].flatMap((path) => [...prefixesOf(path), path]));
+
+const keyCount = (paths: Iterable<string>): number => keysOf(paths).size;
 
 /**
  * Paths to lock while claims are compared: the claimed ones, or, when that is more than 256 keys, prefixes that cover

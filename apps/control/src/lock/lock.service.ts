@@ -1,18 +1,18 @@
 import { Injectable } from '@nestjs/common';
 import { type BlockedBy, type Claim, durationMs, OpsError } from '@opsloop/contracts';
 import { Clock, type Principal } from '@opsloop/platform';
-import { Database, type Tx } from '@opsloop/postgres';
-import { AdmissionRepository, dropWaitersSql } from '../admit/admission.repository.js';
+import { Database } from '@opsloop/postgres';
 import { Signals } from '../signals.service.js';
-import { claimErrors, coverPaths, mergeClaims, rankOf, userHolder } from './lock.pure.js';
+import { LockTurns, type LockWish } from './lock-turns.service.js';
+import { claimErrors, mergeClaims, rankOf, userHolder } from './lock.pure.js';
 
-/** A waiter that does not repeat its request within this is taken for dead and passed. */
-export const HEARTBEAT_MS = 15_000;
 export const TTL_DEFAULT = '60s';
 export const TTL_MIN_MS = 1_000;
 export const TTL_MAX_MS = 24 * 3_600_000;
 /** Nobody waits longer than work stays valid at the longest. */
 export const WAIT_MAX_MS = 24 * 3_600_000;
+/** Below the 15 s within which a waiter has to be heard of, with time for a slow network. */
+export const LONG_POLL_MAX_MS = 10_000;
 /** People stand in the queue where ordinary work stands. */
 const USER_TIER = 'P2';
 
@@ -21,6 +21,7 @@ export interface LockRequest {
   owner: string;
   ttlMs: number;
   waitMs: number;
+  longPollMs: number;
 }
 
 export type LockAnswer =
@@ -44,68 +45,58 @@ export interface LockView {
 export class LockService {
   constructor(
     private readonly db: Database,
-    private readonly repository: AdmissionRepository,
+    private readonly turns: LockTurns,
     private readonly signals: Signals,
     private readonly clock: Clock,
   ) {}
 
-  /** Granted, waiting with a ticket, or refused with who is in the way. Equal requests are one request. */
-  async acquire(principal: Principal, request: LockRequest): Promise<LockAnswer> {
+  /**
+   * Granted, waiting with a ticket, or refused with who is in the way. Equal requests are one request. The answer
+   * "waiting" is kept back for `longPollMs`, and comes as a grant when its turn comes in between.
+   */
+  async acquire(principal: Principal, request: LockRequest, gone?: AbortSignal): Promise<LockAnswer> {
     const errors = claimErrors(request.claims);
     if (errors.length > 0)
       throw new OpsError('validation', `The claims: ${errors[0]!.pointer} ${errors[0]!.message}`, { errors });
     const claims = mergeClaims(request.claims);
-    const holder = userHolder(principal.name, request.owner, claims);
-    return this.db
-      .inTransaction<LockAnswer>(principal.tenant, async (tx) => {
-        const paths = coverPaths(claims.map((c) => c.path));
-        // One round trip, in this order. The place is read in vain when the lock is held already, which is rare.
-        const [, held, place] = await Promise.all([
-          this.repository.take(tx, paths, [holder]),
-          this.heldBy(tx, holder),
-          this.placeOf(tx, holder),
-        ]);
-        if (held !== undefined) return { status: 200, body: held };
-        const grant = await this.repository.grant(tx, {
-          claims,
-          holder,
-          owner: request.owner,
-          principal: principal.name,
-          ttlMs: request.ttlMs,
-          rankAt: place.rankAt,
-          ticket: place.ticket,
-        });
-        if (grant.fence !== null) {
-          this.leaveQueue(tx, holder, place.ticket);
-          return { status: 201, body: { fence: grant.fence, expiresAt: grant.expires!.toISOString() } };
-        }
-        const blockedBy = [...grant.holders, ...grant.ahead].slice(0, 10);
-        if (request.waitMs === 0) {
-          this.leaveQueue(tx, holder, place.ticket);
-          throw new LockBusy(blockedBy);
-        }
-        await this.wait(tx, { holder, place, request, claims });
-        return { status: 202, body: { ticket: place.ticket, position: grant.ahead.length + 1, blockedBy } };
-      })
-      .catch(busy);
+    const wish: LockWish = {
+      tenant: principal.tenant,
+      claims,
+      holder: userHolder(principal.name, request.owner, claims),
+      owner: request.owner,
+      principal: principal.name,
+      ttlMs: request.ttlMs,
+      waitMs: request.waitMs,
+      rankAt: rankOf(USER_TIER, this.clock.now()),
+    };
+    const first = await this.turns.ask(wish);
+    const turn = await this.turns.park(wish, first, Math.min(request.longPollMs, request.waitMs), gone);
+    if (turn.status === 200 || turn.status === 201)
+      return { status: turn.status, body: { fence: turn.fence!, expiresAt: turn.expires!.toISOString() } };
+    const blockedBy = [...turn.holders, ...turn.ahead].slice(0, 10);
+    if (turn.status === 409) throw busy(blockedBy);
+    return { status: 202, body: { ticket: turn.ticket!, position: turn.ahead.length + 1, blockedBy } };
   }
 
-  async renew(tenant: string, fence: string, ttlMs: number): Promise<{ fence: string; expiresAt: string }> {
+  /** Extends a lease of one's own: of a person, or of work outside. A run's has none. */
+  async renew(principal: Principal, fence: string, ttlMs: number): Promise<{ fence: string; expiresAt: string }> {
     const rows = await this.db.query<{ expires_at: Date }>({
       name: 'control.renew',
-      text: `UPDATE control.claim SET expires_at = clock_timestamp() + make_interval(secs => $3::double precision)
-        WHERE tenant = $1 AND fence = $2 AND principal IS NOT NULL AND expires_at > clock_timestamp() RETURNING expires_at`,
-      values: [tenant, fence, ttlMs / 1_000],
+      text: `UPDATE control.claim c SET expires_at = clock_timestamp() + make_interval(secs => $3::double precision)
+        WHERE c.tenant = $1 AND c.fence = $2 AND c.expires_at < 'infinity' AND NOT c.releasing AND c.expires_at > clock_timestamp()
+          AND (c.principal = $4 OR EXISTS (SELECT 1 FROM control.admission a WHERE a.tenant = c.tenant AND a.id = c.run_id AND a.kind = 'lock' AND a.initiator ->> 'name' = $4))
+        RETURNING c.expires_at`,
+      values: [principal.tenant, fence, ttlMs / 1_000, principal.name],
     });
-    if (rows.length === 0) {
-      const ofRun = await this.db.query(
-        'SELECT 1 FROM control.claim WHERE tenant = $1 AND fence = $2 AND run_id IS NOT NULL',
-        [tenant, fence],
-      );
-      if (ofRun.length > 0) throw new OpsError('conflict', `The lock ${fence} is a run's: it ends with the run`);
-      throw new OpsError('lock-lost', `The lock ${fence} is gone or has run out`);
-    }
-    return { fence, expiresAt: rows[0]!.expires_at.toISOString() };
+    if (rows.length > 0) return { fence, expiresAt: rows[0]!.expires_at.toISOString() };
+    const [other] = await this.db.query<{ expires_at: Date | number }>(
+      'SELECT expires_at FROM control.claim WHERE tenant = $1 AND fence = $2 AND NOT releasing AND expires_at > clock_timestamp() LIMIT 1',
+      [principal.tenant, fence],
+    );
+    if (other === undefined) throw new OpsError('lock-lost', `The lock ${fence} is gone or has run out`);
+    if (other.expires_at instanceof Date)
+      throw new OpsError('authorization', `The lock ${fence} is another's; only its owner renews it`);
+    throw new OpsError('conflict', `The lock ${fence} is a run's: it ends with the run`);
   }
 
   /** Ok while the fence holds all the paths; a target asks before it obeys. */
@@ -125,17 +116,13 @@ export class LockService {
     return { fence, current: true };
   }
 
-  /** Gives a person's lock back. Gone already is fine; a run's can only be broken. */
-  async release(tenant: string, fence: string): Promise<void> {
-    const gone = await this.db.query({
-      name: 'control.release',
-      text: 'DELETE FROM control.claim WHERE tenant = $1 AND fence = $2 AND principal IS NOT NULL RETURNING fence',
-      values: [tenant, fence],
-    });
-    if (gone.length > 0) return this.signals.emit('released');
-    const ofRun = await this.db.query('SELECT 1 FROM control.claim WHERE tenant = $1 AND fence = $2', [tenant, fence]);
-    if (ofRun.length > 0)
+  /** Gives a lock of one's own back. Gone already is fine; a run's, or another's, can only be broken. */
+  async release(principal: Principal, fence: string): Promise<void> {
+    const released = await this.turns.release(principal.tenant, fence, principal.name);
+    if (released === 'of-run')
       throw new OpsError('conflict', `The lock ${fence} is a run's; it can only be broken, with a reason`);
+    if (released === 'of-another')
+      throw new OpsError('authorization', `The lock ${fence} is another's; it can only be broken, with a reason`);
   }
 
   /** Break-glass: frees whatever the fence holds. The next grant on these paths gets a higher fence. */
@@ -205,74 +192,12 @@ export class LockService {
       })),
     };
   }
-
-  private async heldBy(tx: Tx, holder: string): Promise<{ fence: string; expiresAt: string } | undefined> {
-    const [row] = await tx.query<{ fence: string; expires_at: Date }>({
-      name: 'control.held-by',
-      text: 'SELECT fence, expires_at FROM control.claim WHERE tenant = $1 AND holder = $2 AND expires_at > clock_timestamp() LIMIT 1',
-      values: [tx.tenant, holder],
-    });
-    return row === undefined ? undefined : { fence: row.fence, expiresAt: row.expires_at.toISOString() };
-  }
-
-  private async placeOf(tx: Tx, holder: string): Promise<{ ticket: string; rankAt: Date }> {
-    const place = tx.query<{ ticket: string; rank_at: Date }>({
-      name: 'control.place',
-      text: 'SELECT ticket, rank_at FROM control.lock_request WHERE tenant = $1 AND holder = $2 AND alive_until > clock_timestamp() AND wait_until > clock_timestamp()',
-      values: [tx.tenant, holder],
-    });
-    // Drawn in the same round trip; one that is not used leaves a gap, which means nothing.
-    const [[old], [ticket]] = await Promise.all([place, this.repository.tickets(tx, 1)]);
-    if (old !== undefined) return { ticket: old.ticket, rankAt: old.rank_at };
-    return { ticket: ticket!, rankAt: rankOf(USER_TIER, this.clock.now()) };
-  }
-
-  private async wait(
-    tx: Tx,
-    w: { holder: string; place: { ticket: string; rankAt: Date }; request: LockRequest; claims: Claim[] },
-  ): Promise<void> {
-    const { holder, place, request, claims } = w;
-    await tx.query(
-      `INSERT INTO control.lock_request (tenant, holder, ticket, rank_at, wait_until, alive_until)
-        VALUES ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => $5::double precision), clock_timestamp() + make_interval(secs => $6::double precision))
-        ON CONFLICT (tenant, holder) DO UPDATE SET alive_until = excluded.alive_until, ticket = excluded.ticket, rank_at = excluded.rank_at,
-          wait_until = CASE WHEN lock_request.ticket = excluded.ticket THEN lock_request.wait_until ELSE excluded.wait_until END`,
-      [tx.tenant, holder, place.ticket, place.rankAt, request.waitMs / 1_000, HEARTBEAT_MS / 1_000],
-    );
-    await this.repository.insertWaiters(tx, {
-      ticket: place.ticket,
-      rankAt: place.rankAt,
-      owner: request.owner,
-      aliveMs: HEARTBEAT_MS,
-      claims,
-    });
-  }
-
-  private leaveQueue(tx: Tx, holder: string, ticket: string): void {
-    tx.send({
-      name: 'control.leave',
-      text: 'DELETE FROM control.lock_request WHERE tenant = $1 AND holder = $2',
-      values: [tx.tenant, holder],
-    });
-    tx.send(dropWaitersSql(tx.tenant, ticket));
-  }
 }
 
-/** Thrown inside the transaction, which wrote nothing worth keeping. */
-class LockBusy extends Error {
-  constructor(readonly blockedBy: BlockedBy[]) {
-    super('busy');
-  }
-}
-
-function busy(error: unknown): never {
-  if (!(error instanceof LockBusy)) throw error;
-  const [first] = error.blockedBy;
-  throw new OpsError(
-    'lock-busy',
-    first === undefined ? 'The lock is held' : `${first.path} is held by ${first.owner}`,
-    { extensions: { blockedBy: error.blockedBy } },
-  );
+function busy(blockedBy: BlockedBy[]): OpsError {
+  const [first] = blockedBy;
+  const detail = first === undefined ? 'The lock is held' : `${first.path} is held by ${first.owner}`;
+  return new OpsError('lock-busy', detail, { extensions: { blockedBy } });
 }
 
 /** A duration within bounds, or a validation error that names the field. */

@@ -35,6 +35,9 @@ const ASK_AGAIN_MS = 1_000;
 /** Observing a target that answers slowly; the queue is not held up, see TURNS_MAX. */
 const RECHECK_TIMEOUT_MS = 10_000;
 
+/** Of a lock for work outside whose asker has gone. */
+const SILENT = 'nobody asked for it within its heartbeat';
+
 interface Turn {
   row: AdmissionRow;
   /** New when it was resolved or narrowed only now. */
@@ -56,6 +59,10 @@ interface TurnResult {
   fence?: string | undefined;
   blockedBy?: unknown;
 }
+
+/** pg's interval; `make_interval(secs)` has no days or months. */
+const msOf = (i: NonNullable<AdmissionRow['lock_ttl']>): number =>
+  ((i.hours ?? 0) * 60 + (i.minutes ?? 0)) * 60_000 + (i.seconds ?? 0) * 1_000 + (i.milliseconds ?? 0);
 
 function turnEntries(r: TurnResult, at: string): TimelineEntry[] {
   const entries: TimelineEntry[] = [
@@ -111,7 +118,8 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
       logger: this.logger,
       run: (batch) => this.pass(batch),
     });
-    this.off = this.signals.on('released', () => this.loop?.poke());
+    const offs = (['released', 'freed'] as const).map((name) => this.signals.on(name, () => this.loop?.poke()));
+    this.off = () => offs.forEach((off) => off());
   }
 
   async onApplicationShutdown(): Promise<void> {
@@ -248,6 +256,8 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
     );
     if (row.created_at.getTime() + validForMs <= now.getTime())
       return void (await this.ends.end(tx, row.id, 'expired', 'waited longer than it stays valid'));
+    if (row.alive_until !== null && row.alive_until <= now)
+      return void (await this.ends.end(tx, row.id, 'expired', SILENT));
     const flow = turn.plan === undefined ? row : { ...row, atoms: turn.plan.atoms, targets: turn.plan.targets };
     const halts = haltsOn(await this.repository.liveHalts(tx), subjectOf(flow));
     const grant =
@@ -260,6 +270,7 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
             runId: row.id,
             rankAt: row.rank_at,
             ticket: row.ticket,
+            ...(row.lock_ttl === null ? {} : { ttlMs: msOf(row.lock_ttl) }),
           });
     const result = decideVerdict({
       coalesce: row.coalesce_key !== null,
@@ -317,7 +328,8 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
       name: 'control.turn',
       text: `UPDATE control.admission SET state = $3, consulted = $4, reason = $5, fence = $6, history = history || $7::jsonb, request = $8, targets = $9,
           claims = $10, version = coalesce($11, version), effect = coalesce($12, effect), ir_digest = coalesce($13, ir_digest), atoms = coalesce($14, atoms),
-          withdrawn = withdrawn || $15::text[], own_claims = coalesce($16, own_claims) WHERE tenant = $1 AND id = $2 RETURNING *`,
+          withdrawn = withdrawn || $15::text[], own_claims = coalesce($16, own_claims),
+          started_at = CASE WHEN $3 = 'admitted' AND kind = 'lock' THEN clock_timestamp() ELSE started_at END WHERE tenant = $1 AND id = $2 RETURNING *`,
       values: [
         tx.tenant,
         row.id,
@@ -347,7 +359,8 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
         claims: plan!.claims,
       });
     if (row.kind === 'run') tellVerdict(tx, saved!, r, now);
-    if (r.state === 'admitted' && row.kind === 'run') tx.afterCommit(() => this.signals.emit('admitted', row.id));
+    if (r.state === 'admitted')
+      tx.afterCommit(() => this.signals.emit(row.kind === 'run' ? 'admitted' : 'granted', row.id));
     // A held one no longer stands in anybody's way, and neither do targets that were dropped.
     if (r.state === 'held' || turn.withdrawn.length > 0) tx.afterCommit(() => this.signals.emit('released'));
   }
@@ -401,25 +414,27 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
     );
   }
 
-  /** Ends what waited longer than it stays valid, also under a halt. */
+  /** Ends what waited longer than it stays valid, also under a halt, and locks that nobody asks for any more. */
   private async expire(batch: number): Promise<void> {
-    const rows = await this.db.query<{ id: string }>({
+    const rows = await this.db.query<{ id: string; silent: boolean }>({
       name: 'control.overdue',
-      text: `SELECT id FROM control.admission WHERE tenant = 'default' AND state IN ('queued', 'held', 'needs-approval') AND valid_until <= clock_timestamp() ORDER BY valid_until LIMIT $1`,
+      text: `SELECT id, valid_until > clock_timestamp() AS silent FROM control.admission WHERE tenant = 'default' AND state IN ('queued', 'held', 'needs-approval')
+        AND (valid_until <= clock_timestamp() OR alive_until <= clock_timestamp()) ORDER BY valid_until LIMIT $1`,
       values: [batch],
     });
-    for (const { id } of rows)
+    for (const { id, silent } of rows)
       await this.db.inTransaction('default', (tx) =>
-        this.ends.end(tx, id, 'expired', 'waited longer than it stays valid'),
+        this.ends.end(tx, id, 'expired', silent ? SILENT : 'waited longer than it stays valid'),
       );
   }
 
   /** Leases of people that ran out, lock delays that are over, waiters that nobody renews. */
   private async freeExpired(): Promise<void> {
-    await this.db.query({
+    const freed = await this.db.query({
       name: 'control.free-expired',
-      text: `DELETE FROM control.claim WHERE expires_at <= clock_timestamp()`,
+      text: `DELETE FROM control.claim WHERE expires_at <= clock_timestamp() RETURNING fence`,
     });
+    if (freed.length > 0) this.signals.emit('released');
     await this.db.query({
       name: 'control.forget-requests',
       text: `WITH gone AS (DELETE FROM control.lock_request WHERE alive_until <= clock_timestamp() OR wait_until <= clock_timestamp() RETURNING tenant, ticket)
