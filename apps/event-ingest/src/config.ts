@@ -6,6 +6,10 @@ export interface EventIngestConfig {
   pollConcurrency: number;
   /** How long events and the bodies that brought them are kept, and with them duplicates recognised. */
   retentionMs: number;
+  /** CIDRs of proxies that are believed when they say which client certificate they saw. */
+  trustedProxies: string[];
+  /** Events a second of one tenant over the API; none = no limit of its own. */
+  tenantPerSecond?: number;
   /** How read atoms of the script form are run. */
   scripts: { path: string; unsafeHostExec: boolean; network: boolean };
 }
@@ -25,12 +29,21 @@ export function eventIngestConfigFromEnv(env: Record<string, string | undefined>
   return {
     retentionMs,
     pollConcurrency: Number.isInteger(given) && given > 0 ? given : POLL_CONCURRENCY,
+    trustedProxies: (env['OPSLOOP_TRUSTED_PROXIES'] ?? '').split(/[\s,]+/).filter((one) => one !== ''),
+    ...tenantLimit(env['OPSLOOP_EVENTS_PER_SECOND']),
     scripts: {
       path: env['PATH'] ?? '',
       unsafeHostExec: env['OPSLOOP_UNSAFE_HOST_EXEC'] === 'true',
       network: env['OPSLOOP_SCRIPT_NETWORK'] === 'true',
     },
   };
+}
+
+function tenantLimit(text: string | undefined): { tenantPerSecond?: number } {
+  if (text === undefined || text === '') return {};
+  const perSecond = Number(text);
+  if (!(perSecond > 0)) throw new OpsError('configuration', 'OPSLOOP_EVENTS_PER_SECOND must be a number above 0');
+  return { tenantPerSecond: perSecond };
 }
 
 /** Injection token of {@link EventIngestConfig}. */

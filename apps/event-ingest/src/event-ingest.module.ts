@@ -10,6 +10,8 @@ import { AcceptService } from './accept/accept.service.js';
 import { EventRepository } from './accept/event.repository.js';
 import { INGEST_CONFIG } from './config.js';
 import type { EventIngestConfig } from './config.js';
+import { DeadLetterRepository } from './dead-letters/dead-letter.repository.js';
+import { SenderLimits } from './limit-senders/sender-limits.service.js';
 import { SourceController } from './manage-sources/source.controller.js';
 import { SourceRepository } from './manage-sources/source.repository.js';
 import { SourceService } from './manage-sources/source.service.js';
@@ -18,15 +20,18 @@ import { CreateIngest1700000001000 } from './migrations/1700000001000-create-ing
 import { IndexPollAge1700000001001 } from './migrations/1700000001001-index-poll-age.js';
 import { MoveSourceSecrets1700000001010 } from './migrations/1700000001010-move-source-secrets.js';
 import { AcceptNew1700000001050 } from './migrations/1700000001050-accept-new.js';
+import { WatchSenders1700000001100 } from './migrations/1700000001100-watch-senders.js';
 import { DocumentsConsumer } from './poll/documents.consumer.js';
 import { PollRepository } from './poll/poll.repository.js';
 import { PollService } from './poll/poll.service.js';
 import { RemoteCache } from './poll/remote-cache.js';
 import { EventReader } from './read-events/event-reader.service.js';
 import { EventsController, InternalEventsController } from './read-events/events.controller.js';
-import { HookController } from './receive-hook/hook.controller.js';
+import { EnqueueController, HookController } from './receive-hook/hook.controller.js';
 import { HookService } from './receive-hook/hook.service.js';
 import { RetainService } from './retain/retain.service.js';
+import { SilenceRepository } from './watch-silence/silence.repository.js';
+import { SilenceService } from './watch-silence/silence.service.js';
 
 const SCHEMA = 'ingest';
 
@@ -37,6 +42,7 @@ export const eventIngestMigrations: MigrationSet = {
     IndexPollAge1700000001001,
     MoveSourceSecrets1700000001010,
     AcceptNew1700000001050,
+    WatchSenders1700000001100,
   ],
 };
 
@@ -51,6 +57,7 @@ export class EventIngestModule {
         EventsController,
         InternalEventsController,
         HookController,
+        EnqueueController,
         SourceController,
         DocumentsConsumer,
       ],
@@ -62,6 +69,10 @@ export class EventIngestModule {
         AcceptService,
         EventReader,
         HookService,
+        DeadLetterRepository,
+        SenderLimits,
+        SilenceRepository,
+        SilenceService,
         SourceRepository,
         SourceSecrets,
         SourceService,

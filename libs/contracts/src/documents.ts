@@ -4,6 +4,7 @@
  */
 import type { Json, JsonObject } from './json.js';
 import type { FlowDocument } from './flow.js';
+import type { SourceDocument } from './source.js';
 
 export const DSL_VERSION = 'opsloop/v1';
 
@@ -17,7 +18,7 @@ export const TIERS: readonly Tier[] = ['P0', 'P1', 'P2', 'P3', 'P4'];
 export type DocumentKind =
   'flow' | 'atom' | 'rule' | 'policy' | 'source' | 'schedule' | 'table' | 'config' | 'resource' | 'maintenance';
 
-interface DocumentBase {
+export interface DocumentBase {
   dsl: typeof DSL_VERSION;
   name: string;
   owner?: string;
@@ -296,34 +297,6 @@ export interface MaintenanceDocument extends DocumentBase {
   scope: { paths?: string[]; labels?: Record<string, string>; memberOf?: string[]; rules?: string[] };
   during: WindowDocument;
   reason?: string;
-}
-
-export type SourceAuth =
-  | { type: 'none' }
-  | { type: 'bearer'; token: string }
-  | { type: 'basic'; user: string; password: string }
-  | {
-      type: 'hmac';
-      secret: string;
-      header?: string;
-      algorithm?: 'sha256' | 'sha512' | 'sha1';
-      encoding?: 'hex' | 'base64';
-      prefix?: string;
-    };
-
-export interface SourceDocument extends DocumentBase {
-  kind: 'source';
-  type: 'alertmanager' | 'generic' | 'cloudevents' | 'poll';
-  auth?: SourceAuth;
-  /** Templates over the sender's fields; Alertmanager: over one alert, generic: over `{ body, headers }`. */
-  mapping?: { id?: Template; type?: Template; source?: Template; subject?: Template; time?: Template; data?: Template };
-  expectEvery?: string;
-  // poll
-  every?: string;
-  for?: { kind?: string; labels?: Record<string, string>; under?: string };
-  call?: string;
-  with?: Template;
-  event?: { type: string; data?: Template };
 }
 
 export interface ConfigDocument extends DocumentBase {

@@ -5,6 +5,7 @@ export * from './path.js';
 export * from './digest.js';
 export * from './step-key.js';
 export * from './documents.js';
+export * from './source.js';
 export * from './flow.js';
 export * from './human.js';
 export * from './messages.js';

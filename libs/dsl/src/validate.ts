@@ -14,6 +14,7 @@ import { mapConditions, normaliseDocument } from './normalise.js';
 import { schemaErrors, shapeFindings } from './schema-check.js';
 import { conditionFindings } from './verify/expressions.js';
 import * as others from './verify/others.js';
+import { sourceFindings } from './verify/source.js';
 import { ruleFindings } from './verify/rule.js';
 import { verbFindings } from './verify/structure.js';
 import { distinct, verifyFlow, withUrls } from './verify/verify-flow.js';
@@ -87,7 +88,7 @@ function semanticFindings(kind: DocumentKind, doc: JsonObject, world: World): Fi
     case 'rule':
       return [...conditionsOf(doc), ...ruleFindings(doc as unknown as RuleDocument, world)];
     case 'source':
-      return others.sourceFindings(doc, world);
+      return sourceFindings(doc, world);
     case 'resource':
       return others.resourceFindings(doc);
     case 'schedule':

@@ -65,7 +65,7 @@ export const good: Readonly<Record<string, () => Record<string, unknown>>> = {
   hook: () => ({
     ...head('source', 'ci'),
     type: 'generic',
-    auth: { type: 'none' },
+    auth: { type: 'bearer', token: 't' },
     mapping: { subject: 'host/${body.host}' },
   }),
   schedule: () => ({
@@ -243,6 +243,23 @@ export const plantedOthers: PlantedIn[] = [
     (d) => (d['event'].data.state = '${response.state}'),
   ),
   one('source', 'silence shorter than the pause', 'OPS1052', '/expectEvery', (d) => (d['expectEvery'] = '1s')),
+  one(
+    'hook',
+    'a proof that it does not have',
+    'OPS1076',
+    '/auth/type',
+    (d) => (d['auth'] = { type: 'routing-key', key: 'k' }),
+  ),
+  one('hook', 'a signature over nothing', 'OPS1077', '/auth/message', (d) => {
+    d['auth'] = { type: 'hmac', secret: 's', message: 'v0:hello' };
+  }),
+  one('hook', 'a door without a lock', 'OPS1078', '/auth/type', (d) => (d['auth'] = { type: 'none' })),
+  one('hook', 'an id that is not signed', 'OPS1079', '/mapping/id', (d) => {
+    d['auth'] = { type: 'hmac', secret: 's' };
+    d['mapping'].id = '${headers["x-id"]}';
+  }),
+  one('hook', 'an item without a list', 'OPS1501', '/mapping/subject', (d) => (d['mapping'].subject = '${item.x}')),
+  one('hook', 'a topic of nobody', 'OPS1001', '/kafka', (d) => (d['kafka'] = { brokers: ['a:1'], topic: 't' })),
   one('source', 'a poll without its pause', 'OPS1001', '/every', (d) => delete d['every']),
   one(
     'hook',

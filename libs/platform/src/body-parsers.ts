@@ -9,6 +9,8 @@ declare module 'fastify' {
   }
 }
 
+const UNSUPPORTED = 'Send application/json, another +json type, or text/*';
+
 /** JSON in all its media types and text, nothing else; everything parsed by us, so that all bodies have the same bounds. */
 export function registerBodyParsers(fastify: FastifyInstance): void {
   fastify.removeAllContentTypeParsers();
@@ -16,9 +18,12 @@ export function registerBodyParsers(fastify: FastifyInstance): void {
     request.rawBody = body;
     return body.toString('utf8');
   };
+  const wantsBytes = (request: FastifyRequest): boolean =>
+    (request.routeOptions.config as { rawBody?: boolean }).rawBody === true;
   const json = (request: FastifyRequest, body: Buffer, done: (error: Error | null, value?: unknown) => void): void => {
     try {
       const text = keep(request, body);
+      if (wantsBytes(request)) return done(null);
       // An empty body is an absent one: DELETE and operator acts without arguments send the header all the same.
       done(null, text.trim() === '' ? undefined : parseJsonBody(text));
     } catch (error) {
@@ -30,4 +35,10 @@ export function registerBodyParsers(fastify: FastifyInstance): void {
     done(null, keep(request, body));
   fastify.addContentTypeParser(/^application\/(?:[\w.!#$&^-]+\+)?json(?:\s*;|$)/i, { parseAs: 'buffer' }, json);
   fastify.addContentTypeParser(/^text\/[\w.+-]+(?:\s*;|$)/i, { parseAs: 'buffer' }, text);
+  // Everything else, and no type at all: only for routes that look at the bytes themselves.
+  fastify.addContentTypeParser('*', { parseAs: 'buffer' }, (request, body: Buffer, done) => {
+    if (!wantsBytes(request)) return done(new OpsError('unsupported-media-type', UNSUPPORTED));
+    request.rawBody = body;
+    done(null);
+  });
 }

@@ -31,6 +31,12 @@ export const BodyLimit = (bytes: number): MethodDecorator => RouteConfig({ bodyL
 /** A route whose body is a secret: no part of it may come back, not even as the place where its JSON is wrong. */
 export const SecretBody = (bytes: number): MethodDecorator => RouteConfig({ bodyLimit: bytes, secretBody: true });
 
+/**
+ * A route that takes the bytes as they came, whatever their type, and parses them itself: a signature is checked before
+ * anything is read into them.
+ */
+export const RawBody = (): MethodDecorator => RouteConfig({ rawBody: true });
+
 export interface HttpAppOptions {
   /** Title of the API pages. */
   title: string;

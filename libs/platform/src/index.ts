@@ -11,7 +11,7 @@ export { hashToken, type Principal } from './auth.pure.js';
 export { ACCESS, accessOf, mayCall, ROLES, TOKEN_ROLES, type TokenRole } from './access.pure.js';
 export { type AuthenticatedRequest, CurrentPrincipal, Public, ServiceOnly } from './auth.guard.js';
 export * from './internal-client.service.js';
-export { BODY_BYTES_MAX, BodyLimit, SecretBody, createHttpApp, type HttpAppOptions } from './http-app.js';
+export { BODY_BYTES_MAX, BodyLimit, RawBody, SecretBody, createHttpApp, type HttpAppOptions } from './http-app.js';
 export {
   decodeCursor,
   encodeCursor,

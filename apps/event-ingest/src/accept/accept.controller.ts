@@ -1,10 +1,14 @@
-import { Controller, HttpCode, Post, Req } from '@nestjs/common';
+import { Controller, HttpCode, Inject, Post, Req } from '@nestjs/common';
 import { ApiBearerAuth, ApiTags } from '@nestjs/swagger';
 import { newId } from '@opsloop/contracts/ids';
 import type { AcceptedEvent } from '@opsloop/contracts';
 import { ApiRoute, Clock, CurrentPrincipal } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
 import { z } from 'zod';
+import { INGEST_CONFIG } from '../config.js';
+import type { EventIngestConfig } from '../config.js';
+import { SenderLimits } from '../limit-senders/sender-limits.service.js';
+import { sizeOf } from '../limit-senders/token-bucket.pure.js';
 import { AcceptService } from './accept.service.js';
 import { headerText, isBatch, parseCloudEvents, readMessage } from './cloud-event.pure.js';
 import type { HttpMessage, IncomingRequest } from './cloud-event.pure.js';
@@ -27,7 +31,9 @@ const EventBody = z.looseObject({
 export class AcceptController {
   constructor(
     private readonly accepting: AcceptService,
+    private readonly limits: SenderLimits,
     private readonly clock: Clock,
+    @Inject(INGEST_CONFIG) private readonly config: EventIngestConfig,
   ) {}
 
   @Post()
@@ -44,7 +50,10 @@ export class AcceptController {
     const items = parseCloudEvents(message).map((event, index) =>
       acceptItem(event, { now, eventId: newId(), onRepeat: 'conflict', at: isBatch(message) ? `/${index}` : '' }),
     );
-    return { items: await this.accepting.accept({ tenant: principal.tenant, items, raw: rawOf(message) }) };
+    const { tenant, name } = principal;
+    const { tenantPerSecond: perSecond } = this.config;
+    if (perSecond !== undefined) this.limits.charge(`tenant "${tenant}"`, sizeOf({ perSecond }), items.length, 429);
+    return { items: await this.accepting.accept({ tenant, lane: `api/${name}`, items, raw: rawOf(message) }) };
   }
 }
 

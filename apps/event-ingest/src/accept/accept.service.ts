@@ -8,6 +8,7 @@ import { EventRepository, messageKey } from './event.repository.js';
 import type { PollMemory } from './message.pure.js';
 import { planGroup } from './plan-group.pure.js';
 import type { AcceptRequest, GroupPlan } from './plan-group.pure.js';
+import { WaitingLanes } from './waiting-lanes.pure.js';
 
 /** Events of one commit; 64 inserts take about 3 ms, and at that size fsync is no longer what costs. */
 const GROUP_EVENTS = 64;
@@ -22,7 +23,10 @@ const RACES_MAX = 5;
 const ASK_FIRST = 16;
 
 interface Waiting {
+  tenant: string;
+  lane: string;
   request: AcceptRequest;
+  events: number;
   bytes: number;
   resolve: (accepted: AcceptedEvent[]) => void;
   reject: (error: unknown) => void;
@@ -36,9 +40,7 @@ class LostRace extends Error {}
  */
 @Injectable()
 export class AcceptService {
-  private readonly queue: Waiting[] = [];
-  private queuedEvents = 0;
-  private queuedBytes = 0;
+  private readonly waiting = new WaitingLanes<Waiting>({ events: QUEUE_EVENTS_MAX, bytes: QUEUE_BYTES_MAX });
   private collecting: NodeJS.Immediate | undefined;
   private flushing: Promise<void> | undefined;
   private askFirst = 0;
@@ -53,27 +55,21 @@ export class AcceptService {
   accept(request: AcceptRequest): Promise<AcceptedEvent[]> {
     if (request.items.length === 0) return Promise.resolve([]);
     const bytes = request.items.reduce((sum, item) => sum + item.bytes, request.raw?.body.length ?? 0);
-    // A request larger than the bound is let in when nothing waits, else it never could.
-    const full =
-      this.queuedEvents + request.items.length > QUEUE_EVENTS_MAX || this.queuedBytes + bytes > QUEUE_BYTES_MAX;
-    if (full && this.queue.length > 0) {
-      return Promise.reject(
+    const { tenant, lane = '' } = request;
+    const events = request.items.length;
+    return new Promise((resolve, reject) => {
+      if (this.waiting.add({ tenant, lane, request, events, bytes, resolve, reject })) return this.schedule();
+      reject(
         new OpsError('overload', 'too many events wait to be stored; nothing of this request was', {
           retryAfterSec: 1,
         }),
       );
-    }
-    return new Promise((resolve, reject) => {
-      this.queue.push({ request, bytes, resolve, reject });
-      this.queuedEvents += request.items.length;
-      this.queuedBytes += bytes;
-      this.schedule();
     });
   }
 
   private schedule(): void {
     if (this.flushing !== undefined) return;
-    if (this.queuedEvents >= GROUP_EVENTS) this.flush();
+    if (this.waiting.events >= GROUP_EVENTS) this.flush();
     // When nothing is in flight a lone request does not wait: it takes along what has arrived in the same moment, and
     // whatever comes while its commit is on the way (2–4 ms) makes the next group.
     else this.collecting ??= setImmediate(() => this.flush());
@@ -82,29 +78,12 @@ export class AcceptService {
   private flush(): void {
     clearImmediate(this.collecting);
     this.collecting = undefined;
-    if (this.flushing !== undefined || this.queue.length === 0) return;
-    this.flushing = this.store(this.takeGroup()).finally(() => {
+    if (this.flushing !== undefined || this.waiting.events === 0) return;
+    this.flushing = this.store(this.waiting.takeGroup(GROUP_EVENTS)).finally(() => {
       this.flushing = undefined;
       // What came while the last group was on its way has waited long enough.
-      if (this.queue.length > 0) this.flush();
+      if (this.waiting.events > 0) this.flush();
     });
-  }
-
-  /** The next requests of one tenant, up to 64 events; at least one request, however large. */
-  private takeGroup(): Waiting[] {
-    const tenant = this.queue[0]!.request.tenant;
-    const group: Waiting[] = [];
-    let events = 0;
-    while (this.queue.length > 0) {
-      const next = this.queue[0]!;
-      if (next.request.tenant !== tenant || (group.length > 0 && events + next.request.items.length > GROUP_EVENTS))
-        break;
-      group.push(this.queue.shift()!);
-      events += next.request.items.length;
-      this.queuedBytes -= next.bytes;
-    }
-    this.queuedEvents -= events;
-    return group;
   }
 
   private async store(group: Waiting[]): Promise<void> {

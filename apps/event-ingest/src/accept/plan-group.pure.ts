@@ -5,6 +5,8 @@ import type { AcceptItem } from './message.pure.js';
 
 export interface AcceptRequest {
   tenant: string;
+  /** Who sends: senders that wait take turns. Absent: our own, such as polls. */
+  lane?: string;
   items: AcceptItem[];
   /** The body as it came, kept beside the events that it brought; a poll or replay has none. */
   raw?: { contentType: string; body: Buffer };

@@ -1,6 +1,8 @@
 import { OpsError, durationMs } from '@opsloop/contracts';
 import type { FieldError, SourceDocument } from '@opsloop/contracts';
 import { bundledAtoms, parseRef, validateDocument } from '@opsloop/dsl';
+import { standardSecretProblem } from '../receive-hook/standard-secret.pure.js';
+import { MASK, secretOf, secretProblem } from './secrets.pure.js';
 
 /** The due-loop looks each 250 ms; a shorter period could not be kept. */
 export const POLL_EVERY_MIN_MS = 250;
@@ -24,6 +26,7 @@ export function checkSource(name: string, body: unknown): SourceDocument {
 function ownProblems(name: string, source: SourceDocument): FieldError[] {
   const errors: FieldError[] = [];
   if (source.name !== name) errors.push({ pointer: '/name', message: `must be "${name}", the name in the URL` });
+  errors.push(...secretProblems(source));
   if (source.type === 'poll') errors.push(...pollProblems(source));
   else if (source.auth === undefined) {
     errors.push({
@@ -32,6 +35,17 @@ function ownProblems(name: string, source: SourceDocument): FieldError[] {
     });
   }
   return errors;
+}
+
+function secretProblems(source: SourceDocument): FieldError[] {
+  const found = secretOf(source);
+  if (found === undefined) return [];
+  const isStandard = source.auth?.type === 'standard-webhooks';
+  return [found.value].flat().flatMap((secret) => {
+    if (secret === MASK) return [];
+    const problem = secretProblem(secret) ?? (isStandard ? standardSecretProblem(secret) : undefined);
+    return problem === undefined ? [] : [{ pointer: `/auth/${found.member}`, message: problem }];
+  });
 }
 
 function pollProblems(source: SourceDocument): FieldError[] {

@@ -1,4 +1,5 @@
 import { Injectable } from '@nestjs/common';
+import { OpsError, sha256Hex } from '@opsloop/contracts';
 import { Database } from '@opsloop/postgres';
 import type { Tx } from '@opsloop/postgres';
 
@@ -35,6 +36,31 @@ export class SourceRepository {
     }
   }
 
+  /** Replaces the routing keys of a source. One that another source has is refused: a call could be either's. */
+  async saveRoutingKeys(tx: Tx, source: string, keys: readonly string[]): Promise<void> {
+    await tx.query('DELETE FROM ingest.routing_key WHERE tenant = $1 AND source = $2', [tx.tenant, source]);
+    for (const key of keys) {
+      const stored = await tx.query<{ source: string }>(
+        `INSERT INTO ingest.routing_key (digest, tenant, source) VALUES ($1, $2, $3)
+           ON CONFLICT (digest) DO UPDATE SET digest = excluded.digest RETURNING source`,
+        [digestOfKey(key), tx.tenant, source],
+      );
+      if (stored[0]?.source !== source)
+        throw new OpsError('conflict', 'this routing key belongs to another source already; each needs its own', {
+          errors: [{ pointer: '/auth/key', message: 'is taken' }],
+        });
+    }
+  }
+
+  async sourceOfRoutingKey(key: string): Promise<string | undefined> {
+    const rows = await this.database.query<{ source: string }>({
+      name: 'ingest-routing-key',
+      text: 'SELECT source FROM ingest.routing_key WHERE digest = $1',
+      values: [digestOfKey(key)],
+    });
+    return rows[0]?.source;
+  }
+
   /** The value is in the store now. */
   async moved(tx: Tx, source: string, pointer: string, version: number): Promise<void> {
     await tx.query(
@@ -58,3 +84,6 @@ export class SourceRepository {
     await tx.query('DELETE FROM ingest.poll WHERE tenant = $1 AND source = $2', [tx.tenant, source]);
   }
 }
+
+/** Looked up by its digest, so that neither the table nor the time a look-up takes tells anything of the key. */
+const digestOfKey = (key: string): string => sha256Hex(`routing-key\n${key}`);

@@ -5,7 +5,9 @@ import type { DocumentView, JsonObject, Page, PutAnswer, SourceDocument } from '
 import { Database, DocumentStore } from '@opsloop/postgres';
 import type { StoredDocument } from '@opsloop/postgres';
 import { checkSource } from './check-source.pure.js';
-import { joinSecrets, splitSecrets } from './secrets.pure.js';
+import { SilenceRepository } from '../watch-silence/silence.repository.js';
+import type { SenderRow } from '../watch-silence/silence.repository.js';
+import { decodeSecrets, fillMasks, joinSecrets, splitSecrets } from './secrets.pure.js';
 import type { SplitSource } from './secrets.pure.js';
 import { SourceRepository } from './source.repository.js';
 import { SourceSecrets } from './source-secrets.service.js';
@@ -18,14 +20,19 @@ export class SourceService {
     private readonly documents: DocumentStore,
     private readonly repository: SourceRepository,
     private readonly secrets: SourceSecrets,
+    private readonly silence: SilenceRepository,
   ) {}
 
   async put(tenant: string, name: string, body: unknown, by: string): Promise<PutAnswer> {
     const split = splitSecrets(checkSource(name, body));
-    const versions = await this.keepSecrets(tenant, name, split, by);
+    const kept = await this.keepSecrets(tenant, name, split, by);
+    const versions = kept.versions;
     return this.database.inTransaction(tenant, async (tx) => {
       const newSecrets = versions !== undefined;
       if (newSecrets) await this.repository.saveSecrets(tx, name, versions);
+      await this.repository.saveRoutingKeys(tx, name, split.document.type === 'pagerduty-events' ? kept.values : []);
+      const { expectEvery } = split.document;
+      await this.silence.expect(tx, name, expectEvery === undefined ? null : durationMs(expectEvery));
       const put = await this.documents.put(tx, {
         kind: 'source',
         name,
@@ -52,14 +59,18 @@ export class SourceService {
   async get(tenant: string, name: string): Promise<DocumentView> {
     const stored = await this.live(tenant, name);
     if (stored === undefined) throw unknownSource(name);
-    return view(stored);
+    return view(stored, (await this.silence.of(tenant, [name])).get(name));
   }
 
   async list(tenant: string, page: { limit: number; cursor?: string | undefined }): Promise<Page<DocumentView>> {
     const { limit, cursor } = page;
     const found = await this.documents.list('source', cursor === undefined ? { limit } : { limit, cursor });
+    const senders = await this.silence.of(
+      tenant,
+      found.items.map((one) => one.name),
+    );
     return {
-      items: found.items.map(view),
+      items: found.items.map((one) => view(one, senders.get(one.name))),
       ...(found.nextCursor === undefined ? {} : { nextCursor: found.nextCursor }),
     };
   }
@@ -70,6 +81,8 @@ export class SourceService {
       if (stored === undefined || stored.deletedAt !== undefined) throw unknownSource(name);
       await this.documents.remove(tx, 'source', name, by);
       await this.repository.saveSecrets(tx, name, new Map());
+      await this.repository.saveRoutingKeys(tx, name, []);
+      await this.silence.forget(tx, name);
       await this.repository.unschedulePoll(tx, name);
     });
     await this.secrets.forget(name, by);
@@ -83,13 +96,18 @@ export class SourceService {
     return joinSecrets(document, await this.secrets.of(tenant, name));
   }
 
+  /** The source that a routing key belongs to. */
+  nameOfRoutingKey(key: string): Promise<string | undefined> {
+    return this.repository.sourceOfRoutingKey(key);
+  }
+
   private async live(_tenant: string, name: string): Promise<StoredDocument | undefined> {
     const stored = await this.documents.get(this.database, 'source', name);
     return stored === undefined || stored.deletedAt !== undefined || !stored.live ? undefined : stored;
   }
 
   /**
-   * Puts new secrets into the store; answers the versions that count from now on, or nothing when none changed. Before
+   * Puts new secrets into the store; answers the versions that count from now on (none when none changed). Before
    * the transaction that writes the source: a value nobody refers to harms nobody, a source without its value does.
    */
   private async keepSecrets(
@@ -97,29 +115,36 @@ export class SourceService {
     name: string,
     split: SplitSource,
     by: string,
-  ): Promise<Map<string, number> | undefined> {
+  ): Promise<{ versions?: Map<string, number>; values: string[] }> {
     const before = await this.secrets.of(tenant, name);
-    for (const pointer of split.kept)
-      if (!before.has(pointer)) {
-        throw new OpsError(
-          'validation',
-          `source "${name}" has no stored secret at ${pointer}: "***" keeps one that was stored before`,
-          {
-            errors: [{ pointer, message: 'must be the secret itself, none is stored yet' }],
-          },
-        );
-      }
-    const fresh = [...split.secrets].filter(([pointer, value]) => before.get(pointer) !== value);
-    if (fresh.length === 0 && before.size === split.secrets.size + split.kept.length) return undefined;
-    const versions = new Map<string, number>();
-    for (const [pointer, value] of fresh) versions.set(pointer, await this.secrets.keep(name, value, by));
-    return versions;
+    const { secret } = split;
+    if (secret === undefined) return before.size === 0 ? { values: [] } : { versions: new Map(), values: [] };
+    const { pointer, sent } = secret;
+    const stored = before.get(pointer);
+    const value = fillMasks(sent, stored);
+    if (value === undefined) {
+      throw new OpsError(
+        'validation',
+        `source "${name}" has no stored secret at ${pointer}: "***" keeps one that was stored before`,
+        {
+          errors: [{ pointer, message: 'must be the secret itself, none is stored yet' }],
+        },
+      );
+    }
+    const values = decodeSecrets(value);
+    if (value === stored && before.size === 1) return { values };
+    return { versions: new Map([[pointer, await this.secrets.keep(name, value, by)]]), values };
   }
 }
 
-function view(stored: StoredDocument): DocumentView {
+/** What is known of the sender besides its document: when it was heard, and whether it should have been. */
+function view(stored: StoredDocument, sender: SenderRow | undefined): DocumentView {
   const { name, digest, status, live, createdAt, createdBy } = stored;
-  return { kind: 'source', name, digest, status, live, createdAt, createdBy, body: stored.body };
+  const meta = {
+    ...(sender?.heard_at == null ? {} : { lastHeard: sender.heard_at.toISOString() }),
+    ...(sender?.stale_since == null ? {} : { staleSince: sender.stale_since.toISOString() }),
+  };
+  return { kind: 'source', name, digest, status, live, createdAt, createdBy, body: stored.body, meta };
 }
 
 function unknownSource(name: string): OpsError {

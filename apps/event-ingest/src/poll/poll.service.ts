@@ -8,6 +8,7 @@ import { Clock, InternalClient, Logger } from '@opsloop/platform';
 import { Database, DocumentStore, startDueLoop } from '@opsloop/postgres';
 import type { DueLoop } from '@opsloop/postgres';
 import { AcceptService } from '../accept/accept.service.js';
+import { SilenceService } from '../watch-silence/silence.service.js';
 import { INGEST_CONFIG } from '../config.js';
 import type { EventIngestConfig } from '../config.js';
 import { Gate } from './gate.js';
@@ -46,6 +47,7 @@ export class PollService implements OnApplicationBootstrap, BeforeApplicationShu
     private readonly internal: InternalClient,
     private readonly cache: RemoteCache,
     private readonly executor: AtomExecutor,
+    private readonly silence: SilenceService,
     private readonly clock: Clock,
     private readonly logger: Logger,
     @Inject(INGEST_CONFIG) config: EventIngestConfig,
@@ -109,6 +111,7 @@ export class PollService implements OnApplicationBootstrap, BeforeApplicationShu
     const last = round.last.get(resource.path);
     const observedAt = this.clock.now();
     const result = await this.callAtom(round, pollInput(source, scope), resource.path);
+    this.silence.heard(source, this.clock.now());
     const seen = { result, observedAt, now: this.clock.now(), eventId: newId() };
     const item = changeEvent(source, scope, seen, last);
     if (item !== undefined) await this.accepting.accept({ tenant, items: [item] });

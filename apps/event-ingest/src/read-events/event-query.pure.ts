@@ -5,7 +5,7 @@ import { PageQuery, decodeCursor } from '@opsloop/platform';
 import { z } from 'zod';
 import { isRfc3339 } from '../accept/cloud-event.pure.js';
 
-const Moment = z
+export const Moment = z
   .string()
   .refine(
     (text) => isRfc3339(text) || isDuration(text),
@@ -37,8 +37,8 @@ export function eventListSql(tenant: string, query: EventQuery, now: Date): { te
     if (pattern === undefined) continue;
     where.push(pattern.includes('*') ? `${column} LIKE ${bind(likePattern(pattern))}` : `${column} = ${bind(pattern)}`);
   }
-  if (query.since !== undefined) where.push(`received_at >= ${bind(moment(query.since, now))}`);
-  if (query.until !== undefined) where.push(`received_at < ${bind(moment(query.until, now))}`);
+  if (query.since !== undefined) where.push(`received_at >= ${bind(momentDate(query.since, now))}`);
+  if (query.until !== undefined) where.push(`received_at < ${bind(momentDate(query.until, now))}`);
   if (query.unmapped !== undefined) where.push(`unmapped IS ${query.unmapped === 'true' ? 'NOT NULL' : 'NULL'}`);
   if (query.cursor !== undefined) where.push(`event_id < ${bind(cursorId(query.cursor))}`);
   const text = `
@@ -50,11 +50,11 @@ export function eventListSql(tenant: string, query: EventQuery, now: Date): { te
 }
 
 /** `*` matches any characters; LIKE's own wildcards are ordinary ones here. */
-function likePattern(pattern: string): string {
+export function likePattern(pattern: string): string {
   return pattern.replace(/[\\%_]/g, '\\$&').replaceAll('*', '%');
 }
 
-function moment(text: string, now: Date): Date {
+export function momentDate(text: string, now: Date): Date {
   return isDuration(text) ? new Date(now.getTime() - durationMs(text)) : new Date(text.toUpperCase());
 }
 

@@ -1,12 +1,5 @@
 /** Documents that are neither flow, atom nor rule. */
-import {
-  durationMs,
-  pathProblem,
-  type FlowDocument,
-  type Json,
-  type JsonObject,
-  type TableDocument,
-} from '@opsloop/contracts';
+import { pathProblem, type FlowDocument, type Json, type JsonObject, type TableDocument } from '@opsloop/contracts';
 import { finding, pointerTo, type Finding } from '@opsloop/rules';
 import { checkTemplate } from '../checks.js';
 import { isObject } from '../normalise.js';
@@ -19,52 +12,6 @@ import { near } from '../near.js';
 import { hitFindings } from './table.js';
 import { windowFindings } from './windows.js';
 import type { World } from './world.js';
-
-const POLL = ['every', 'for', 'call', 'with', 'event'];
-
-export function sourceFindings(doc: JsonObject, world: World): Finding[] {
-  const findings = checkTemplate(doc['mapping'], '/mapping');
-  if (isObject(doc['event'])) {
-    findings.push(...checkTemplate(doc['event']['data'], '/event/data'));
-    findings.push(...template(doc['event']['data'], '/event/data', ['result', 'resource', 'config']));
-  }
-  if (doc['type'] === 'poll') {
-    for (const member of ['every', 'for', 'call', 'event'])
-      if (doc[member] === undefined)
-        findings.push(finding('OPS1001', `/${member}`, 'is required of a poll source', `add "${member}"`));
-    findings.push(...workFindings(world, work(doc), '', 'read'));
-    findings.push(...template(doc['with'], '/with', ['resource', 'config']));
-    if (shorter(doc['expectEvery'], doc['every']))
-      findings.push(
-        found(
-          'OPS1052',
-          '/expectEvery',
-          `an answer is expected every ${String(doc['expectEvery'])}, and it looks every ${String(doc['every'])}`,
-        ),
-      );
-  } else {
-    for (const member of POLL)
-      if (doc[member] !== undefined)
-        findings.push(
-          finding('OPS1001', `/${member}`, 'belongs to sources of type poll', 'remove it, or set "type": "poll"'),
-        );
-    if (doc['type'] === 'generic') findings.push(...template(doc['mapping'], '/mapping', ['body', 'headers']));
-  }
-  return findings;
-}
-
-function work(doc: JsonObject): { run?: string; call?: string; with?: Json } {
-  const { run, call, with: input } = doc;
-  return {
-    ...(typeof run === 'string' ? { run } : {}),
-    ...(typeof call === 'string' ? { call } : {}),
-    ...(input === undefined ? {} : { with: input }),
-  };
-}
-
-function shorter(a: Json | undefined, b: Json | undefined): boolean {
-  return typeof a === 'string' && typeof b === 'string' && durationMs(a) < durationMs(b);
-}
 
 export function resourceFindings(doc: JsonObject): Finding[] {
   const places: [string, Json | undefined][] = [['/path', doc['path']]];
@@ -306,4 +253,14 @@ export function flowtestFindings(doc: JsonObject, flow: FlowDocument | undefined
   for (const member of ['path', 'compensated'])
     if (Array.isArray(expect[member])) expect[member].forEach((path, i) => check(path, `/expect/${member}/${i}`));
   return findings;
+}
+
+/** What a schedule, a storm policy or a poll starts. */
+export function work(doc: JsonObject): { run?: string; call?: string; with?: Json } {
+  const { run, call, with: input } = doc;
+  return {
+    ...(typeof run === 'string' ? { run } : {}),
+    ...(typeof call === 'string' ? { call } : {}),
+    ...(input === undefined ? {} : { with: input }),
+  };
 }
