@@ -4,7 +4,16 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import prettier from 'prettier';
 import { describe, expect, it } from 'vitest';
-import { functionsOf, importCycles, projects, read, repositoryFiles, ROOT, shippedSources } from './source-files.js';
+import {
+  functionsOf,
+  importCycles,
+  projects,
+  read,
+  repositoryFiles,
+  ROOT,
+  shippedSources,
+  workspaceImports,
+} from './source-files.js';
 
 const node = (args: string[]): string =>
   execFileSync(process.execPath, args, {
@@ -43,6 +52,25 @@ describe('projects', () => {
     const doors = projects().map((p) => `${p.path}/src/index.ts`);
     expect(doors.filter((d) => !indexes.has(d))).toEqual([]);
     expect([...indexes].filter((f) => f.startsWith('libs/') && !doors.includes(f))).toEqual([]);
+  });
+});
+
+/** On a fresh clone one app may be built alone: what it needs beyond its references would not be there. */
+describe('a project builds without those it does not name', () => {
+  const all = projects();
+  const sources = shippedSources({ generated: true });
+
+  it.each(all)('$path', ({ path, name }) => {
+    const config = JSON.parse(read(`${path}/tsconfig.json`)) as { exclude: string[]; references?: { path: string }[] };
+    expect(config.exclude).toEqual(['src/**/*.spec.ts', 'src/**/*.spec-kit.ts']);
+    const needed = sources.filter((file) => file.startsWith(`${path}/`)).flatMap(workspaceImports);
+    const referenced = (config.references ?? []).map((r) => {
+      const target = join(path, r.path);
+      return all.find((p) => p.path === target)?.name ?? target;
+    });
+    const { dependencies = {} } = JSON.parse(read(`${path}/package.json`)) as { dependencies?: Record<string, string> };
+    const others = [...new Set(needed)].filter((n) => n !== name);
+    expect(others.filter((n) => !referenced.includes(n) || !(n in dependencies))).toEqual([]);
   });
 });
 

@@ -86,6 +86,14 @@ export function functionsOf(file: string): MeasuredFunction[] {
   return found;
 }
 
+/** Packages of this repository that a file imports, types included: both have to be built before it. */
+export function workspaceImports(file: string): string[] {
+  return ts
+    .preProcessFile(read(file))
+    .importedFiles.map((i) => i.fileName.split('/').slice(0, 2).join('/'))
+    .filter((name) => name.startsWith('@opsloop/'));
+}
+
 /** Files that a file needs at run time: its relative imports and exports that are not types only. */
 function runtimeImports(file: string, known: ReadonlySet<string>): string[] {
   return parse(file).statements.flatMap((s) => {
