@@ -11,6 +11,7 @@ import {
   type CompiledOffering,
   type FlowDocument,
   type InternalCalls,
+  type ResourceView,
   type RuleReach,
   type RunsMessage,
   type StartRequest,
@@ -107,6 +108,8 @@ export interface Peers {
   rules: RuleReach[] | undefined;
   /** Manifests that the catalog has. */
   atoms: AtomDocument[];
+  /** The inventory; undefined: it does not answer. */
+  resources: ResourceView[] | undefined;
   close(): Promise<void>;
 }
 
@@ -117,6 +120,7 @@ export async function startPeers(): Promise<Peers> {
     recheck: () => 'stands',
     rules: [],
     atoms: [],
+    resources: [],
     close: () => peers.target.close(),
   };
   peers.target = await startHttpTarget(({ path, body }) => {
@@ -141,6 +145,11 @@ export async function startPeers(): Promise<Peers> {
       return peers.rules === undefined
         ? { status: 503, body: { code: 'unavailable', detail: 'down' } }
         : { body: { rules: peers.rules } };
+    if (path === '/internal/decision/resources' || path === '/internal/decision/inventory') {
+      const { paths, kind } = body as { paths?: string[]; kind?: string };
+      const items = peers.resources?.filter((r) => paths?.includes(r.path) ?? r.kind === kind);
+      return items === undefined ? { status: 503, body: { code: 'unavailable', detail: 'down' } } : { body: { items } };
+    }
     if (path === '/internal/decision/story')
       return { body: { entries: [{ at: '2026-01-01T00:00:00.000Z', kind: 'event', title: 'it went down' }] } };
     return { status: 404, body: { code: 'not-found', detail: path } };

@@ -21,6 +21,10 @@ import { AdmitOne1700000003050 } from './migrations/1700000003050-admit-one.js';
 import { LockForOthers1700000003100 } from './migrations/1700000003100-lock-for-others.js';
 import { WatchRuns1700000003300 } from './migrations/1700000003300-watch-runs.js';
 import { DiagnoseService } from './diagnose/diagnose.service.js';
+import { HoldPolicies1700000003200 } from './migrations/1700000003200-hold-policies.js';
+import { BudgetRepository } from './policies/budget.repository.js';
+import { PolicyGate } from './policies/gate.service.js';
+import { InventoryService } from './policies/inventory.service.js';
 import { PolicyController } from './policies/policy.controller.js';
 import { LimitService } from './policies/limit.service.js';
 import { PolicyService } from './policies/policy.service.js';
@@ -72,6 +76,7 @@ export const controlMigrations: MigrationSet = {
     KeepLogs1700000003030,
     AdmitOne1700000003050,
     LockForOthers1700000003100,
+    HoldPolicies1700000003200,
     WatchRuns1700000003300,
   ],
 };
@@ -112,8 +117,11 @@ export class ControlModule {
         ApprovalsLoop,
         AdmissionRepository,
         OfferingService,
+        BudgetRepository,
         LimitService,
+        InventoryService,
         PolicyService,
+        PolicyGate,
         AdmitService,
         StartsService,
         EndWaitingService,

@@ -3,7 +3,6 @@ import { describe, expect, test } from 'vitest';
 import { type AdmissionFacts, decideVerdict } from './admit/verdict.pure.js';
 import { inScope } from './halts/halt-scope.pure.js';
 import { claimErrors, coverPaths, isCovered, LOCK_KEYS_MAX, mergeClaims, rankOf } from './lock/lock.pure.js';
-import { policyErrors } from './policies/mutex-policy.pure.js';
 import { narrow } from './queue/narrow.pure.js';
 import { outcomeOf } from './runs/close-run.service.js';
 import { statusOf } from './runs/run-view.pure.js';
@@ -206,14 +205,4 @@ test('search attributes fit their bounds', () => {
   const many = Array.from({ length: 200 }, (_, i) => `host/dc1/rack${i % 3}/m${i}`);
   expect(attributeTargets(many)).toEqual(['host/dc1/rack0', 'host/dc1/rack1', 'host/dc1/rack2']);
   expect(attributeTargets(['a/b'])).toEqual(['a/b']);
-});
-
-test.each([
-  [{ type: 'freeze' }, ['/type']],
-  [{ type: 'mutex', match: { labels: {} } }, ['/match/labels']],
-  [{ type: 'mutex', locks: [{ path: 'x/${a}', mode: 'shared' }] }, ['/locks/0/path']],
-  [{ type: 'mutex', onConflict: 'coalesce' }, ['/onConflict']],
-  [{ type: 'mutex', match: { targets: 'host/*', flows: 'a/*' }, onConflict: 'reject', description: 'why' }, []],
-] as const)('policy %j is refused at %j', (body, pointers) => {
-  expect(policyErrors(body as never).map((e) => e.pointer)).toEqual(pointers);
 });

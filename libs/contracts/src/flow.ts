@@ -226,6 +226,8 @@ export interface Initiator {
   kind: 'rule' | 'user' | 'token' | 'schedule' | 'service';
   /** Rule name, user or token name. */
   name: string;
+  /** Owner of the rule, first group of the person; quotas count by it. */
+  team?: string;
 }
 
 /** Who and what a run is; handed to the interpreter and, cut down, to every atom. */

@@ -51,6 +51,11 @@ export interface InternalCalls {
     body: { paths?: string[]; kind?: string; labels?: Record<string, string>; under?: string; limit?: number };
     answer: { items: ResourceView[] };
   };
+  /** decision: all resources of a kind, page by page; `next` is the `after` of the page that follows. */
+  'POST /internal/decision/inventory': {
+    body: { kind: string; after?: string };
+    answer: { items: ResourceView[]; next?: string };
+  };
   /** decision: live rules and what each of them may start, for what a halt would hit. */
   'POST /internal/decision/rules': { body: Record<string, never>; answer: { rules: RuleReach[] } };
   /** event-ingest: a stored event. 404 when unknown. */

@@ -2,7 +2,7 @@
 export { parseRef, refProblem, type Ref } from './refs.js';
 export { planBatches } from './plan-batches.js';
 export { compileFlow, flowOfAtom, flowPerTarget, pinnedAtom, type PerTargetOptions, type Resolve } from './compile.js';
-export { computeLimit, computeLocks, computeTargets, LIMIT_KIND, limitKeyOf } from './targets.js';
+export { computeLimit, computeLocks, computeTargets, type FlowLimit, LIMIT_KIND, limitKeyOf } from './targets.js';
 export { normaliseDocument } from './normalise.js';
 export { bundledAtoms } from './bundled.js';
 export { isSafePattern, validateInput } from './user-schema.js';

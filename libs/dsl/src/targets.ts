@@ -37,21 +37,25 @@ export const LIMIT_KIND = 'limit';
 const KEY_BYTES_MAX = 200;
 const KEY_HEAD = 40;
 
+/** What holds a limit for one key. */
+export interface FlowLimit {
+  /** Exclusive for one run at a time, else shared by so many. */
+  claim: Claim;
+  runs: number;
+}
+
 /**
- * The claim that holds a flow's limit: whoever has `limit/<flow>/<key>` for itself is its one run of this key. Refuses
- * what could not be held: more than one run, and a key that is nothing, which would keep unrelated runs apart.
+ * The claim that holds a flow's limit: whoever has `limit/<flow>/<key>` for itself is its one run of this key. Several
+ * runs share it and are counted besides. Refuses a key that is nothing, which would keep unrelated runs apart.
  */
-export function computeLimit(doc: FlowDocument, input: Json, config: Configs): Claim | undefined {
+export function computeLimit(doc: FlowDocument, input: Json, config: Configs): FlowLimit | undefined {
   if (doc.limit === undefined) return undefined;
-  if (doc.limit.runs !== 1)
-    throw wrong(
-      '/limit/runs',
-      `is ${doc.limit.runs}; one run at a time is what control can hold, publish it with "runs": 1`,
-    );
+  const { runs } = doc.limit;
   const by = renderTemplate(doc.limit.by, scopeOf(input, config));
   if ((typeof by !== 'string' && typeof by !== 'number' && typeof by !== 'boolean') || by === '')
     throw wrong('/limit/by', `gives ${JSON.stringify(by)?.slice(0, 80)}, where a text or a number is needed`);
-  return { path: `${LIMIT_KIND}/${doc.name}/${limitKey(String(by))}`, mode: 'exclusive' };
+  const path = `${LIMIT_KIND}/${doc.name}/${limitKey(String(by))}`;
+  return { claim: { path, mode: runs === 1 ? 'exclusive' : 'shared' }, runs };
 }
 
 /** One part of a path: what has a meaning in paths is written as %XX. */

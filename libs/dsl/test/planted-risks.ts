@@ -243,9 +243,6 @@ const safety: Planted[] = [
     '/do/4/forEach/onItemError',
     (d) => (body(d).try = [{ id: 'restart', call: 'node.uncordon@1', with: { node: '${host}' }, output: { at: 1 } }]),
   ),
-  one('a limit of several runs', 'OPS1813', '/limit/runs', (d) =>
-    Object.assign(d, { limit: { runs: 2, by: 'fleet' } }),
-  ),
   one('locks by item, without items', 'OPS1811', '/lockTargets', (d) =>
     d.do.splice(EACH, 1, { id: 'each', wait: { for: '1s' } }),
   ),

@@ -95,6 +95,16 @@ export interface AdmissionRow {
   /** A pause of an operator is in force. */
   paused: boolean;
   retry_of: string | null;
+  /** What its verdict follows from, where policies had a say. */
+  facts: JsonObject | null;
+  /** It takes room of counters. */
+  charged: boolean;
+  due_at: Date | null;
+  /** Of a freeze or a storm, not of a halt. */
+  hold_until: Date | null;
+  /** Its time to wait was prolonged. */
+  extended: boolean;
+  approval_id: string | null;
 }
 
 /** What a start needs of an admission. */
@@ -246,6 +256,26 @@ export class AdmissionRepository {
       ],
     });
     return withoutInfinity(row!);
+  }
+
+  /** What a grant would find; takes nothing. */
+  async inTheWay(
+    tx: Pick<Tx, 'query' | 'tenant'>,
+    claims: readonly Claim[],
+    place: { rankAt: Date; ticket: string },
+  ): Promise<{ holders: BlockedBy[]; ahead: BlockedBy[] }> {
+    const [found] = await tx.query<{ holders: BlockedBy[]; ahead: BlockedBy[] }>({
+      name: 'control.in-the-way',
+      text: `SELECT control.holders($1, $2::text[], $3::boolean[], NULL) AS holders, control.ahead($1, $2::text[], $3::boolean[], $4::timestamptz, $5::bigint) AS ahead`,
+      values: [
+        tx.tenant,
+        claims.map((c) => c.path),
+        claims.map((c) => c.mode === 'exclusive'),
+        place.rankAt,
+        place.ticket,
+      ],
+    });
+    return found!;
   }
 
   /** {@link take} and {@link grant} for a start that comes alone; no grant when something else must be judged first. */

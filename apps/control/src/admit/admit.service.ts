@@ -15,8 +15,10 @@ import { EventWaits } from '../deliver-events/event-waits.repository.js';
 import { haltsOn } from '../halts/halt-scope.pure.js';
 import { coverPaths, mergeClaims, rankOf, runHolder } from '../lock/lock.pure.js';
 import { LimitService } from '../policies/limit.service.js';
+import type { Demand, PolicyEffect, Weighed } from '../policies/demand.pure.js';
+import { countersOf, PolicyGate, withLimits } from '../policies/gate.service.js';
+import { passes } from '../policies/policy-verdict.pure.js';
 import { PolicyService } from '../policies/policy.service.js';
-import type { PolicyEffect } from '../policies/mutex-policy.pure.js';
 import { isLimitPath } from '../policies/run-limit.pure.js';
 import { Signals } from '../signals.service.js';
 import {
@@ -28,8 +30,8 @@ import {
   type StartableRow,
 } from './admission.repository.js';
 import { OfferingService, type Resolved } from './offering.service.js';
-import { planStart, type StartPlan, withDefaults } from './plan.pure.js';
-import { decideVerdict, type VerdictResult } from './verdict.pure.js';
+import { coalesceKey, planStart, type StartPlan, withDefaults } from './plan.pure.js';
+import { type AdmissionFacts, decideVerdict, type VerdictResult } from './verdict.pure.js';
 
 /** Work that waits longer than this is decided anew instead. */
 export const VALID_FOR_DEFAULT = '30m';
@@ -62,7 +64,12 @@ type Prepared = StartInput & {
   offering?: Resolved;
   refused?: string;
   policy?: PolicyEffect;
+  /** What policies and the flow's own limit ask besides claims. */
+  demand?: Demand;
 };
+
+/** A verdict with what it stands on. */
+type Judged = VerdictResult & { fence?: string; facts?: AdmissionFacts };
 
 /** What was found under the locks of a batch, for one of its starts. */
 interface Seen {
@@ -91,6 +98,7 @@ export class AdmitService {
     private readonly offerings: OfferingService,
     private readonly policies: PolicyService,
     private readonly limits: LimitService,
+    private readonly gate: PolicyGate,
     private readonly waits: EventWaits,
     private readonly signals: Signals,
     private readonly clock: Clock,
@@ -98,7 +106,7 @@ export class AdmitService {
 
   /** Resolves a start outside any transaction. Without an answer of the catalog it stays unresolved and is queued. */
   async prepare(input: StartInput): Promise<Prepared> {
-    if (input.kind === 'lock') return { ...input, plan: lockPlan(input) };
+    if (input.kind === 'lock') return this.underPolicies(input, lockPlan(input));
     try {
       const [offering, config] = await Promise.all([
         this.offerings.resolve(input.request.ref),
@@ -106,30 +114,37 @@ export class AdmitService {
       ]);
       const request = withDefaults(input.request, offering.inputSchema);
       const planned = planStart(request, offering, config);
-      // A dry run changes nothing: it needs no lock, must not keep real work from one, and nobody may share it.
-      const plan = input.dryRun === true ? { ...planned, claims: [], coalesceKey: undefined } : planned;
-      const policy = await this.policies.apply({
-        ...plan,
-        tier: input.request.tier,
-        rule: input.request.cause?.rule,
-      });
-      return {
-        ...input,
-        request,
-        plan:
-          policy === undefined
-            ? plan
-            : { ...plan, claims: input.dryRun === true ? [] : mergeClaims([...plan.claims, ...policy.claims]) },
-        ownClaims: plan.claims,
-        offering,
-        ...(policy === undefined ? {} : { policy }),
-      };
+      // A dry run changes nothing: it needs no lock or room, must not keep real work from one, and nobody may share it.
+      if (input.dryRun === true) {
+        const { limits: _limits, ...plan } = { ...planned, claims: [], coalesceKey: undefined };
+        return { ...input, request, plan, ownClaims: [], offering };
+      }
+      return { ...(await this.underPolicies({ ...input, request }, planned)), offering };
     } catch (error) {
       if (!(error instanceof OpsError)) throw error;
       // The catalog is away: the work keeps its place and is resolved at its turn.
       if (error.code === 'unavailable' || error.code === 'overload' || error.code === 'internal') return input;
       return { ...input, refused: `${input.request.ref}: ${error.detail}` };
     }
+  }
+
+  private async underPolicies(input: StartInput, plan: StartPlan): Promise<Prepared> {
+    const policy = await this.policies.apply(weighedOf(input.request, plan));
+    const demand = withLimits(policy?.demand, plan.limits ?? []);
+    const claims = policy === undefined ? plan.claims : mergeClaims([...plan.claims, ...policy.claims]);
+    return {
+      ...input,
+      plan: { ...plan, claims, ...this.keyOf(input, plan, demand) },
+      ownClaims: plan.claims,
+      ...(policy === undefined ? {} : { policy }),
+      ...(demand === undefined ? {} : { demand }),
+    };
+  }
+
+  /** A policy may want identical work to join, whoever starts it. */
+  private keyOf(input: StartInput, plan: StartPlan, demand: Demand | undefined): Pick<StartPlan, 'coalesceKey'> {
+    if (plan.coalesceKey !== undefined || demand?.coalesce === undefined || input.kind === 'lock') return {};
+    return { coalesceKey: coalesceKey(input.request, { name: plan.flow, version: plan.version }, plan.targets) };
   }
 
   /** Admits in order. All locks of all of them are taken first, in one sorted sweep, so that batches cannot deadlock. */
@@ -158,9 +173,10 @@ export class AdmitService {
   /** Takes the locks and reads what the verdicts depend on; the usual start, alone and in nobody's way, in one statement. */
   private async look(tx: Tx, starts: readonly Prepared[]): Promise<Looked> {
     const keys = [...new Set(starts.flatMap((s) => s.plan?.coalesceKey ?? []))];
-    const paths = coverPaths(starts.flatMap((s) => s.plan?.claims.map((c) => c.path) ?? []));
+    const counters = starts.flatMap((s) => countersOf(s.demand));
+    const paths = coverPaths([...starts.flatMap((s) => s.plan?.claims.map((c) => c.path) ?? []), ...counters]);
     const [start] = starts;
-    if (starts.length > 1 || start?.plan === undefined) {
+    if (starts.length > 1 || start?.plan === undefined || start.demand !== undefined) {
       // One round trip: the server runs them in this order, each with a snapshot younger than the locks of the first.
       const [, tickets, rest] = await Promise.all([
         this.repository.take(tx, paths, keys),
@@ -197,10 +213,11 @@ export class AdmitService {
     const now = this.clock.now();
     const rankAt = seen.rankAt ?? rankOf(request.tier, now);
     const validForMs = validityOf(request, start.policy);
-    const result =
+    const judged: Judged =
       plan === undefined && start.refused === undefined
         ? unresolved(validForMs)
         : await this.judge(tx, start, { ...seen, rankAt, validForMs });
+    const { facts, ...result } = judged;
     const state = stateOf(result);
     const decided = {
       ...result,
@@ -252,6 +269,8 @@ export class AdmitService {
         claims: plan.claims,
       });
     }
+    if (start.demand !== undefined && facts !== undefined)
+      this.gate.settle(tx, start.demand, facts, { id: request.id, ticket: seen.ticket, rankAt }, state);
     if (plan?.coalesceKey !== undefined && result.into === undefined && state !== 'rejected')
       seen.twins.set(plan.coalesceKey, request.id);
     this.tell(tx, start, decided, now);
@@ -263,11 +282,7 @@ export class AdmitService {
     return decided;
   }
 
-  private async judge(
-    tx: Tx,
-    start: Prepared,
-    seen: Seen & { rankAt: Date; validForMs: number },
-  ): Promise<VerdictResult & { fence?: string }> {
+  private async judge(tx: Tx, start: Prepared, seen: Seen & { rankAt: Date; validForMs: number }): Promise<Judged> {
     const { request, plan } = start;
     if (plan === undefined)
       return decideVerdict({
@@ -287,31 +302,29 @@ export class AdmitService {
       targets: plan.targets,
       tier: request.tier,
     });
-    const policy = start.policy;
-    const wants = twin === undefined && halts.length === 0 && plan.claims.length > 0;
+    const place = { id: request.id, ticket: seen.ticket, rankAt: seen.rankAt };
+    const policies =
+      start.demand === undefined || twin !== undefined ? undefined : await this.gate.look(tx, start.demand, place);
+    const wants = twin === undefined && halts.length === 0 && plan.claims.length > 0 && passes(policies);
     const grant = wants
       ? (seen.grant ??
         (await this.repository.grant(tx, { ...grantOf(start, plan, seen), runId: request.id, ticket: seen.ticket })))
       : undefined;
-    const result = decideVerdict({
+    const found = grant ?? (passes(policies) ? undefined : await this.repository.inTheWay(tx, plan.claims, place));
+    const facts: AdmissionFacts = {
       twin,
-      coalesce: request.coalesce,
+      coalesce: request.coalesce || plan.coalesceKey !== undefined,
       halts,
       claims: plan.claims.length,
       fence: grant?.fence ?? undefined,
-      holders: grant?.holders ?? [],
-      ahead: grant?.ahead ?? [],
+      holders: found?.holders ?? [],
+      ahead: found?.ahead ?? [],
       validForMs: seen.validForMs,
-      onConflict: policy?.onConflict,
-      limit: await this.limits.look(tx, {
-        ...plan,
-        act: plan.onLimit,
-        grant,
-        rankAt: seen.rankAt,
-        ticket: seen.ticket,
-      }),
-    });
-    return { ...result, ...(grant?.fence == null ? {} : { fence: grant.fence }) };
+      onConflict: start.policy?.onConflict,
+      limit: await this.limits.look(tx, { ...plan, act: plan.onLimit, grant, ...place }),
+      policies,
+    };
+    return { ...decideVerdict(facts), facts, ...(grant?.fence == null ? {} : { fence: grant.fence }) };
   }
 
   private tell(tx: Tx, start: Prepared, result: AdmitResult & { fence?: string }, now: Date): void {
@@ -435,6 +448,24 @@ function repeated(row: AdmissionRow): AdmitResult {
 /** A started or closed admission was admitted. */
 export function verdictOfState(state: AdmissionRow['state']): AdmitResult['verdict'] {
   return state === 'started' || state === 'closed' ? 'admitted' : state;
+}
+
+/** What the policies look at of a start. */
+export function weighedOf(request: StartRequest, plan: StartPlan): Weighed {
+  return {
+    id: request.id,
+    tenant: request.tenant,
+    flow: plan.flow,
+    effect: plan.effect,
+    atoms: plan.atoms,
+    targets: plan.targets,
+    tier: request.tier,
+    rule: request.cause?.rule,
+    initiator: request.initiator,
+    input: request.input,
+    caused: request.cause !== undefined,
+    turns: plan.turns === true,
+  };
 }
 
 /** `domain/name` and `atom/word.word` are named alike wherever a flow is named. */

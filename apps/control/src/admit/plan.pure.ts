@@ -12,7 +12,8 @@ import {
 } from '@opsloop/contracts';
 import { computeLimit, computeLocks, computeTargets, validateInput } from '@opsloop/dsl';
 import { mergeClaims, RUN_CLAIMS_MAX } from '../lock/lock.pure.js';
-import type { LimitAct } from '../policies/run-limit.pure.js';
+import type { BudgetDemand } from '../policies/demand.pure.js';
+import { type LimitAct, limitDemand } from '../policies/run-limit.pure.js';
 
 /** What a start turns out to be once its reference is resolved. */
 export interface StartPlan {
@@ -26,6 +27,10 @@ export interface StartPlan {
   coalesceKey?: string;
   /** Of a flow with a limit, whose claim is among the claims. */
   onLimit?: LimitAct;
+  /** Of a limit of several runs: room on its counters. */
+  limits?: BudgetDemand[];
+  /** Its targets take turns: each is claimed and charged when its own comes. */
+  turns?: boolean;
 }
 
 /** Names of all atoms of a flow and its sub-flows. */
@@ -68,11 +73,14 @@ export function planStart(
   const { document } = offering;
   const targets = new Set(request.targets);
   const claims: Claim[] = [];
+  const limits = new Map<string, BudgetDemand>();
   for (const input of inputsOf(request)) {
     for (const path of computeTargets(document, input, config)) targets.add(path);
     claims.push(...computeLocks(document, input, config));
     const limit = computeLimit(document, input, config);
-    if (limit !== undefined) claims.push(limit);
+    if (limit === undefined) continue;
+    claims.push(limit.claim);
+    if (limit.runs > 1) limits.set(limit.claim.path, limitDemand(request.id, document, limit));
   }
   const list = [...targets].sort();
   if ((document.lockTargets ?? 'all') === 'all') for (const path of list) claims.push({ path, mode: 'exclusive' });
@@ -86,6 +94,8 @@ export function planStart(
     targets: list,
     claims: merged,
     ...(document.limit === undefined ? {} : { onLimit: document.limit.onConflict ?? 'queue' }),
+    ...(limits.size === 0 ? {} : { limits: [...limits.values()] }),
+    ...((request.perTarget?.items.length ?? 0) > 1 || document.lockTargets === 'perItem' ? { turns: true } : {}),
     ...(request.coalesce ? { coalesceKey: coalesceKey(request, offering, list) } : {}),
   };
 }

@@ -1,6 +1,7 @@
 import { Controller } from '@nestjs/common';
 import { BusContext, BusHandler, type BusMessage } from '@opsloop/bus';
 import type { DocumentsMessage, StartsMessage } from '@opsloop/contracts';
+import { PolicyService } from '../policies/policy.service.js';
 import { OfferingService } from './offering.service.js';
 import { StartsService } from './starts.service.js';
 
@@ -9,6 +10,7 @@ export class StartsConsumer {
   constructor(
     private readonly starts: StartsService,
     private readonly offerings: OfferingService,
+    private readonly policies: PolicyService,
   ) {}
 
   @BusHandler('starts', 'control', { batch: true })
@@ -20,5 +22,6 @@ export class StartsConsumer {
   @BusHandler('documents', 'control', { batch: true, durable: false })
   changed(_messages: BusMessage<DocumentsMessage>[]): void {
     this.offerings.forget();
+    this.policies.forget();
   }
 }

@@ -1,5 +1,6 @@
 import { type BlockedBy, type Consulted, type HaltView, printDuration, type Verdict } from '@opsloop/contracts';
 import { besidesLimit, consultLimit, type LimitFacts } from '../policies/run-limit.pure.js';
+import { decidePolicies, type PolicyFacts } from '../policies/policy-verdict.pure.js';
 import { describeScope } from '../halts/halt-scope.pure.js';
 
 /** What admission found out; every member was read under the locks of its transaction. */
@@ -21,6 +22,8 @@ export interface AdmissionFacts {
   onConflict?: { policy: string; act: 'queue' | 'reject' } | undefined;
   /** The limit of the flow; holders and ahead have those in its way too. */
   limit?: LimitFacts | undefined;
+  /** What the policies found; with them, claims are tried only where they let it pass. */
+  policies?: PolicyFacts | undefined;
 }
 
 export interface VerdictResult {
@@ -65,9 +68,27 @@ export function decideVerdict(f: AdmissionFacts): VerdictResult {
     saw: halt === undefined ? 'none in force' : `halt ${halt.id} on ${describeScope(halt.scope)}: ${halt.reason}`,
     said: halt === undefined ? 'ok' : 'hold',
   });
+  const policies = f.policies === undefined ? undefined : decidePolicies(f.policies);
+  if (policies !== undefined) consulted.push(...policies.lines);
   if (halt !== undefined) return done('held', { reason: `held by halt ${halt.id}: ${halt.reason}` });
+  if (policies === undefined || policies.said === 'ok') return decideMutex(f, consulted, done);
 
-  return decideMutex(f, consulted, done);
+  const { said, reason, into } = policies;
+  consulted.push({ policy: f.onConflict?.policy ?? 'mutex', ...lookOnly(f) });
+  const blockedBy = [...policies.blockedBy, ...f.holders, ...f.ahead].slice(0, 10);
+  return done(said, {
+    ...(reason === undefined ? {} : { reason }),
+    ...(into === undefined ? {} : { into }),
+    ...(said === 'queued' ? { position: Math.max(policies.ahead, f.ahead.length) + 1, blockedBy } : {}),
+  });
+}
+
+/** The locks of what does not get so far: looked at, not tried. */
+function lookOnly(f: AdmissionFacts): Pick<Consulted, 'saw' | 'said'> {
+  if (f.claims === 0) return { saw: 'no claims', said: 'ok' };
+  if (f.holders.length > 0) return { saw: `held by ${names(f.holders)}`, said: 'queue' };
+  if (f.ahead.length > 0) return { saw: `${f.ahead.length} earlier in the queue`, said: 'queue' };
+  return { saw: `${f.claims} free, not taken yet`, said: 'ok' };
 }
 
 type Done = (verdict: Verdict, more?: Omit<VerdictResult, 'verdict' | 'consulted'>) => VerdictResult;

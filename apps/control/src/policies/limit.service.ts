@@ -1,8 +1,10 @@
 import { Injectable } from '@nestjs/common';
-import type { BlockedBy, Claim } from '@opsloop/contracts';
-import type { Tx } from '@opsloop/postgres';
+import type { BlockedBy, Claim, FlowDocument } from '@opsloop/contracts';
+import { LIMIT_KIND } from '@opsloop/dsl';
+import { Database, type Tx } from '@opsloop/postgres';
 import type { GrantRow } from '../admit/admission.repository.js';
-import { type LimitAct, type LimitFacts, limitPaths } from './run-limit.pure.js';
+import type { BudgetDemand } from './demand.pure.js';
+import { type LimitAct, type LimitFacts, limitDemand, limitPaths } from './run-limit.pure.js';
 
 /** A start at the moment its claims were tried. */
 export interface Tried {
@@ -19,6 +21,8 @@ export interface Tried {
 /** The limits of flows are claims like any other; this says what they came to. */
 @Injectable()
 export class LimitService {
+  constructor(private readonly db: Database) {}
+
   /** Under the locks of the claims. Undefined when the flow has none, or nothing was tried. */
   async look(tx: Tx, t: Tried): Promise<LimitFacts | undefined> {
     const paths = limitPaths(t.flow, t.claims);
@@ -58,6 +62,23 @@ export class LimitService {
     });
     const into = ids.find((id) => alive.some((row) => row.id === id));
     return { holders, ahead, ...(into === undefined ? {} : { into }) };
+  }
+
+  /** Of a stored start the room that its pinned flow wants for itself, when that is for several runs. */
+  async demandsOf(
+    row: { id: string; tenant: string; flow: string; ir_digest: string | null },
+    claims: readonly Claim[],
+  ): Promise<BudgetDemand[]> {
+    const shared = claims.filter((c) => c.mode === 'shared' && c.path.startsWith(`${LIMIT_KIND}/${row.flow}/`));
+    if (shared.length === 0) return [];
+    const [ir] = await this.db.query<{ limit: FlowDocument['limit'] | null }>({
+      name: 'control.limit-of',
+      text: `SELECT body #> '{flow,limit}' AS limit FROM control.ir WHERE tenant = $1 AND digest = $2`,
+      values: [row.tenant, row.ir_digest],
+    });
+    const limit = ir?.limit;
+    if (limit == null) return [];
+    return shared.map((claim) => limitDemand(row.id, { name: row.flow, limit }, { claim, runs: limit.runs }));
   }
 
   /** What the pinned flow says about its limit. */

@@ -1,37 +1,57 @@
 import { Injectable } from '@nestjs/common';
 import { type DocumentView, type JsonObject, OpsError, type Page, type PutAnswer } from '@opsloop/contracts';
 import { validateDocument } from '@opsloop/dsl';
-import type { PageQuery } from '@opsloop/platform';
+import { Clock, type PageQuery } from '@opsloop/platform';
 import { Database, DocumentStore, type StoredDocument } from '@opsloop/postgres';
-import {
-  effectOf,
-  type MutexPolicy,
-  policyErrors,
-  type PolicyEffect,
-  type PolicySubject,
-  readPolicy,
-} from './mutex-policy.pure.js';
+import { needsOf, type PolicyEffect, weigh, type Weighed, type World } from './demand.pure.js';
+import { InventoryService } from './inventory.service.js';
+import { type Policy, policyErrors, readPolicy } from './policy.pure.js';
 
 /** Policies change rarely and count for every start; a second is the promise of every cache here. */
 const CACHE_MS = 1_000;
 
 @Injectable()
 export class PolicyService {
-  private cached: { at: number; policies: Promise<MutexPolicy[]> } | undefined;
+  private cached: { at: number; policies: Promise<Policy[]> } | undefined;
 
   constructor(
     private readonly db: Database,
     private readonly documents: DocumentStore,
+    private readonly inventory: InventoryService,
+    private readonly clock: Clock,
   ) {}
 
-  /** What the policies in force add to a start. */
-  async apply(subject: PolicySubject): Promise<PolicyEffect | undefined> {
+  /** What the policies in force ask of a start. Undefined when none matches, and then nothing was asked of anybody. */
+  async apply(subject: Weighed): Promise<PolicyEffect | undefined> {
+    const policies = await this.inForce();
+    if (policies.length === 0) return undefined;
+    return weigh(policies, subject, await this.worldOf(policies, subject), this.clock.now());
+  }
+
+  /** Those in force; the list is the same object while nothing changes. */
+  inForce(): Promise<Policy[]> {
     if (this.cached === undefined || Date.now() - this.cached.at > CACHE_MS) {
-      const policies = this.documents.live('policy').then((docs) => docs.map((d) => readPolicy(d.name, d.body)));
+      const before = this.cached?.policies;
+      const policies = this.documents.live('policy').then(async (docs) => same(await before?.catch(() => []), docs));
       this.cached = { at: Date.now(), policies };
       policies.catch(() => (this.cached = undefined));
     }
-    return effectOf(await this.cached.policies, subject);
+    return this.cached.policies;
+  }
+
+  /** A document changed: what was remembered may be old. */
+  forget(): void {
+    if (this.cached !== undefined) this.cached.at = 0;
+  }
+
+  /** What of the inventory the matching policies have to know. */
+  async worldOf(policies: readonly Policy[], subject: Weighed): Promise<World> {
+    const needs = needsOf(policies, subject);
+    const [resources, ...kinds] = await Promise.all([
+      needs.resources ? this.inventory.byPath(subject.targets) : new Map<string, never>(),
+      ...needs.kinds.map((kind) => this.inventory.ofKind(kind)),
+    ]);
+    return { resources, ofKind: (kind) => kinds[needs.kinds.indexOf(kind)] };
   }
 
   async put(tenant: string, name: string, body: unknown, by: string): Promise<PutAnswer> {
@@ -48,7 +68,7 @@ export class PolicyService {
     const result = await this.db.inTransaction(tenant, (tx) =>
       this.documents.put(tx, { kind: 'policy', name, body: document, by, live: true }),
     );
-    this.cached = undefined;
+    this.forget();
     return { kind: 'policy', name, change: result.change, digest: result.digest };
   }
 
@@ -65,9 +85,18 @@ export class PolicyService {
 
   async remove(tenant: string, name: string, by: string): Promise<void> {
     const removed = await this.db.inTransaction(tenant, (tx) => this.documents.remove(tx, 'policy', name, by));
-    this.cached = undefined;
+    this.forget();
     if (!removed) throw new OpsError('not-found', `There is no policy ${name}`);
   }
+}
+
+/** Parsed again only where a document changed: what was counted for a policy is kept with it. */
+function same(before: readonly Policy[] | undefined, docs: readonly StoredDocument[]): Policy[] {
+  const old = new Map(before?.map((p) => [p.name, p]));
+  return docs.map((d) => {
+    const known = old.get(d.name);
+    return known?.digest === d.digest ? known : readPolicy(d.name, d.body, d.digest);
+  });
 }
 
 function viewOf(d: StoredDocument): DocumentView {

@@ -1,6 +1,7 @@
 import type { BlockedBy, Claim, Consulted, FlowDocument } from '@opsloop/contracts';
 import { pathsOverlap } from '@opsloop/contracts';
-import { LIMIT_KIND, limitKeyOf } from '@opsloop/dsl';
+import { type FlowLimit, LIMIT_KIND, limitKeyOf } from '@opsloop/dsl';
+import type { BudgetDemand } from './demand.pure.js';
 
 /** What becomes of a start whose flow has its one run already. */
 export type LimitAct = NonNullable<NonNullable<FlowDocument['limit']>['onConflict']>;
@@ -19,9 +20,12 @@ export interface LimitFacts {
 /** Above this a list helps nobody. */
 const KEYS_SHOWN = 3;
 
-/** Of a start's claims those that hold its flow's limit: one, or one per key of a run per target. */
+/**
+ * Of a start's claims those that hold its flow's limit of one run: one, or one per key of a run per target. A limit of
+ * several runs is a counter; its shared claims only keep versions with a limit of one out.
+ */
 export const limitPaths = (flow: string, claims: readonly Claim[]): string[] =>
-  claims.map((c) => c.path).filter((path) => path.startsWith(`${LIMIT_KIND}/${flow}/`));
+  claims.filter((c) => c.mode === 'exclusive' && c.path.startsWith(`${LIMIT_KIND}/${flow}/`)).map((c) => c.path);
 
 export const isLimitPath = (path: string): boolean => path.startsWith(`${LIMIT_KIND}/`);
 
@@ -42,3 +46,19 @@ export function consultLimit(limit: LimitFacts): Consulted {
   if (limit.act === 'reject') return { policy: 'limit', saw, said: 'reject' };
   return { policy: 'limit', saw, said: limit.act === 'coalesce' && limit.into !== undefined ? 'coalesce' : 'queue' };
 }
+
+/** Several runs of one key share the claim and are counted; a version that allows one alone still excludes them. */
+export const limitDemand = (
+  id: string,
+  { name, limit }: Pick<FlowDocument, 'name' | 'limit'>,
+  { claim, runs }: FlowLimit,
+): BudgetDemand => ({
+  policy: 'limit',
+  digest: '',
+  key: `${name} for ${limitKeyOf(claim.path)}`,
+  counter: claim.path,
+  rooms: [{ max: runs }],
+  units: [id],
+  act: limit?.onConflict ?? 'queue',
+  noun: 'runs',
+});

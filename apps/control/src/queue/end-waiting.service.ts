@@ -9,6 +9,7 @@ import {
   runsBase,
   WAITING_STATES,
 } from '../admit/admission.repository.js';
+import { BudgetRepository } from '../policies/budget.repository.js';
 import { Signals } from '../signals.service.js';
 
 export type WaitingEnd = 'withdrawn' | 'expired' | 'cancelled';
@@ -18,6 +19,7 @@ export type WaitingEnd = 'withdrawn' | 'expired' | 'cancelled';
 export class EndWaitingService {
   constructor(
     private readonly repository: AdmissionRepository,
+    private readonly budgets: BudgetRepository,
     private readonly signals: Signals,
     private readonly clock: Clock,
   ) {}
@@ -38,6 +40,7 @@ export class EndWaitingService {
     });
     if (row === undefined) return undefined;
     await this.repository.dropWaiters(tx, row.ticket);
+    if (row.facts !== null) this.budgets.unwait(tx, row.ticket);
     if (row.kind === 'run') {
       const said = verdict === 'expired' ? 'validFor' : verdict === 'withdrawn' ? 'recheck' : 'operator';
       publishRuns(

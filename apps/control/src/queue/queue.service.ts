@@ -10,13 +10,15 @@ import {
 import { Clock, InternalClient, Logger } from '@opsloop/platform';
 import { Database, type DueLoop, startDueLoop, type Tx } from '@opsloop/postgres';
 import { AdmissionRepository, type AdmissionRow, publishRuns, runsBase } from '../admit/admission.repository.js';
-import { AdmitService, exclusivePaths, ownerOf, validityOf } from '../admit/admit.service.js';
+import { AdmitService, exclusivePaths, ownerOf, validityOf, weighedOf } from '../admit/admit.service.js';
 import type { StartPlan } from '../admit/plan.pure.js';
-import { decideVerdict } from '../admit/verdict.pure.js';
+import { type AdmissionFacts, decideVerdict } from '../admit/verdict.pure.js';
 import { EventWaits } from '../deliver-events/event-waits.repository.js';
 import { haltsOn, subjectOf } from '../halts/halt-scope.pure.js';
 import { coverPaths, mergeClaims, runHolder } from '../lock/lock.pure.js';
-import type { PolicyEffect } from '../policies/mutex-policy.pure.js';
+import type { Demand, PolicyEffect } from '../policies/demand.pure.js';
+import { countersOf, NO_DEMAND, PolicyGate, withLimits } from '../policies/gate.service.js';
+import { passes } from '../policies/policy-verdict.pure.js';
 import { LimitService } from '../policies/limit.service.js';
 import { PolicyService } from '../policies/policy.service.js';
 import { Signals } from '../signals.service.js';
@@ -45,15 +47,26 @@ interface Turn {
   plan?: StartPlan;
   ownClaims?: Claim[];
   policy?: PolicyEffect;
+  demand?: Demand;
   irDigest?: string;
   compiled?: CompiledFlow;
   withdrawn: string[];
   recheck: Consulted[];
 }
 
+/** A row as it was planned when it came. */
+const planOf = (row: AdmissionRow): StartPlan => ({
+  flow: row.flow,
+  version: row.version ?? '',
+  effect: row.effect ?? 'mutate',
+  atoms: row.atoms,
+  targets: row.targets,
+  claims: row.claims ?? [],
+});
+
 /** What the turn of a queued or held admission came to. */
 interface TurnResult {
-  state: 'admitted' | 'held' | 'queued';
+  state: 'admitted' | 'held' | 'queued' | 'needs-approval';
   consulted: Consulted[];
   reason?: string | undefined;
   fence?: string | undefined;
@@ -102,6 +115,7 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
     private readonly admission: AdmitService,
     private readonly policies: PolicyService,
     private readonly limits: LimitService,
+    private readonly gate: PolicyGate,
     private readonly ends: EndWaitingService,
     private readonly waits: EventWaits,
     private readonly internal: InternalClient,
@@ -136,7 +150,7 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
     }
     const ready = await this.db.query<{ ready: string }>({
       name: 'control.ready',
-      text: `SELECT control.ready('default', $1) AS ready`,
+      text: `SELECT control.ready('default', $1) AS ready UNION ALL SELECT control.budget_ready('default', $1)`,
       values: [batch],
     });
     const ids = ready.map((r) => r.ready);
@@ -168,9 +182,7 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
     if (turn === undefined) return;
     if (row.claims === null || turn.withdrawn.length > 0) {
       if (!(await this.plan(turn))) return;
-    } else if (row.kind === 'run') {
-      await this.readPolicies(turn);
-    }
+    } else if (!row.dry_run) await this.readPolicies(turn);
     await this.db.inTransaction(row.tenant, (tx) => this.admit(tx, turn));
   }
 
@@ -188,18 +200,21 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
     turn.compiled = prepared.offering.compiled;
     if (prepared.ownClaims !== undefined) turn.ownClaims = prepared.ownClaims;
     if (prepared.policy !== undefined) turn.policy = prepared.policy;
+    if (prepared.demand !== undefined) turn.demand = prepared.demand;
     return true;
   }
 
   /** Policies may have come, changed or gone while it waited: those of now count. */
   private async readPolicies(turn: Turn): Promise<void> {
-    const { flow, atoms, targets, tier, claims, own_claims, version, effect, rule } = turn.row;
-    const subject = { flow, atoms, targets, effect: effect ?? 'mutate', tier };
-    const policy = await this.policies.apply({ ...subject, rule: rule ?? undefined });
+    const { claims, own_claims } = turn.row;
+    const plan = planOf(turn.row);
+    const policy = await this.policies.apply(weighedOf(turn.request, plan));
     if (policy !== undefined) turn.policy = policy;
+    const limits = await this.limits.demandsOf(turn.row, own_claims ?? claims ?? []);
+    const demand = withLimits(policy?.demand, limits);
+    if (demand !== undefined) turn.demand = demand;
     const now = mergeClaims([...(own_claims ?? claims ?? []), ...(policy?.claims ?? [])]);
-    if (digestOf(now) !== digestOf(mergeClaims(claims ?? [])))
-      turn.plan = { ...subject, version: version ?? '', claims: now };
+    if (digestOf(now) !== digestOf(mergeClaims(claims ?? []))) turn.plan = { ...plan, claims: now };
   }
 
   /** Undefined when it ended or must wait. */
@@ -246,22 +261,22 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
 
   private async admit(tx: Tx, turn: Turn): Promise<void> {
     const claims = turn.plan?.claims ?? turn.row.claims ?? [];
-    await this.repository.take(tx, coverPaths(claims.map((c) => c.path)));
+    await this.repository.take(tx, coverPaths([...claims.map((c) => c.path), ...countersOf(turn.demand)]));
     const row = await this.repository.lockRow(tx, turn.row.id);
     if (row === undefined || row.state !== 'queued') return;
     const now = this.clock.now();
-    const validForMs = Math.min(
-      row.valid_until.getTime() - row.created_at.getTime(),
-      validityOf(row.request, turn.policy),
-    );
+    const lasts = row.valid_until.getTime() - row.created_at.getTime();
+    const validForMs = row.extended ? lasts : Math.min(lasts, validityOf(row.request, turn.policy));
     if (row.created_at.getTime() + validForMs <= now.getTime())
       return void (await this.ends.end(tx, row.id, 'expired', 'waited longer than it stays valid'));
     if (row.alive_until !== null && row.alive_until <= now)
       return void (await this.ends.end(tx, row.id, 'expired', SILENT));
     const flow = turn.plan === undefined ? row : { ...row, atoms: turn.plan.atoms, targets: turn.plan.targets };
     const halts = haltsOn(await this.repository.liveHalts(tx), subjectOf(flow));
+    const place = { id: row.id, ticket: row.ticket, rankAt: row.rank_at };
+    const policies = turn.demand === undefined ? undefined : await this.gate.look(tx, turn.demand, place);
     const grant =
-      halts.length > 0 || claims.length === 0
+      halts.length > 0 || claims.length === 0 || !passes(policies)
         ? undefined
         : await this.repository.grant(tx, {
             claims,
@@ -272,13 +287,14 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
             ticket: row.ticket,
             ...(row.lock_ttl === null ? {} : { ttlMs: msOf(row.lock_ttl) }),
           });
-    const result = decideVerdict({
+    const found = grant ?? (passes(policies) ? undefined : await this.repository.inTheWay(tx, claims, place));
+    const facts: AdmissionFacts = {
       coalesce: row.coalesce_key !== null,
       halts,
       claims: claims.length,
       fence: grant?.fence ?? undefined,
-      holders: grant?.holders ?? [],
-      ahead: grant?.ahead ?? [],
+      holders: found?.holders ?? [],
+      ahead: found?.ahead ?? [],
       validForMs,
       onConflict: turn.policy?.onConflict,
       limit: await this.limits.look(tx, {
@@ -290,15 +306,22 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
         act: turn.plan?.onLimit,
         irDigest: row.ir_digest,
       }),
-    });
+      policies,
+    };
+    const result = decideVerdict(facts);
+    // After what is written of the row below, in the same transaction.
+    const settle = (): void => {
+      if (turn.demand !== undefined || row.facts !== null)
+        this.gate.settle(tx, turn.demand ?? NO_DEMAND, facts, place, result.verdict);
+    };
     if (result.verdict === 'rejected' || result.verdict === 'coalesced')
-      return this.refuseIn(tx, row, result.reason!, result.consulted, result.into);
+      return this.refuseIn(tx, row, result.reason!, result.consulted, result.into).then(settle);
     await this.save(
       tx,
       turn,
       row,
       {
-        state: result.verdict as 'admitted' | 'held' | 'queued',
+        state: result.verdict as TurnResult['state'],
         consulted: [...turn.recheck, ...result.consulted],
         reason: result.reason,
         fence: grant?.fence ?? undefined,
@@ -306,6 +329,7 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
       },
       now,
     );
+    settle();
   }
 
   private async save(tx: Tx, turn: Turn, row: AdmissionRow, r: TurnResult, now: Date): Promise<void> {
@@ -361,8 +385,9 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
     if (row.kind === 'run') tellVerdict(tx, saved!, r, now);
     if (r.state === 'admitted')
       tx.afterCommit(() => this.signals.emit(row.kind === 'run' ? 'admitted' : 'granted', row.id));
-    // A held one no longer stands in anybody's way, and neither do targets that were dropped.
-    if (r.state === 'held' || turn.withdrawn.length > 0) tx.afterCommit(() => this.signals.emit('released'));
+    // One that is held or asked about no longer stands in anybody's way, and neither do targets that were dropped.
+    if (r.state === 'held' || r.state === 'needs-approval' || turn.withdrawn.length > 0)
+      tx.afterCommit(() => this.signals.emit('released'));
   }
 
   private refuse(row: AdmissionRow, reason: string): Promise<void> {

@@ -5,6 +5,7 @@ import { Database, type Tx } from '@opsloop/postgres';
 import { type AdmissionRow, publishRuns, runsBase } from '../admit/admission.repository.js';
 import { closeApprovalsOf } from '../approvals/approval.repository.js';
 import { EventWaits } from '../deliver-events/event-waits.repository.js';
+import { releaseCharges } from '../policies/budget.repository.js';
 import { Signals } from '../signals.service.js';
 import { JournalRepository } from '../steer/journal.repository.js';
 
@@ -66,6 +67,7 @@ export class CloseRunService {
         values: [tx.tenant, id, LOCK_DELAY_MS / 1_000],
       });
     }
+    if (row.charged) releaseCharges(tx, id, ending.clean ? 0 : LOCK_DELAY_MS / 1_000);
     if (row.waits) {
       this.waits.forget(tx, id);
       closeApprovalsOf(tx, id);

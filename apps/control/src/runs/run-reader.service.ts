@@ -17,6 +17,8 @@ import { approvalEntries } from '../approvals/approval.pure.js';
 import { ApprovalRepository } from '../approvals/approval.repository.js';
 import { DiagnoseService } from '../diagnose/diagnose.service.js';
 import { diagnoseWaiting } from '../diagnose/diagnosis.pure.js';
+import { BudgetRepository } from '../policies/budget.repository.js';
+import { freeAtOf } from '../policies/policy-verdict.pure.js';
 import { WorkflowClient } from '../start/workflow-client.service.js';
 import { withProgress } from './progress.pure.js';
 import { requireRunId } from './internal-runs.service.js';
@@ -62,6 +64,7 @@ export class RunReader {
     private readonly approvals: ApprovalRepository,
     private readonly diagnoses: DiagnoseService,
     private readonly clock: Clock,
+    private readonly budgets: BudgetRepository,
   ) {}
 
   async row(tenant: string, id: string): Promise<AdmissionRow> {
@@ -226,11 +229,13 @@ export class RunReader {
       'SELECT control.holders($1, $2, $3, NULL) AS holders, control.ahead($1, $2, $3, $4, $5) AS ahead',
       [row.tenant, claims.map((c) => c.path), claims.map((c) => c.mode === 'exclusive'), row.rank_at, row.ticket],
     );
-    const { holders, ahead } = found!;
+    const { ahead } = found!;
+    const rooms = row.facts === null ? undefined : await this.budgets.standing(this.db, row);
+    const holders = [...(rooms?.holders ?? []), ...found!.holders];
     const db = { tenant: row.tenant, query: this.db.query.bind(this.db) };
-    const eta = await this.repository.eta(db, { holders, ahead });
+    const eta = freeAtOf(row) ?? (await this.repository.eta(db, { holders, ahead }));
     return {
-      position: ahead.length + 1,
+      position: Math.max(ahead.length, rooms?.ahead ?? 0) + 1,
       blockedBy: [...holders, ...ahead].slice(0, 10),
       ...(eta === undefined ? {} : { eta }),
     };

@@ -3,6 +3,7 @@ import type { HaltView, TimelineEntry } from '@opsloop/contracts';
 import { Clock } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
 import { type AdmissionRow, publishRuns, runsBase } from '../admit/admission.repository.js';
+import { dropCharges } from '../policies/budget.repository.js';
 import { Signals } from '../signals.service.js';
 
 /** Takes back what was admitted just before a halt: it gives up its claims and keeps its place. */
@@ -26,6 +27,7 @@ export class HoldService {
       );
       if (changed.length === 0) return;
       await tx.query('DELETE FROM control.claim WHERE tenant = $1 AND run_id = $2', [tx.tenant, row.id]);
+      if (row.charged) dropCharges(tx, row.id);
       publishRuns(
         tx,
         {

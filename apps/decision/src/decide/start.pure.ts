@@ -99,7 +99,7 @@ export function buildDecision(world: World, plan: StartPlan): DecisionRow {
     ...workOf(doc, rung, rows, batches, inputFor),
     targets,
     tier,
-    initiator: { kind: 'rule', name: doc.name },
+    initiator: { kind: 'rule', name: doc.name, ...(doc.owner === undefined ? {} : { team: doc.owner }) },
     cause: {
       rule: doc.name,
       ruleVersion: doc.version,

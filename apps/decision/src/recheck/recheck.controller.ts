@@ -34,9 +34,12 @@ const ResourcesBody = z.object({
   limit: z.number().int().positive().optional(),
 });
 
+const InventoryBody = z.object({ kind: z.string().max(200), after: z.string().max(512).optional() });
+
 type Recheck = InternalCalls['POST /internal/decision/recheck'];
 type Story = InternalCalls['POST /internal/decision/story'];
 type Resources = InternalCalls['POST /internal/decision/resources'];
+type Inventory = InternalCalls['POST /internal/decision/inventory'];
 type Rules = InternalCalls['POST /internal/decision/rules'];
 
 @ApiExcludeController()
@@ -64,6 +67,12 @@ export class RecheckController {
   @HttpCode(200)
   resources(@Body() body: unknown): Promise<Resources['answer']> {
     return this.service.list(parseBody(ResourcesBody, body) as Resources['body']);
+  }
+
+  @Post('inventory')
+  @HttpCode(200)
+  inventory(@Body() body: unknown): Promise<Inventory['answer']> {
+    return this.service.inventory(parseBody(InventoryBody, body) as Inventory['body']);
   }
 
   @Post('rules')

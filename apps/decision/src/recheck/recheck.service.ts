@@ -20,6 +20,7 @@ import { needsLook, overall, standing } from './recheck.pure.js';
 
 type Recheck = InternalCalls['POST /internal/decision/recheck'];
 type Story = InternalCalls['POST /internal/decision/story'];
+type Inventory = InternalCalls['POST /internal/decision/inventory'];
 type Resources = InternalCalls['POST /internal/decision/resources'];
 
 const TENANT = 'default';
@@ -108,6 +109,18 @@ export class RecheckService {
     };
     const { items } = await this.resources.list(filter, { limit: Math.min(limit ?? RESOURCES_DEFAULT, RESOURCES_MAX) });
     return { items: items.map((one) => viewOf(one)) as unknown as Resources['answer']['items'] };
+  }
+
+  /** All of a kind, page by page: what shares of an inventory are counted from. */
+  async inventory({ kind, after }: Inventory['body']): Promise<Inventory['answer']> {
+    const { items, nextCursor } = await this.resources.list(
+      { kind },
+      { limit: RESOURCES_MAX, ...(after === undefined || after === '' ? {} : { cursor: after }) },
+    );
+    return {
+      items: items.map((one) => viewOf(one)) as unknown as Inventory['answer']['items'],
+      ...(nextCursor === undefined ? {} : { next: nextCursor }),
+    };
   }
 
   /**

@@ -106,7 +106,7 @@ function claimsOf({ flow }: CompiledFlow, input: Json, config: Record<string, Js
   return [
     ...targets.map((path): Claim => ({ path, mode: 'exclusive' })),
     ...computeLocks(flow, input, config),
-    ...(limit === undefined ? [] : [limit]),
+    ...(limit === undefined ? [] : [limit.claim]),
   ];
 }
 

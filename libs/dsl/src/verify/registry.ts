@@ -155,7 +155,6 @@ const rows: Readonly<Record<string, Row>> = {
   OPS1810: ['Safety', 'warning', 'Nothing to compensate', 'No step inside has a compensation, so a failed item stays as it is.', 'Give the changing steps a compensate.'],
   OPS1811: ['Safety', 'warning', 'perItem locks without items', 'No forEach goes through the targets, so nothing is ever locked.', 'Use lockTargets "all", or iterate over the targets.'],
   OPS1812: ['Safety', 'warning', 'Work that outlives its locks', 'The locks of the run are freed while the detached flow still works.', 'Wait for it, or let it take locks of its own.'],
-  OPS1813: ['Safety', 'error', 'A limit of several runs', 'Control holds a limit as one lock per key, which has room for one run; a larger number would be counted nowhere.', 'Write "runs": 1 with a finer "by", so that each key has its one run, or remove the limit.'],
   OPS1901: ['Temporal budget', 'error', 'More history than Temporal allows', 'The part cannot be continued in a new run, and Temporal ends runs at 51,200 events.', 'Set isolate, lower the numbers, or run a sub-flow.'],
   OPS1902: ['Temporal budget', 'warning', 'A long history in one piece', 'The part cannot be continued in a new run; above 10,240 events every replay is slow.', 'Set isolate, lower the numbers, or run a sub-flow.'],
   OPS1903: ['Temporal budget', 'error', 'Too much in flight', 'Temporal refuses more than 2,000 pending activities or children in one run.', 'Lower the concurrency, or set isolate.'],

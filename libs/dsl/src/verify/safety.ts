@@ -20,7 +20,6 @@ export function safetyFindings(model: FlowModel): Finding[] {
     ]),
     ...secretConditions(model),
     ...perItemFindings(model),
-    ...limitFindings(model),
     ...radiusFindings(model),
   ];
 }
@@ -254,11 +253,6 @@ function detachFindings(model: FlowModel, node: Node): Finding[] {
 function perItemFindings({ flow, nodes }: FlowModel): Finding[] {
   if (flow.lockTargets !== 'perItem' || nodes.some(({ verb }) => verb === 'forEach')) return [];
   return [found('OPS1811', '/lockTargets', 'locks are taken item by item, and the flow has no forEach')];
-}
-
-function limitFindings({ flow: { limit } }: FlowModel): Finding[] {
-  if (limit === undefined || limit.runs === 1) return [];
-  return [found('OPS1813', '/limit/runs', `${limit.runs} runs at once cannot be counted; only one run per "by" can`)];
 }
 
 /** Blast radius against what the environment allows: in flight, and in all. */
