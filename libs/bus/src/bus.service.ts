@@ -9,11 +9,16 @@ import {
   dropGoneGroupsSql,
   lagSql,
   readySql,
+  RELAY_GROUP,
   retentionLockSql,
   seenSql,
   subscribeSql,
 } from './bus.sql.js';
 import { Consumer, type ConsumerObserver, type Subscription } from './consumer.js';
+import { KafkaCarrier } from './kafka/kafka-carrier.js';
+import { type KafkaConfig, kafkaConfigFromEnv } from './kafka/kafka.config.js';
+import { dropUnreadableSql } from './kafka/kafka.sql.js';
+import { RELAYED_TOPICS } from './kafka/relay.js';
 
 /** The net under the wake-ups: a lost one costs a quarter of a second. */
 const POLL_MS = 250;
@@ -22,12 +27,27 @@ const NOTIFY_MS = 5;
 const RETENTION_MS = 10_000;
 /** Groups say hourly that they exist; they are dropped after a week, and only by a process that has run for an hour. */
 const SEEN_MS = 3_600_000;
+/** Standstills are measured in tens of seconds. */
+const WATCH_MS = 1_000;
 const CHANNEL = 'bus';
 
 export const BUS_OPTIONS = Symbol('BUS_OPTIONS');
 export interface BusOptions {
   /** False when all apps live in this process: nobody else needs notifications. Default true. */
   acrossProcesses?: boolean;
+  /** Messages travel over Kafka; absent: PostgreSQL is the carrier. */
+  kafka?: KafkaConfig;
+  /**
+   * True = this process is ready without Kafka as well: what it is there for does not consume, and taking it away from
+   * its callers would lose more than its caches miss. Default false.
+   */
+  readyWithoutKafka?: boolean;
+}
+
+/** The carrier that the environment asks for. */
+export function busOptionsFromEnv(env: Record<string, string | undefined>): BusOptions {
+  const kafka = kafkaConfigFromEnv(env);
+  return kafka === undefined ? {} : { kafka };
 }
 
 export interface BusLag {
@@ -49,6 +69,7 @@ export class Bus implements OnApplicationShutdown {
   private seenAt = 0;
   private notifyTimer: NodeJS.Timeout | undefined;
   private stops: (() => Promise<void> | void)[] = [];
+  private carrier: KafkaCarrier | undefined;
 
   constructor(
     private readonly db: Database,
@@ -75,12 +96,14 @@ export class Bus implements OnApplicationShutdown {
     for (const { subscription } of this.consumers) {
       for (const statement of subscribeSql(subscription.group, subscription.topic)) await this.db.query(statement);
     }
+    if (this.options.kafka !== undefined) await this.startKafka(this.options.kafka);
     this.stops.push(this.db.onPublished((topics) => this.onCommitted(topics)) as () => void);
-    if (this.options.acrossProcesses !== false) {
+    // Over Kafka whoever publishes also relays; the poll finds what a dead process has left.
+    if (this.options.acrossProcesses !== false && this.carrier === undefined) {
       this.stops.push(await this.db.listen(CHANNEL, (payload) => this.onNotified(payload)));
     }
     this.stops.push(...this.startLoops().map((loop) => () => loop.stop()));
-    for (const consumer of this.consumers) consumer.wake();
+    if (this.carrier === undefined) for (const consumer of this.consumers) consumer.wake();
   }
 
   /** Finishes what is in hand and takes nothing new. */
@@ -89,6 +112,7 @@ export class Bus implements OnApplicationShutdown {
     this.started = false;
     await Promise.all(this.stops.splice(0).map((stop) => stop()));
     clearTimeout(this.notifyTimer);
+    await this.carrier?.stop();
     await Promise.all(this.consumers.map((consumer) => consumer.stop()));
   }
 
@@ -106,7 +130,15 @@ export class Bus implements OnApplicationShutdown {
     await this.stop();
   }
 
+  private async startKafka(config: KafkaConfig): Promise<void> {
+    const { db, logger, metrics, consumers } = this;
+    const observer = (topic: string, group: string): ConsumerObserver => this.observer(topic, group);
+    this.carrier = new KafkaCarrier({ config, db, logger, metrics, observer, fromLog: consumers });
+    await this.carrier.start();
+  }
+
   private onCommitted(topics: Topic[]): void {
+    if (this.carrier !== undefined) return this.carrier.published(topics);
     for (const topic of topics) {
       this.poke(topic);
       this.announced.add(topic);
@@ -132,8 +164,9 @@ export class Bus implements OnApplicationShutdown {
   private startLoops(): DueLoop[] {
     let polledAt = Date.now();
     const poll = async (): Promise<number> => {
-      const ready = await this.db.query<{ group: string; topic: Topic }>(readySql(...this.groupsAndTopics()));
+      const ready = await this.db.query<{ group: string; topic: Topic }>(readySql(...this.polled()));
       polledAt = Date.now();
+      if (this.carrier !== undefined && ready.length > 0) this.carrier.published(ready.map(({ topic }) => topic));
       for (const { group, topic } of ready) {
         this.consumers.find((c) => c.subscription.topic === topic && c.subscription.group === group)?.wake();
       }
@@ -143,6 +176,7 @@ export class Bus implements OnApplicationShutdown {
       if (!this.started) throw new Error('not started');
       // Twenty polls missed in a row.
       if (Date.now() - polledAt > 20 * POLL_MS) throw new Error('cannot read the log');
+      if (this.options.readyWithoutKafka !== true) this.carrier?.check();
     });
     const { logger } = this;
     return [
@@ -154,7 +188,18 @@ export class Bus implements OnApplicationShutdown {
         logger,
         run: () => this.clean(),
       }),
+      ...this.watchKafka(),
     ];
+  }
+
+  private watchKafka(): DueLoop[] {
+    const { carrier, logger } = this;
+    if (carrier === undefined) return [];
+    const run = async (): Promise<number> => {
+      await carrier.watch();
+      return 0;
+    };
+    return [startDueLoop({ name: 'bus.watch', everyMs: WATCH_MS, batch: 1, logger, run })];
   }
 
   /** One round of retention; answers how many messages went. Runs by itself each 10 s. */
@@ -163,11 +208,11 @@ export class Bus implements OnApplicationShutdown {
     const count = await this.db.inTransaction(
       'default',
       async (tx) => {
-        if (seenDue)
-          for (const c of this.consumers) await tx.query(seenSql(c.subscription.group, c.subscription.topic));
+        if (seenDue) for (const [group, topic] of this.cursors()) await tx.query(seenSql(group, topic));
         const [lock] = await tx.query<{ mine: boolean }>(retentionLockSql);
         if (lock?.mine !== true) return 0;
         if (Date.now() - this.startedAt > SEEN_MS) await tx.query(dropGoneGroupsSql);
+        if (this.carrier !== undefined) await tx.query(dropUnreadableSql);
         const [cleaned] = await tx.query<{ count: number }>(cleanSql);
         return cleaned?.count ?? 0;
       },
@@ -180,10 +225,23 @@ export class Bus implements OnApplicationShutdown {
   }
 
   private groupsAndTopics(): [string[], string[]] {
-    return [this.consumers.map((c) => c.subscription.group), this.consumers.map((c) => c.subscription.topic)];
+    const all = this.cursors();
+    return [all.map(([group]) => group), all.map(([, topic]) => topic)];
   }
 
-  private observer(topic: Topic, group: string): ConsumerObserver {
+  /** What this process looks for in the log: work of its own groups, or what is to be relayed. */
+  private polled(): [string[], string[]] {
+    if (this.carrier === undefined) return this.groupsAndTopics();
+    return [RELAYED_TOPICS.map(() => RELAY_GROUP), [...RELAYED_TOPICS]];
+  }
+
+  /** Group and topic of each cursor that this process moves. */
+  private cursors(): [string, string][] {
+    const relays = this.carrier === undefined ? [] : RELAYED_TOPICS.map((t): [string, string] => [RELAY_GROUP, t]);
+    return [...relays, ...this.consumers.map((c): [string, string] => [c.subscription.group, c.subscription.topic])];
+  }
+
+  private observer(topic: string, group: string): ConsumerObserver {
     const names = ['topic', 'group'];
     const labels = { topic, group };
     const handled = this.metrics.counter('opsloop_bus_handled_total', 'Messages handled', names);

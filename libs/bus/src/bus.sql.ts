@@ -9,6 +9,9 @@ const DELETE_ROWS = 5_000;
 /** A group that no process has declared for a week is gone from the code. */
 const GROUP_GONE = '7 days';
 
+/** The group that carries the log to Kafka; it handles nothing itself. */
+export const RELAY_GROUP = 'kafka-relay';
+
 export const takeSql = (group: string, topic: string, limit: number): Query => ({
   name: 'bus.take',
   text: 'SELECT id, part, attempts, key, msg_id, tenant, body, at, more FROM bus.take($1, $2, $3)',
@@ -41,14 +44,14 @@ export const retrySql = (
   values: [group, topic, part, id, attempts, delayMs],
 });
 
-/** Puts a message aside and moves on, in one statement. */
+/** Puts a message aside and moves on, in one statement; answers a row when nobody was quicker. */
 export const deadSql = (group: string, topic: string, part: number, id: string, cause: string): Query => ({
   text: `WITH moved AS (
            UPDATE bus.cursor SET position = $4, attempts = 0 WHERE grp = $1 AND topic = $2 AND part = $3 AND position < $4
            RETURNING 1)
          INSERT INTO bus.dead (grp, message_id, msg_id, tenant, topic, part, key, body, cause)
          SELECT $1, m.id, m.msg_id, m.tenant, m.topic, m.part, m.key, m.body, $5 FROM bus.message m, moved
-         WHERE m.topic = $2 AND m.part = $3 AND m.id = $4 ON CONFLICT DO NOTHING`,
+         WHERE m.topic = $2 AND m.part = $3 AND m.id = $4 ON CONFLICT DO NOTHING RETURNING 1`,
   values: [group, topic, part, id, cause],
 });
 
@@ -69,7 +72,7 @@ export const readySql = (groups: string[], topics: string[]): Query => ({
 export const subscribeSql = (group: string, topic: string): Query[] => [
   {
     text: `INSERT INTO bus.cursor (grp, topic, part, position)
-           SELECT $1, $2, p, CASE WHEN EXISTS (SELECT 1 FROM bus.cursor o WHERE o.topic = $2)
+           SELECT $1, $2, p, CASE WHEN EXISTS (SELECT 1 FROM bus.cursor o WHERE o.topic = $2 AND o.grp <> '${RELAY_GROUP}')
              THEN COALESCE((SELECT max(m.id) FROM bus.message m WHERE m.topic = $2 AND m.part = p), 0) ELSE 0 END
            FROM generate_series(0, 15) p ON CONFLICT DO NOTHING`,
     values: [group, topic],

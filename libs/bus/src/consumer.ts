@@ -7,11 +7,11 @@ import { type Reaction, reactionTo } from './failure.pure.js';
 /** Messages per transaction: shares one commit, and stays below 50 ms of work at 0.5 ms per message. */
 export const BATCH = 64;
 /** Partitions handled at a time per group and process: two keep both cores busy while one waits for its commit. */
-const WORKERS = 2;
+export const WORKERS = 2;
 /** Until tenants arrive there is one; then a batch is cut where the tenant changes. */
-const TENANT = 'default';
+export const TENANT = 'default';
 /** After our own bookkeeping failed (the database is away) nobody needs an answer sooner. */
-const PAUSE_MS = 250;
+export const PAUSE_MS = 250;
 
 export interface BusMessage<T = TopicBodies[Topic]> {
   /** The publisher's UUID. */
@@ -23,15 +23,24 @@ export interface BusMessage<T = TopicBodies[Topic]> {
   body: T;
 }
 
+/** Where the messages of one delivery stand in the log. */
+export interface Stretch {
+  part: number;
+  /** Their numbers, rising. */
+  ids: string[];
+}
+
 export interface Subscription {
   topic: Topic;
   group: string;
   /** Handles the messages of one transaction, in order. Effects only through `tx`. */
-  handle: (messages: BusMessage[], tx: Tx) => Promise<void>;
+  handle: (messages: BusMessage[], tx: Tx, stretch: Stretch) => Promise<void>;
   /** False = the commit need not reach the disk: redelivery repairs it with the same ids. Default true. */
   durable?: boolean;
   /** Partitions handled at a time in this process. Default 2. */
   workers?: number;
+  /** Messages per transaction. Default {@link BATCH}. */
+  batchSize?: number;
 }
 
 interface Row {
@@ -93,16 +102,16 @@ export class Consumer {
 
   /** One partition, one transaction. True when there may be more. */
   private async once(): Promise<boolean> {
-    const { topic, group, handle, durable } = this.subscription;
+    const { topic, group, handle, durable, batchSize = BATCH } = this.subscription;
     let rows: Row[] = [];
     const started = performance.now();
     try {
       await this.db.inTransaction(
         TENANT,
         async (tx) => {
-          rows = await tx.query<Row>(takeSql(group, topic, BATCH));
+          rows = await tx.query<Row>(takeSql(group, topic, batchSize));
           if (rows.length === 0) return;
-          await handle(rows.map(messageOf), tx);
+          await handle(rows.map(messageOf), tx, { part: rows[0]!.part, ids: rows.map((row) => row.id) });
           tx.send(advanceSql(group, topic, rows[0]!.part, rows.at(-1)!.id));
         },
         { durable: durable !== false },
@@ -112,7 +121,7 @@ export class Consumer {
     }
     if (rows.length > 0) this.observer.handled(rows.length, (performance.now() - started) / 1000);
     // A short batch emptied its partition as of then, and whoever published later has woken us.
-    return rows.length >= BATCH || rows[0]?.more === true;
+    return rows.length >= batchSize || rows[0]?.more === true;
   }
 
   private async failed(rows: Row[], error: unknown): Promise<boolean> {

@@ -138,6 +138,8 @@ function format(dir: string, port: number, more: Record<string, string>): void {
     // A broker that was killed is let in again when its old session has ended: after 9 s by default.
     'broker.session.timeout.ms': '1500',
     'broker.heartbeat.interval.ms': '300',
+    // Of each partition; 10 MB by default, mapped into memory.
+    'log.index.size.max.bytes': '65536',
     'num.network.threads': '2',
     'num.io.threads': '2',
     'background.threads': '2',
