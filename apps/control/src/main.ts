@@ -1,7 +1,7 @@
 /** control in a process of its own. */
 import 'reflect-metadata';
 import { Module } from '@nestjs/common';
-import { BusModule, busMigrations, connectBus } from '@opsloop/bus';
+import { BusModule, busMigrations, busOptionsFromEnv, connectBus } from '@opsloop/bus';
 import { createHttpApp, platformConfigFromEnv, PlatformModule, databaseUrlFromEnv } from '@opsloop/platform';
 import { PostgresModule } from '@opsloop/postgres';
 import { TemporalModule, temporalConfigFromEnv } from '@opsloop/temporal';
@@ -16,7 +16,7 @@ const platform = platformConfigFromEnv(env, VERSION);
     PlatformModule.forRoot(platform),
     PostgresModule.forRoot({ url: databaseUrlFromEnv(env), migrations: [busMigrations, controlMigrations] }),
     TemporalModule.forRoot(temporalConfigFromEnv(env)),
-    BusModule.forRoot(),
+    BusModule.forRoot(busOptionsFromEnv(env)),
     ControlModule.register(controlConfigFromEnv(env)),
   ],
 })

@@ -1,7 +1,7 @@
 /** event-ingest in a process of its own. */
 import 'reflect-metadata';
 import { Module } from '@nestjs/common';
-import { BusModule, busMigrations, connectBus } from '@opsloop/bus';
+import { BusModule, busMigrations, busOptionsFromEnv, connectBus } from '@opsloop/bus';
 import { createHttpApp, platformConfigFromEnv, PlatformModule, databaseUrlFromEnv } from '@opsloop/platform';
 import { PostgresModule } from '@opsloop/postgres';
 import { readEnvironment, eventIngestConfigFromEnv, VERSION } from './config.js';
@@ -14,7 +14,8 @@ const platform = platformConfigFromEnv(env, VERSION);
   imports: [
     PlatformModule.forRoot(platform),
     PostgresModule.forRoot({ url: databaseUrlFromEnv(env), migrations: [busMigrations, eventIngestMigrations] }),
-    BusModule.forRoot(),
+    // It consumes hints for its caches alone; senders are not to be turned away for those.
+    BusModule.forRoot({ ...busOptionsFromEnv(env), readyWithoutKafka: true }),
     EventIngestModule.register(eventIngestConfigFromEnv(env)),
   ],
 })

@@ -1,7 +1,7 @@
 /** service-catalog in a process of its own. */
 import 'reflect-metadata';
 import { Module } from '@nestjs/common';
-import { BusModule, busMigrations, connectBus } from '@opsloop/bus';
+import { BusModule, busMigrations, busOptionsFromEnv, connectBus } from '@opsloop/bus';
 import { createHttpApp, platformConfigFromEnv, PlatformModule, databaseUrlFromEnv } from '@opsloop/platform';
 import { PostgresModule } from '@opsloop/postgres';
 import { readEnvironment, serviceCatalogConfigFromEnv, VERSION } from './config.js';
@@ -14,7 +14,7 @@ const platform = platformConfigFromEnv(env, VERSION);
   imports: [
     PlatformModule.forRoot(platform),
     PostgresModule.forRoot({ url: databaseUrlFromEnv(env), migrations: [busMigrations, serviceCatalogMigrations] }),
-    BusModule.forRoot(),
+    BusModule.forRoot(busOptionsFromEnv(env)),
     ServiceCatalogModule.register(serviceCatalogConfigFromEnv(env)),
   ],
 })

@@ -1,5 +1,5 @@
 import { type DynamicModule, Module } from '@nestjs/common';
-import { BusModule, busMigrations } from '@opsloop/bus';
+import { BusModule, busMigrations, busOptionsFromEnv } from '@opsloop/bus';
 import { ControlModule, controlConfigFromEnv, controlMigrations } from '@opsloop/control';
 import { DecisionModule, decisionConfigFromEnv, decisionMigrations } from '@opsloop/decision';
 import { DslInterpreterModule, dslInterpreterConfigFromEnv } from '@opsloop/dsl-interpreter';
@@ -38,7 +38,7 @@ export function stackModule({ platform, temporal, databaseUrl, env }: StackConfi
       PostgresModule.forRoot({ url: databaseUrl, poolMax: POOL_MAX, migrations }),
       TemporalModule.forRoot(temporal),
       // One process: a poke after commit wakes every consumer, so nobody has to be notified through the database.
-      BusModule.forRoot({ acrossProcesses: false }),
+      BusModule.forRoot({ acrossProcesses: false, ...busOptionsFromEnv(env) }),
       EventIngestModule.register(eventIngestConfigFromEnv(env)),
       DecisionModule.register(decisionConfigFromEnv(env)),
       ControlModule.register(controlConfigFromEnv(env)),
