@@ -43,6 +43,8 @@ export class FaultStack {
     // As root, PostgreSQL runs as another user, who must reach its directory.
     chmodSync(dataDir, 0o711);
     const stack = new FaultStack(dataDir, await freePortBlock(), {
+      // Hundreds of starts of one rule within a minute are what these tests are about.
+      OPSLOOP_BRAKE: 'off',
       ...env,
       OPSLOOP_LOG_LEVEL: 'warn',
       OPSLOOP_FAILPOINT: `@${join(dataDir, 'failpoint')}`,

@@ -1,8 +1,36 @@
-/** Control needs nothing of its own from the environment; what all apps share is in the platform's configuration. */
-export type ControlConfig = Record<string, never>;
+import { OpsError } from '@opsloop/contracts';
+import { BRAKE_DEFAULT, type BrakeConfig } from './brake/brake.pure.js';
 
-export function controlConfigFromEnv(_env: Record<string, string | undefined>): ControlConfig {
-  return {};
+/** What control needs beside the platform's configuration; the only place of this app that reads the environment. */
+export interface ControlConfig {
+  /** Absent: rules and flows that do harm are not stopped by themselves. */
+  brake?: BrakeConfig;
+}
+
+export function controlConfigFromEnv(env: Record<string, string | undefined>): ControlConfig {
+  const brake = brakeOf(env);
+  return { ...(brake === undefined ? {} : { brake }) };
+}
+
+function brakeOf(env: Record<string, string | undefined>): BrakeConfig | undefined {
+  const mode = env['OPSLOOP_BRAKE'] ?? 'on';
+  if (mode !== 'on' && mode !== 'off')
+    throw new OpsError('configuration', `OPSLOOP_BRAKE is "${mode}"; write on or off`);
+  if (mode === 'off') return undefined;
+  return {
+    ...BRAKE_DEFAULT,
+    startsPerMinute: wholeNumber(env, 'OPSLOOP_BRAKE_STARTS', BRAKE_DEFAULT.startsPerMinute, 1_000_000),
+    changedPercent: wholeNumber(env, 'OPSLOOP_BRAKE_CHANGED_PERCENT', BRAKE_DEFAULT.changedPercent, 100),
+    notFixed: wholeNumber(env, 'OPSLOOP_BRAKE_NOT_FIXED', BRAKE_DEFAULT.notFixed, BRAKE_DEFAULT.ofLast),
+  };
+}
+
+function wholeNumber(env: Record<string, string | undefined>, name: string, fallback: number, most: number): number {
+  const text = env[name];
+  if (text === undefined) return fallback;
+  const value = Number(text);
+  if (Number.isInteger(value) && value >= 1 && value <= most) return value;
+  throw new OpsError('configuration', `${name} is "${text}"; write a whole number from 1 to ${most}`);
 }
 
 /** Injection token of {@link ControlConfig}. */

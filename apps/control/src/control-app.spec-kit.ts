@@ -12,6 +12,7 @@ import {
   type FlowDocument,
   type InternalCalls,
   type ResourceView,
+  type JsonObject,
   type RuleReach,
   type RunsMessage,
   type StartRequest,
@@ -31,6 +32,7 @@ import {
   testTemporal,
 } from '@opsloop/testing';
 import { ApplicationFailure } from '@temporalio/common';
+import type { ControlConfig } from './config.js';
 import { ControlModule, controlMigrations } from './index.js';
 
 export const ADMIN = 'ops_spec_admin-key-of-this-spec';
@@ -106,6 +108,10 @@ export interface Peers {
   recheck: (path: string) => Recheck;
   /** Live rules as decision tells them; undefined: it does not answer. */
   rules: RuleReach[] | undefined;
+  /** How many resources there are. */
+  kinds: Record<string, number>;
+  /** Events that came. */
+  events: JsonObject[];
   /** Manifests that the catalog has. */
   atoms: AtomDocument[];
   /** The inventory; undefined: it does not answer. */
@@ -119,6 +125,8 @@ export async function startPeers(): Promise<Peers> {
     catalogUp: true,
     recheck: () => 'stands',
     rules: [],
+    kinds: {},
+    events: [],
     atoms: [],
     resources: [],
     close: () => peers.target.close(),
@@ -149,6 +157,11 @@ export async function startPeers(): Promise<Peers> {
       const { paths, kind } = body as { paths?: string[]; kind?: string };
       const items = peers.resources?.filter((r) => paths?.includes(r.path) ?? r.kind === kind);
       return items === undefined ? { status: 503, body: { code: 'unavailable', detail: 'down' } } : { body: { items } };
+    }
+    if (path === '/internal/decision/kinds') return { body: { kinds: peers.kinds } };
+    if (path === '/v1/events') {
+      peers.events.push(body as JsonObject);
+      return { status: 202, body: { items: [] } };
     }
     if (path === '/internal/decision/story')
       return { body: { entries: [{ at: '2026-01-01T00:00:00.000Z', kind: 'event', title: 'it went down' }] } };
@@ -239,7 +252,7 @@ class SpecModule {}
 export async function startControl(
   s: Shared,
   peers: Peers,
-  options: { failpoint?: string; address?: string; worker?: boolean } = {},
+  options: { failpoint?: string; address?: string; worker?: boolean; control?: ControlConfig } = {},
 ): Promise<ControlApp> {
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
@@ -266,7 +279,7 @@ export async function startControl(
         PostgresModule.forRoot({ url: s.databaseUrl, poolMax: 12, migrations: [busMigrations, controlMigrations] }),
         TemporalModule.forRoot({ address: options.address ?? s.address, namespace: s.namespace, uiUrl: 'http://ui' }),
         BusModule.forRoot(),
-        ControlModule.register({}),
+        ControlModule.register(options.control ?? {}),
       ],
     },
     { title: 'control', shutdownHooks: false },

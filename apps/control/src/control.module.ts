@@ -19,7 +19,12 @@ import { SteerRuns1700000003020 } from './migrations/1700000003020-steer-runs.js
 import { KeepLogs1700000003030 } from './migrations/1700000003030-keep-logs.js';
 import { AdmitOne1700000003050 } from './migrations/1700000003050-admit-one.js';
 import { LockForOthers1700000003100 } from './migrations/1700000003100-lock-for-others.js';
+import { Brake1700000003310 } from './migrations/1700000003310-brake.js';
 import { WatchRuns1700000003300 } from './migrations/1700000003300-watch-runs.js';
+import { BrakeService } from './brake/brake.service.js';
+import { NoticeService } from './brake/notice.service.js';
+import { VerifiedConsumer } from './brake/verified.consumer.js';
+import { VerifiedService } from './brake/verified.service.js';
 import { DiagnoseService } from './diagnose/diagnose.service.js';
 import { HoldPolicies1700000003200 } from './migrations/1700000003200-hold-policies.js';
 import { BudgetRepository } from './policies/budget.repository.js';
@@ -43,7 +48,8 @@ import { CatalogRunsController } from './catalog-runs/catalog-runs.controller.js
 import { CatalogRunsService } from './catalog-runs/catalog-runs.service.js';
 import { RunWaiter } from './catalog-runs/run-waiter.service.js';
 import { HaltService } from './halts/halt.service.js';
-import { HaltsController, InternalHaltsController } from './halts/halts.controller.js';
+import { AllowService } from './halts/allow.service.js';
+import { AllowController, HaltsController, InternalHaltsController } from './halts/halts.controller.js';
 import { HoldsService } from './halts/holds.service.js';
 import { InternalLogsController, LogsController } from './keep-logs/logs.controller.js';
 import { LogsService } from './keep-logs/logs.service.js';
@@ -78,6 +84,7 @@ export const controlMigrations: MigrationSet = {
     LockForOthers1700000003100,
     HoldPolicies1700000003200,
     WatchRuns1700000003300,
+    Brake1700000003310,
   ],
 };
 
@@ -103,6 +110,8 @@ export class ControlModule {
         CatalogRunsController,
         AdmissionsController,
         HaltsController,
+        AllowController,
+        VerifiedConsumer,
         InternalHaltsController,
         StatusController,
       ],
@@ -144,7 +153,11 @@ export class ControlModule {
         RetryService,
         ActionsService,
         ReconcileService,
+        NoticeService,
+        VerifiedService,
         HaltService,
+        AllowService,
+        BrakeService,
         HoldsService,
         RunWaiter,
         CatalogRunsService,

@@ -21,6 +21,8 @@ interface SignalArgs {
   granted: [id: string];
   /** Final, committed. */
   ended: [id: string];
+  /** What runs brought was observed. */
+  verified: [];
   /** Lines of this run were stored. */
   logged: [id: string];
 }
@@ -36,6 +38,7 @@ export class Signals {
     freed: new Set(),
     granted: new Set(),
     ended: new Set(),
+    verified: new Set(),
     logged: new Set(),
   };
 

@@ -200,6 +200,11 @@ export class OpsloopClient {
     return this.http.post(`/v1/runs/${encodeURIComponent(id)}/${act}`, body);
   }
 
+  /** One run passes the halts that are in its way. */
+  allowRun(id: string, reason: string): Promise<{ id: string; halts: string[] }> {
+    return this.http.post(`/v1/runs/${encodeURIComponent(id)}/allow`, { reason });
+  }
+
   // ---- secrets and tokens
   /** Values go in and never come out. */
   async putSecret(name: string, value: string, reason?: string): Promise<SecretPut> {

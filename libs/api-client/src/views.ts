@@ -194,6 +194,7 @@ export interface HaltBody {
   reason: string;
   until?: string;
   dryRun?: boolean;
+  secondPerson?: boolean;
 }
 
 export interface HaltAnswer {

@@ -58,6 +58,8 @@ export interface InternalCalls {
   };
   /** decision: live rules and what each of them may start, for what a halt would hit. */
   'POST /internal/decision/rules': { body: Record<string, never>; answer: { rules: RuleReach[] } };
+  /** decision: how many resources there are of each kind. */
+  'POST /internal/decision/kinds': { body: Record<string, never>; answer: { kinds: Record<string, number> } };
   /** event-ingest: a stored event. 404 when unknown. */
   'POST /internal/events/get': { body: { eventId: string }; answer: EventMessage };
   /** control: the interpreter's closing report. Idempotent. */
@@ -126,6 +128,10 @@ export interface HaltView {
   until?: string;
   /** Made by the automatic brake, for a rule or a flow that may do harm. */
   brake?: { subject: string; cause: string; owner?: string };
+  /** Whoever made it may not lift it. */
+  secondPerson?: true;
+  /** Runs that a person let pass. */
+  allowed?: string[];
 }
 
 /** `asOf` lets a worker know how old its picture is: above 1.5 s it asks before it acts, and without an answer nothing starts. */
@@ -142,6 +148,9 @@ export interface RuleReach {
   refs: string[];
   /** Absent: decided by a table, so any. */
   tiers?: Tier[];
+  owner?: string;
+  /** Starts in a minute that its budget grants. */
+  perMinute?: number;
   /** Patterns of the subjects it listens to; absent: any, or its targets are not the subjects. */
   subjects?: string[];
 }

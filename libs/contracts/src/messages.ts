@@ -162,6 +162,8 @@ export interface EpisodesMessage {
   at: string;
   reason?: string;
   incidentId?: string;
+  /** The transition settled what this run brought. */
+  verified?: { run: string; fixed: boolean };
 }
 
 /** Topic `documents`, key `kind/name`: hints for caches. Halts travel here too, as kind `halt`. */

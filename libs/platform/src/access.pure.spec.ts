@@ -11,6 +11,7 @@ describe('who may call what', () => {
     ['POST', '/v1/flows/validate', ['viewer', 'operator', 'expert', 'admin']],
     ['POST', '/v1/halts', ['operator', 'expert', 'admin']],
     ['POST', '/v1/runs/:id/cancel', ['operator', 'expert', 'admin']],
+    ['POST', '/v1/runs/:id/allow', ['expert', 'admin']],
     ['POST', '/v1/approvals/:id/answer', ['operator', 'expert', 'admin']],
     ['PATCH', '/v1/rules/:domain/:name', ['operator', 'expert', 'admin']],
     ['PUT', '/v1/rules/:domain/:name', ['expert', 'admin']],

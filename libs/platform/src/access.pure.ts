@@ -49,6 +49,8 @@ export const ACCESS: readonly Row[] = [
   ...row('POST', '/v1/catalog/atom/:name/verify', 'expert'),
   ...row('POST', '/v1/catalog/:domain/:name/runs', 'operator'),
   ...row('POST', '/v1/runs/:id/logs', ['operator', 'expert', 'admin', 'worker']),
+  // What passes a halt works where everything else must stand.
+  ...row('POST', '/v1/runs/:id/allow', 'expert'),
   ...row('POST', '/v1/runs/*', 'operator'),
   ...row('POST', '/v1/halts*', 'operator'),
   // Break-glass: tokens of scripts that only take locks must not be able to take them from others.

@@ -13,6 +13,8 @@ interface HaltOptions {
   atom?: string[];
   path?: string[];
   tier?: string[];
+  domain?: string;
+  secondPerson?: boolean;
   running: string;
   reason: string;
   until?: string;
@@ -31,6 +33,8 @@ export function registerHalts(program: Command, streams: Streams): void {
     .option('--atom <pattern>', 'repeatable', collect)
     .option('--path <pattern>', 'resources, repeatable', collect)
     .option('--tier <tier>', 'P0 to P4, repeatable', collect)
+    .option('--domain <pattern>', 'flows whose name begins with it')
+    .option('--second-person', 'somebody else has to lift it')
     .option('--running <what>', 'runs under way: pause, cancel or leave', 'pause')
     .requiredOption('--reason <text>', 'shown to everybody who is held up')
     .option('--until <time>', 'lifts itself then')
@@ -60,11 +64,12 @@ export function scopeOf(options: Partial<HaltOptions>): HaltScope {
     ...(options.atom === undefined ? {} : { atoms: options.atom }),
     ...(options.path === undefined ? {} : { paths: options.path }),
     ...(options.tier === undefined ? {} : { tiers: options.tier as Tier[] }),
+    ...(options.domain === undefined ? {} : { domain: options.domain }),
   };
   const narrow = Object.keys(scope).length > 0;
   if (options.all === true && narrow) throw new CliError('--all and a narrower scope exclude each other', EXIT.usage);
   if (options.all !== true && !narrow)
-    throw new CliError('say what to halt: --all, --rule, --flow, --atom, --path or --tier', EXIT.usage);
+    throw new CliError('say what to halt: --all, --rule, --flow, --atom, --path, --tier or --domain', EXIT.usage);
   return scope;
 }
 
@@ -78,6 +83,7 @@ async function halt(context: Context, options: HaltOptions): Promise<void> {
     reason,
     ...(until === undefined ? {} : { until }),
     ...(dryRun === true ? { dryRun } : {}),
+    ...(options.secondPerson === true ? { secondPerson: true } : {}),
   });
   const { out } = context;
   out.result(answer, () => {

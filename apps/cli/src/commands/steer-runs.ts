@@ -69,6 +69,19 @@ export function registerSteering(runs: Command, streams: Streams): void {
     .action((id: string, path: string, item: string, { reason }: { reason: string }, command: Command) =>
       steer(at(command), 'abort-item', id, { path, item, reason }),
     );
+  runs
+    .command('allow')
+    .description('this one run passes the halts that are in its way')
+    .argument('<id>')
+    .requiredOption(...REASON)
+    .action(async (id: string, { reason }: { reason: string }, command: Command) => {
+      const context = at(command);
+      const answer = await context.client().allowRun(id, reason);
+      context.out.result(answer, () => {
+        context.out.line(`run ${id} passes ${answer.halts.length === 1 ? 'halt' : 'halts'} ${answer.halts.join(', ')}`);
+        context.out.next(`opsloop runs show ${id}`);
+      });
+    });
   registerRetry(runs, at);
   registerBulk(runs, at);
 }

@@ -141,6 +141,10 @@ export interface HaltRow {
   made_by: string;
   since: Date;
   until: Date | null;
+  brake: HaltView['brake'] | null;
+  second_person: boolean;
+  /** Runs that a person let pass. */
+  allowed: string[] | null;
 }
 
 export interface GrantRow {
@@ -172,9 +176,13 @@ export const haltView = (row: HaltRow): HaltView => ({
   by: row.made_by,
   since: row.since.toISOString(),
   ...(row.until === null ? {} : { until: row.until.toISOString() }),
+  ...(row.brake == null ? {} : { brake: row.brake }),
+  ...(row.second_person ? { secondPerson: true } : {}),
+  ...(row.allowed == null ? {} : { allowed: row.allowed }),
 });
 
-const LIVE_HALTS = `SELECT id, scope, running, reason, made_by, since, until FROM control.halt
+const LIVE_HALTS = `SELECT id, scope, running, reason, made_by, since, until, brake, second_person,
+    (SELECT array_agg(run_id) FROM control.halt_allow w WHERE w.tenant = h.tenant AND w.halt_id = h.id) AS allowed FROM control.halt h
   WHERE tenant = $1 AND lifted_at IS NULL AND (until IS NULL OR until > clock_timestamp()) ORDER BY since`;
 
 /** Digests of 64 characters: the memory of all of them is below a megabyte. */

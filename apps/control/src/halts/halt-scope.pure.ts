@@ -2,6 +2,8 @@ import { type HaltScope, type HaltView, isUnder, matchesPattern, type RuleReach,
 
 /** What of a start or a run a halt looks at. */
 export interface HaltSubject {
+  /** Its run, which a person may have let pass. */
+  run?: string | undefined;
   rule?: string | undefined;
   flow: string;
   atoms: readonly string[];
@@ -75,11 +77,15 @@ export function ruleInScope(scope: HaltScope, rule: RuleReach): boolean {
 
 /** The halts in force that stop this. */
 export function haltsOn(halts: readonly HaltView[], subject: HaltSubject): HaltView[] {
-  return halts.filter((halt) => inScope(halt.scope, subject));
+  return halts.filter(
+    ({ scope, allowed }) =>
+      inScope(scope, subject) && (subject.run === undefined || allowed?.includes(subject.run) !== true),
+  );
 }
 
 /** The subject of a stored admission. */
 export function subjectOf(row: {
+  id?: string;
   rule: string | null;
   flow: string;
   atoms: string[];
@@ -87,6 +93,7 @@ export function subjectOf(row: {
   tier: Tier;
 }): HaltSubject {
   return {
+    ...(row.id === undefined ? {} : { run: row.id }),
     ...(row.rule === null ? {} : { rule: row.rule }),
     flow: row.flow,
     atoms: row.atoms,

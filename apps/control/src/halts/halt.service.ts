@@ -11,6 +11,7 @@ import { messageId, newId } from '@opsloop/contracts/ids';
 import { Clock, InternalClient, Logger, type Principal } from '@opsloop/platform';
 import { Database, type DueLoop, startDueLoop, type Tx } from '@opsloop/postgres';
 import { AdmissionRepository, type AdmissionRow, type HaltRow, haltView } from '../admit/admission.repository.js';
+import { NoticeService } from '../brake/notice.service.js';
 import { requireRunId } from '../runs/internal-runs.service.js';
 import { Signals } from '../signals.service.js';
 import { WorkflowClient } from '../start/workflow-client.service.js';
@@ -33,6 +34,18 @@ export interface HaltRequest {
   reason: string;
   until?: string | undefined;
   dryRun?: boolean | undefined;
+  /** Somebody else than who made it has to lift it. */
+  secondPerson?: boolean | undefined;
+}
+
+/** Stands where the name of a person stands. */
+const BRAKE = 'the automatic brake';
+
+export interface BrakeOrder {
+  scope: HaltScope;
+  reason: string;
+  brake: NonNullable<HaltView['brake']>;
+  figures: JsonObject;
 }
 
 export interface HaltHits {
@@ -55,6 +68,7 @@ export class HaltService implements OnApplicationBootstrap, OnApplicationShutdow
     private readonly workflows: WorkflowClient,
     private readonly internal: InternalClient,
     private readonly signals: Signals,
+    private readonly notices: NoticeService,
     private readonly clock: Clock,
     private readonly logger: Logger,
   ) {}
@@ -83,30 +97,7 @@ export class HaltService implements OnApplicationBootstrap, OnApplicationShutdow
     if (request.dryRun === true)
       return { hits: await this.hitsOf(request.scope, await this.openIn(principal.tenant, request.scope)) };
     const id = newId();
-    await this.db.inTransaction(principal.tenant, async (tx) => {
-      // Alone: waits for every admission that may not have seen this halt.
-      await tx.query('SELECT pg_advisory_xact_lock(control.halt_key($1))', [tx.tenant]);
-      await tx.query(
-        'INSERT INTO control.halt (tenant, id, scope, running, reason, made_by, until) VALUES ($1, $2, $3, $4, $5, $6, $7)',
-        [
-          tx.tenant,
-          id,
-          JSON.stringify(request.scope),
-          request.running,
-          request.reason,
-          principal.name,
-          request.until ?? null,
-        ],
-      );
-      const { until, scope, running, reason } = request;
-      this.tell(tx, id, 'created', {
-        scope: scope as JsonObject,
-        running,
-        reason,
-        by: principal.name,
-        ...(until === undefined ? {} : { until }),
-      });
-    });
+    await this.db.inTransaction(principal.tenant, (tx) => this.insert(tx, id, { ...request, by: principal.name }));
     await this.waitForStarts(principal.tenant, request.scope);
     const hit = await this.openIn(principal.tenant, request.scope);
     if (request.running === 'cancel')
@@ -115,6 +106,71 @@ export class HaltService implements OnApplicationBootstrap, OnApplicationShutdow
         `halt ${id}: ${request.reason}`,
       );
     return { id, hits: await this.hitsOf(request.scope, hit) };
+  }
+
+  /** Made by nobody but the brake itself, once per rule or flow. Undefined: it is in force already. */
+  async brake(tenant: string, order: BrakeOrder): Promise<string | undefined> {
+    const id = newId();
+    const { scope, reason, brake, figures } = order;
+    const made = await this.db.inTransaction(tenant, async (tx) => {
+      const inserted = await this.insert(tx, id, { scope, reason, brake, running: 'pause', by: BRAKE });
+      if (inserted)
+        await this.notices.tell(tx, {
+          type: 'opsloop.brake.pulled',
+          subject: `halt/${id}`,
+          key: id,
+          data: {
+            halt: id,
+            ...brake,
+            reason,
+            figures,
+            next: `opsloop halts lift ${id} --reason "…"`,
+          },
+        });
+      return inserted;
+    });
+    return made ? id : undefined;
+  }
+
+  async isBraked(tenant: string, subject: string): Promise<boolean> {
+    const found = await this.db.query(
+      `SELECT 1 FROM control.halt WHERE tenant = $1 AND brake->>'subject' = $2 AND lifted_at IS NULL`,
+      [tenant, subject],
+    );
+    return found.length > 0;
+  }
+
+  private async insert(
+    tx: Tx,
+    id: string,
+    h: Omit<HaltRequest, 'dryRun'> & { by: string; brake?: BrakeOrder['brake'] },
+  ): Promise<boolean> {
+    // Alone: waits for every admission that may not have seen this halt.
+    await tx.query('SELECT pg_advisory_xact_lock(control.halt_key($1))', [tx.tenant]);
+    const made = await tx.query(
+      `INSERT INTO control.halt (tenant, id, scope, running, reason, made_by, until, brake, second_person) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        ON CONFLICT DO NOTHING RETURNING id`,
+      [
+        tx.tenant,
+        id,
+        JSON.stringify(h.scope),
+        h.running,
+        h.reason,
+        h.by,
+        h.until ?? null,
+        h.brake === undefined ? null : JSON.stringify(h.brake),
+        h.secondPerson ?? false,
+      ],
+    );
+    if (made.length === 0) return false;
+    this.tell(tx, id, 'created', {
+      scope: h.scope as JsonObject,
+      running: h.running,
+      reason: h.reason,
+      by: h.by,
+      ...(h.until === undefined ? {} : { until: h.until }),
+    });
+    return true;
   }
 
   async list(tenant: string): Promise<{ items: HaltView[] }> {
@@ -146,6 +202,7 @@ export class HaltService implements OnApplicationBootstrap, OnApplicationShutdow
 
   private async liftIn(tx: Tx, id: string, by: string, reason: string, perMinute: number): Promise<number> {
     await tx.query('SELECT pg_advisory_xact_lock(control.halt_key($1))', [tx.tenant]);
+    await this.requireSecond(tx, id, by);
     const [halt] = await tx.query<HaltRow>(
       'UPDATE control.halt SET lifted_at = clock_timestamp(), lifted_by = $3, lift_reason = $4 WHERE tenant = $1 AND id = $2 AND lifted_at IS NULL RETURNING *',
       [tx.tenant, id, by, reason],
@@ -171,8 +228,20 @@ export class HaltService implements OnApplicationBootstrap, OnApplicationShutdow
     return free.length;
   }
 
+  private async requireSecond(tx: Tx, id: string, by: string): Promise<void> {
+    const [own] = await tx.query(
+      'SELECT 1 FROM control.halt WHERE tenant = $1 AND id = $2 AND second_person AND made_by = $3 AND lifted_at IS NULL',
+      [tx.tenant, id, by],
+    );
+    if (own !== undefined)
+      throw new OpsError(
+        'authorization',
+        `You made the halt ${id} and asked for a second person: somebody else has to lift it`,
+      );
+  }
+
   /** Back to its old place in the queue; its turn comes `afterS` from now at the earliest. */
-  private async release(tx: Tx, row: AdmissionRow, afterS: number, title: string): Promise<void> {
+  async release(tx: Tx, row: AdmissionRow, afterS: number, title: string): Promise<void> {
     const entry = [{ at: this.clock.now().toISOString(), kind: 'admission', title: `queued: ${title}` }];
     await tx.query(
       `UPDATE control.admission SET state = 'queued', reason = $3, next_try_at = clock_timestamp() + make_interval(secs => $4::double precision), history = history || $5::jsonb WHERE tenant = $1 AND id = $2`,

@@ -4,6 +4,7 @@ import { type HaltScope, type HaltSnapshot, type HaltView, type HoldsView, TIERS
 import { ApiRoute, CurrentPrincipal, IsoTime, parseBody, ServiceOnly } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
 import { z } from 'zod';
+import { type AllowAnswer, AllowService } from './allow.service.js';
 import { type HaltHits, HaltService, PER_MINUTE_DEFAULT } from './halt.service.js';
 import { HoldsService } from './holds.service.js';
 
@@ -25,12 +26,15 @@ const HaltBody = z.strictObject({
   reason: z.string().min(1).max(500),
   until: IsoTime.optional(),
   dryRun: z.boolean().optional(),
+  secondPerson: z.boolean().optional(),
 });
 /** 6,000 a minute is as fast as Temporal starts runs on two cores. */
 const LiftBody = z.strictObject({
   reason: z.string().min(1).max(500),
   perMinute: z.number().min(1).max(6_000).default(PER_MINUTE_DEFAULT),
 });
+
+const AllowBody = z.strictObject({ reason: z.string().min(1).max(500) });
 
 @ApiTags('halts')
 @ApiBearerAuth()
@@ -72,6 +76,24 @@ export class HaltsController {
 
 const withoutUndefined = (scope: Record<string, unknown>): HaltScope =>
   Object.fromEntries(Object.entries(scope).filter(([, v]) => v !== undefined)) as HaltScope;
+
+@ApiTags('runs')
+@ApiBearerAuth()
+@Controller('v1/runs')
+export class AllowController {
+  constructor(private readonly allowing: AllowService) {}
+
+  @Post(':id/allow')
+  @ApiRoute('Let one run pass the halts that are in its way', { body: AllowBody })
+  @HttpCode(200)
+  allow(
+    @Param('id') id: string,
+    @Body() body: unknown,
+    @CurrentPrincipal() principal: Principal,
+  ): Promise<AllowAnswer> {
+    return this.allowing.allow(principal, id, parseBody(AllowBody, body).reason);
+  }
+}
 
 @ApiExcludeController()
 @ServiceOnly()

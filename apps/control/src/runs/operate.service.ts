@@ -1,7 +1,8 @@
 import { Injectable } from '@nestjs/common';
 import { OpsError, problem, type StepRecord } from '@opsloop/contracts';
 import { Clock, type Principal } from '@opsloop/platform';
-import { Database } from '@opsloop/postgres';
+import { VerifiedService } from '../brake/verified.service.js';
+import { Database, type Tx } from '@opsloop/postgres';
 import { WAITING_STATES } from '../admit/admission.repository.js';
 import { EndWaitingService } from '../queue/end-waiting.service.js';
 import { WorkflowClient } from '../start/workflow-client.service.js';
@@ -26,6 +27,7 @@ export class OperateService {
     private readonly ends: EndWaitingService,
     private readonly closing: CloseRunService,
     private readonly workflows: WorkflowClient,
+    private readonly verified: VerifiedService,
     private readonly clock: Clock,
   ) {}
 
@@ -43,6 +45,7 @@ export class OperateService {
     }
     const [open] = await this.note(principal, id, 'cancellation asked for', reason, true);
     if (open === undefined) throw closed(id);
+    await this.verified.overridden(this.on(principal.tenant), id);
     // One that is only admitted is cancelled by the starter, right after the start.
     if (open.state === 'started') await this.workflows.cancel(open.workflow_id);
     return { id, status: 'running' };
@@ -58,6 +61,7 @@ export class OperateService {
     if (row.state !== 'admitted' && row.state !== 'started') throw closed(id);
     const { steps, stale } = row.state === 'started' ? await this.reader.liveSteps(row) : { steps: [], stale: false };
     await this.note(principal, id, 'termination asked for', reason, true);
+    await this.verified.overridden(this.on(principal.tenant), id);
     await this.workflows.terminate(row.workflow_id!, `${principal.name}: ${reason}`);
     await this.closing.close(principal.tenant, id, {
       status: 'terminated',
@@ -68,6 +72,10 @@ export class OperateService {
       by: principal.name,
     });
     return { id, status: 'terminated', undone: undoneOf(steps ?? []), ...(stale === true ? { stale } : {}) };
+  }
+
+  private on(tenant: string): Pick<Tx, 'query' | 'tenant'> {
+    return { tenant, query: (q, values) => this.db.query(q, values) };
   }
 
   private note(

@@ -233,13 +233,13 @@ export class World {
 
   effects(row: EpisodeRow, effects: readonly EpisodeEffect[]): void {
     for (const effect of effects) {
-      if (effect.kind === 'changed') this.tellEpisode(row, effect.state, effect.reason);
+      if (effect.kind === 'changed') this.tellEpisode(row, effect);
       else if (effect.kind === 'start') this.asked.push({ row, rung: effect.rung, n: effect.n });
       else this.withdraw(effect.id, effect.reason);
     }
   }
 
-  private tellEpisode(row: EpisodeRow, state: string, reason?: string): void {
+  private tellEpisode(row: EpisodeRow, { state, reason, verified }: Extract<EpisodeEffect, { kind: 'changed' }>): void {
     const { episode } = row;
     this.outgoing.push({
       topic: 'episodes',
@@ -260,6 +260,7 @@ export class World {
         state,
         at: this.nowIso,
         ...(reason === undefined ? {} : { reason }),
+        ...(verified === undefined ? {} : { verified }),
       },
     });
   }

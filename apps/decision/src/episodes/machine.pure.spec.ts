@@ -338,3 +338,45 @@ describe('whatever happens', () => {
     expect([...reached].sort()).toEqual(['acting', 'converged', 'exhausted', 'pending', 'steady', 'verifying']);
   });
 });
+
+describe('what a run brought', () => {
+  const settled = (inputs: EpisodeInput[], plan = PLAN): (string | undefined)[] => {
+    let episode = opened(plan);
+    const found: (string | undefined)[] = [];
+    inputs.forEach((input, index) => {
+      const result = step(episode, input, input.kind === 'due' ? T0 + 1_000_000 * (index + 1) : T0 + index * 1_000);
+      episode = {
+        ...result.episode!,
+        ...(result.effects.some((e) => e.kind === 'start') ? { startId: `s${index}` } : {}),
+      };
+      const told = result.effects.flatMap((e) => (e.kind === 'changed' ? (e.verified ?? []) : []));
+      found.push(told.map((v) => `${v.run}${v.fixed ? '+' : '-'}`).join() || undefined);
+    });
+    return found;
+  };
+  it.each<[string, EpisodeInput[], (string | undefined)[]]>([
+    ['a goal that became stable', [STARTED, closed('true'), due('true')], [undefined, undefined, 's1+']],
+    ['the next attempt on what is still down', [STARTED, closed(), due('false')], [undefined, undefined, 's1-']],
+    ['nobody could look', [STARTED, closed(), due('unknown')], [undefined, undefined, undefined]],
+    [
+      'the second attempt helped',
+      [STARTED, closed(), due('false'), STARTED, closed('true'), due('true')],
+      [undefined, undefined, 's1-', undefined, undefined, 's2+'],
+    ],
+    ['it healed before anything ran', [verdict('rejected', 'true'), due('true')], [undefined, undefined]],
+    [
+      'the rule was switched off',
+      [STARTED, closed(), { kind: 'stop', reason: 'x' }],
+      [undefined, undefined, undefined],
+    ],
+  ])('%s', (_name, inputs, expected) => {
+    expect(settled(inputs)).toEqual(expected);
+  });
+  it.each<[EpisodeInput & { kind: 'closed' }, string | undefined]>([
+    [{ kind: 'closed', status: 'succeeded', at: T0, goal: 'none' }, 's1+'],
+    [{ kind: 'closed', status: 'failed', at: T0, goal: 'none' }, 's1-'],
+    [{ kind: 'closed', status: 'cancelled', at: T0, goal: 'none' }, undefined],
+  ])('without a goal its own end: %j', (end, expected) => {
+    expect(settled([STARTED, end], { ...PLAN, goal: false })).toEqual([undefined, expected]);
+  });
+});

@@ -64,6 +64,8 @@ export interface Episode {
   unknowns: number;
   /** Start that we wait for or follow. */
   startId?: string;
+  /** The run that acted last and whose effect is being verified. */
+  actedId?: string;
   /** Set when `startId` is somebody else's run, into which ours was coalesced. */
   following?: boolean;
   /** A withdraw is on its way. */
@@ -114,7 +116,13 @@ export type EpisodeInput =
 export type EpisodeEffect =
   | { kind: 'start'; rung: number; n: number }
   | { kind: 'withdraw'; id: string; reason: string }
-  | { kind: 'changed'; state: EpisodeState; reason?: string };
+  | { kind: 'changed'; state: EpisodeState; reason?: string; verified?: Verified };
+
+/** What was observed after a run: whether it brought what it was for. */
+export interface Verified {
+  run: string;
+  fixed: boolean;
+}
 
 export interface StepResult {
   episode?: Episode;
@@ -134,6 +142,36 @@ export function nextLook(episode: Episode): number | undefined {
 
 /** One transition. Inputs that mean nothing in the present state change nothing. */
 export function step(episode: Episode | undefined, input: EpisodeInput, now: number): StepResult {
+  const result = move(episode, input, now);
+  const verified = episode === undefined ? undefined : verifiedBy(episode, input, result.effects);
+  if (verified === undefined) return result;
+  return {
+    ...result,
+    effects: result.effects.map((effect) => (effect.kind === 'changed' ? { ...effect, verified } : effect)),
+  };
+}
+
+/**
+ * Whether this transition settles what the last run brought: a goal that became stable was reached by it; a next
+ * attempt, or the end of the ladder, on a goal that was seen false says that it was not. What nobody could observe, or
+ * a person ended, settles nothing. Without a goal its own end is all that is known.
+ */
+function verifiedBy(before: Episode, input: EpisodeInput, effects: readonly EpisodeEffect[]): Verified | undefined {
+  const changed = effects.find((effect) => effect.kind === 'changed');
+  if (changed === undefined) return undefined;
+  if (!before.plan.goal) {
+    if (input.kind !== 'closed' || before.startId === undefined) return undefined;
+    if (input.status === 'succeeded') return { run: before.startId, fixed: true };
+    return input.status === 'failed' ? { run: before.startId, fixed: false } : undefined;
+  }
+  if (before.actedId === undefined) return undefined;
+  if (changed.state === 'converged') return { run: before.actedId, fixed: true };
+  const seenFalse = (input.kind === 'due' || input.kind === 'state') && input.goal === 'false';
+  const over = changed.state === 'exhausted' || effects.some((effect) => effect.kind === 'start');
+  return seenFalse && over ? { run: before.actedId, fixed: false } : undefined;
+}
+
+function move(episode: Episode | undefined, input: EpisodeInput, now: number): StepResult {
   if (episode === undefined) return input.kind === 'open' ? open(input, now) : { effects: [] };
   if (input.kind === 'reset') return reset(episode, now);
   if (!isLive(episode)) return { episode, effects: [] };
@@ -229,7 +267,7 @@ function started(episode: Episode): Episode {
 
 // ---------------------------------------------------------------- acting
 function closed(episode: Episode, input: Extract<EpisodeInput, { kind: 'closed' }>, now: number): StepResult {
-  const freed = withoutStart(episode);
+  const freed = { ...withoutStart(episode), ...(episode.startId === undefined ? {} : { actedId: episode.startId }) };
   if (!freed.plan.goal) {
     if (input.status === 'succeeded') return finish(freed, 'converged', 'run succeeded', now);
     if (input.status === 'withdrawn') return finish(freed, 'withdrawn', 'run withdrawn', now);
@@ -297,7 +335,15 @@ function afterLook(episode: Episode, input: EpisodeInput, now: number): Episode 
 
 function start(episode: Episode, now: number): StepResult {
   const n = episode.starts + 1;
-  const { due: _due, observeAt: _observeAt, since: _since, verifyDue: _verifyDue, reason: _reason, ...rest } = episode;
+  const {
+    due: _due,
+    observeAt: _observeAt,
+    since: _since,
+    verifyDue: _verifyDue,
+    reason: _reason,
+    actedId: _acted,
+    ...rest
+  } = episode;
   const next = moved({ ...rest, starts: n }, 'pending', now);
   return { episode: next.episode!, effects: [{ kind: 'start', rung: episode.rung, n }, ...next.effects] };
 }

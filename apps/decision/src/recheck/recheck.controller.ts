@@ -40,6 +40,7 @@ type Recheck = InternalCalls['POST /internal/decision/recheck'];
 type Story = InternalCalls['POST /internal/decision/story'];
 type Resources = InternalCalls['POST /internal/decision/resources'];
 type Inventory = InternalCalls['POST /internal/decision/inventory'];
+type Kinds = InternalCalls['POST /internal/decision/kinds'];
 type Rules = InternalCalls['POST /internal/decision/rules'];
 
 @ApiExcludeController()
@@ -73,6 +74,12 @@ export class RecheckController {
   @HttpCode(200)
   inventory(@Body() body: unknown): Promise<Inventory['answer']> {
     return this.service.inventory(parseBody(InventoryBody, body) as Inventory['body']);
+  }
+
+  @Post('kinds')
+  @HttpCode(200)
+  kinds(): Promise<Kinds['answer']> {
+    return this.service.kinds();
   }
 
   @Post('rules')

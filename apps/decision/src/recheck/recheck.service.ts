@@ -21,6 +21,7 @@ import { needsLook, overall, standing } from './recheck.pure.js';
 type Recheck = InternalCalls['POST /internal/decision/recheck'];
 type Story = InternalCalls['POST /internal/decision/story'];
 type Inventory = InternalCalls['POST /internal/decision/inventory'];
+type Kinds = InternalCalls['POST /internal/decision/kinds'];
 type Resources = InternalCalls['POST /internal/decision/resources'];
 
 const TENANT = 'default';
@@ -121,6 +122,16 @@ export class RecheckService {
       items: items.map((one) => viewOf(one)) as unknown as Inventory['answer']['items'],
       ...(nextCursor === undefined ? {} : { next: nextCursor }),
     };
+  }
+
+  /** For limits that are a part of all there is of a kind. */
+  async kinds(): Promise<Kinds['answer']> {
+    const rows = await this.db.query<{ kind: string; count: number }>({
+      name: 'decision.kinds',
+      text: 'SELECT kind, count(*)::int AS count FROM decision.resource WHERE tenant = $1 GROUP BY kind',
+      values: [TENANT],
+    });
+    return { kinds: Object.fromEntries(rows.map(({ kind, count }) => [kind, count])) };
   }
 
   /**

@@ -1,4 +1,4 @@
-import type { RuleReach, Tier } from '@opsloop/contracts';
+import { durationMs, type RuleReach, type Tier } from '@opsloop/contracts';
 import type { LiveRule } from '../store/model.js';
 
 /** Stands for the tier of rules that name none, as everywhere. */
@@ -14,9 +14,17 @@ export function reachOf({ name, mode, doc }: LiveRule): RuleReach {
     name,
     mode,
     refs: [...new Set(doc.branches.flatMap((b) => b.ladder.flatMap((rung) => rung.run ?? rung.call ?? [])))],
+    ...(doc.owner === undefined ? {} : { owner: doc.owner }),
+    ...perMinute(doc.budget),
     ...(tiers === undefined ? {} : { tiers }),
     ...(known && subjects.every((s) => s !== undefined) ? { subjects } : {}),
   };
+}
+
+/** What its budgets of at most a minute grant per group; without any it has no wish of its own. */
+function perMinute(budget: LiveRule['doc']['budget']): { perMinute?: number } {
+  const short = (budget ?? []).filter(({ within }) => durationMs(within) <= 60_000);
+  return short.length === 0 ? {} : { perMinute: Math.max(...short.map(({ runs }) => runs)) };
 }
 
 function tiersOf(tier: LiveRule['doc']['tier']): Tier[] | undefined {

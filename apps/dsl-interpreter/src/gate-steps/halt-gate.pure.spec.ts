@@ -88,6 +88,11 @@ describe('judge', () => {
   it('goes on a fresh picture without a halt', () => {
     expect(judge(gate, { snapshot: snapshot([]), ageMs: SNAPSHOT_AGE_MAX_MS })).toEqual({ go: true });
   });
+  it('lets a run pass that a person allowed, and no other', () => {
+    const picture = { snapshot: snapshot([{ ...halt('pause'), allowed: ['r1'] }]), ageMs: 0 };
+    expect(['r1', 'r2'].map((run) => judge(gate, picture, undefined, run).go)).toEqual([true, false]);
+    expect(judge(gate, { ...picture, ageMs: SNAPSHOT_AGE_MAX_MS + 1 }, undefined, 'r1').go).toBe(false);
+  });
   it('says which halt, by whom and why', () => {
     const verdict = judge(gate, { snapshot: snapshot([halt('pause')]), ageMs: 0 });
     expect(verdict).toMatchObject({

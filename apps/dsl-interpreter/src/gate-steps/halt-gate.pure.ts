@@ -52,6 +52,7 @@ export function judge(
   gate: GateContext,
   picture: { snapshot: HaltSnapshot; ageMs: number } | undefined,
   unreachable?: string,
+  run?: string,
 ): GateVerdict {
   if (gate.effect === 'read') return { go: true };
   if (picture === undefined || picture.ageMs > SNAPSHOT_AGE_MAX_MS) {
@@ -67,7 +68,9 @@ export function judge(
       ),
     };
   }
-  const halt = haltFor(gate, picture.snapshot.halts);
+  // A person may have let this run pass.
+  const halts = picture.snapshot.halts.filter(({ allowed }) => run === undefined || allowed?.includes(run) !== true);
+  const halt = haltFor(gate, halts);
   if (halt === undefined) return { go: true };
   return {
     go: false,

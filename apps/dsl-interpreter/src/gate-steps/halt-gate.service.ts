@@ -42,21 +42,25 @@ export class HaltGate implements OnApplicationBootstrap, OnApplicationShutdown {
    * Throws `halted` when the step must not start. A refusal makes the run wait for seconds, so it is never given on a
    * picture from before the step came: a lifted halt wakes runs at once, and they must not meet its shadow here.
    */
-  async check(gate: GateContext): Promise<void> {
+  async check(gate: GateContext, run: string): Promise<void> {
     if (gate.effect === 'read') return;
     const arrivedAt = performance.now();
     if (this.ageMs() > SNAPSHOT_AGE_MAX_MS) await this.ask();
     // A question that was under way when the step came may be answered with what was before it; the second is not.
-    for (let asked = 0; !this.verdict(gate).go && asked < 2 && (this.picture?.askedAt ?? 0) < arrivedAt; asked += 1) {
+    for (
+      let asked = 0;
+      !this.verdict(gate, run).go && asked < 2 && (this.picture?.askedAt ?? 0) < arrivedAt;
+      asked += 1
+    ) {
       await this.ask();
     }
-    const verdict = this.verdict(gate);
+    const verdict = this.verdict(gate, run);
     if (!verdict.go) throw verdict.error;
   }
 
-  private verdict(gate: GateContext): GateVerdict {
+  private verdict(gate: GateContext, run: string): GateVerdict {
     const picture = this.picture === undefined ? undefined : { snapshot: this.picture.snapshot, ageMs: this.ageMs() };
-    return judge(gate, picture, this.failure);
+    return judge(gate, picture, this.failure, run);
   }
 
   private ageMs(): number {

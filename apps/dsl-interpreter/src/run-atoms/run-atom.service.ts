@@ -36,7 +36,7 @@ export class RunAtom {
         log,
       });
     try {
-      if (call.gate !== undefined) await this.gate.check(call.gate).catch((error) => refusal(error, info.attempt));
+      if (call.gate !== undefined) await this.gate.check(call.gate, run).catch((error) => refusal(error, info.attempt));
       const output = await this.answer(call, execute, { heartbeatDetails: details, heartbeat });
       this.failpoint.pass('atom.after-effect');
       return output;

@@ -33,7 +33,7 @@ export class FlowActivitiesService {
       [names.dryRunActivity]: mapped(async ({ atom, input }) =>
         dryRunAnswer(await client.call('POST /internal/catalog/atom', { ref: atom }), input),
       ),
-      [names.gateActivity]: mapped((request) => gate.check(request.gate)),
+      [names.gateActivity]: mapped((request) => gate.check(request.gate, request.run)),
       [names.loadActivity]: mapped(({ run, digest }) =>
         client.call('POST /internal/runs/:id/ir', { digest }, { id: run }),
       ),
