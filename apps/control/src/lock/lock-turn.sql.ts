@@ -14,7 +14,7 @@ CREATE FUNCTION control.lock_turn(p_tenant text, p_own text[], p_up text[], p_re
     OUT n int, OUT status int, OUT fence bigint, OUT expires timestamptz, OUT ticket bigint, OUT holders jsonb, OUT ahead jsonb)
 RETURNS SETOF record LANGUAGE plpgsql AS $$
 DECLARE
-  r record; a int; b int; j int; line text[]; busy boolean; placed boolean; rank timestamptz; place record;
+  r record; a int; b int; j int; line text[]; busy boolean; placed boolean; rank timestamptz; until timestamptz; alive timestamptz; place record;
 BEGIN
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     RAISE EXCEPTION 'control.lock_turn needs READ COMMITTED, not %', current_setting('transaction_isolation') USING ERRCODE = '25001';
@@ -49,11 +49,11 @@ BEGIN
       WHERE c.tenant = p_tenant AND c.holder = p_holder[j] AND c.expires_at > clock_timestamp() LIMIT 1;
     IF FOUND THEN status := 200; RETURN NEXT; CONTINUE; END IF;
 
-    SELECT q.ticket, q.rank_at INTO place FROM control.lock_request q WHERE q.tenant = p_tenant AND q.holder = p_holder[j]
+    SELECT q.ticket, q.rank_at, q.wait_until INTO place FROM control.lock_request q WHERE q.tenant = p_tenant AND q.holder = p_holder[j]
       AND q.alive_until > clock_timestamp() AND q.wait_until > clock_timestamp();
     placed := FOUND;
-    IF placed THEN ticket := place.ticket; rank := place.rank_at;
-    ELSE ticket := nextval('control.ticket'); rank := p_rank[j]; END IF;
+    IF placed THEN ticket := place.ticket; rank := place.rank_at; until := place.wait_until;
+    ELSE ticket := nextval('control.ticket'); rank := p_rank[j]; until := clock_timestamp() + make_interval(secs => p_wait[j]); END IF;
 
     busy := false;
     FOR i IN a .. b LOOP
@@ -87,12 +87,13 @@ BEGIN
 
     IF status = 202 THEN
       IF NOT p_again[j] THEN
+        -- It stands in nobody's way after its own deadline, nor when it is no longer heard of.
+        alive := least(until, clock_timestamp() + make_interval(secs => p_alive));
         INSERT INTO control.lock_request AS q (tenant, holder, ticket, rank_at, wait_until, alive_until)
-          VALUES (p_tenant, p_holder[j], lock_turn.ticket, rank, clock_timestamp() + make_interval(secs => p_wait[j]), clock_timestamp() + make_interval(secs => p_alive))
-          ON CONFLICT (tenant, holder) DO UPDATE SET alive_until = excluded.alive_until, ticket = excluded.ticket, rank_at = excluded.rank_at,
-            wait_until = CASE WHEN q.ticket = excluded.ticket THEN q.wait_until ELSE excluded.wait_until END;
+          VALUES (p_tenant, p_holder[j], lock_turn.ticket, rank, until, alive)
+          ON CONFLICT (tenant, holder) DO UPDATE SET alive_until = excluded.alive_until, ticket = excluded.ticket, rank_at = excluded.rank_at, wait_until = excluded.wait_until;
         INSERT INTO control.waiter (tenant, path, ticket, exclusive, rank_at, owner, alive_until)
-          SELECT p_tenant, q.path, lock_turn.ticket, q.x, rank, p_owner[j], clock_timestamp() + make_interval(secs => p_alive)
+          SELECT p_tenant, q.path, lock_turn.ticket, q.x, rank, p_owner[j], alive
           FROM unnest(p_path[a:b], p_x[a:b]) AS q(path, x)
           ON CONFLICT ON CONSTRAINT waiter_pkey DO UPDATE SET alive_until = excluded.alive_until;
       END IF;

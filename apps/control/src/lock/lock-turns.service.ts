@@ -69,6 +69,8 @@ interface Asked {
 }
 
 interface Freed {
+  /** Whether this process granted it, and so knows its claims. */
+  known: boolean;
   tenant: string;
   fence: string;
   by: string;
@@ -83,8 +85,12 @@ interface Parked {
   /** Asked again just now; `missed`: woken once more meanwhile. */
   asking: boolean;
   missed: boolean;
+  /** Its time is over, or its client has gone; it ends with the answer that is under way. */
+  over: 'late' | 'gone' | undefined;
   end(turn: LockTurn): void;
 }
+
+const exclusive = (path: string): Claim => ({ path, mode: 'exclusive' });
 
 /**
  * Requests for locks of people go to PostgreSQL together: while one statement is under way the next gathers. Waiters
@@ -144,7 +150,7 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
 
   release(tenant: string, fence: string, by: string): Promise<Released> {
     return new Promise((resolve, reject) => {
-      this.freed.push({ tenant, fence, by, resolve, reject });
+      this.freed.push({ tenant, fence, by, known: this.known.has(fence), resolve, reject });
       this.go();
     });
   }
@@ -158,19 +164,24 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
         turn: first,
         asking: false,
         missed: false,
+        over: undefined,
         end: (turn) => {
           clearTimeout(timer);
-          gone?.removeEventListener('abort', left);
+          gone?.removeEventListener('abort', onGone);
           if (this.parked.get(wish.holder) === entry) this.parked.delete(wish.holder);
           resolve(turn);
         },
       };
-      const left = (): void => entry.end(entry.turn);
-      const timer = setTimeout(left, ms);
-      gone?.addEventListener('abort', left);
+      const leave = (why: 'late' | 'gone'): void => {
+        entry.over = why;
+        if (!entry.asking) entry.end(entry.turn);
+      };
+      const onGone = (): void => leave('gone');
+      const timer = setTimeout(() => leave('late'), ms);
+      gone?.addEventListener('abort', onGone);
       // A second connection with the same request takes the place of the first, which has its answer.
       const before = this.parked.get(wish.holder);
-      before?.end(before.turn);
+      if (before !== undefined && !before.asking) before.end(before.turn);
       this.parked.set(wish.holder, entry);
       // What was freed between its question and now has not woken it.
       if (first.mark !== this.mark) this.wake(entry);
@@ -185,8 +196,14 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
         // Who was in its way is not looked up again, only whether somebody is.
         entry.turn = next.status === 202 ? { ...entry.turn, ticket: next.ticket ?? entry.turn.ticket! } : next;
         entry.asking = false;
-        if (next.status !== 202) return entry.end(next);
-        if (!entry.missed || this.parked.get(entry.wish.holder) !== entry) return;
+        if (next.status !== 202 || entry.over !== undefined) {
+          // Granted to a client that has hung up: nobody would give it back before its time is over.
+          if (next.status === 201 && entry.over === 'gone' && this.parked.get(entry.wish.holder) === entry)
+            void this.release(entry.wish.tenant, next.fence!, entry.wish.principal).catch(() => undefined);
+          return entry.end(entry.turn);
+        }
+        if (this.parked.get(entry.wish.holder) !== entry) return entry.end(entry.turn);
+        if (!entry.missed) return;
         entry.missed = false;
         this.wake(entry);
       },
@@ -306,6 +323,8 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
     if (row.n < 0) {
       const one = freed[-row.n - 1]!;
       if (row.ahead !== null) this.tellOthers();
+      // Granted by another process, or before this one began: only now it is known where.
+      if (row.holders !== null && !one.known) this.wakeFor((row.holders as string[]).map(exclusive));
       if (row.ahead === true) this.signals.emit('freed');
       return one.resolve(row.status === 409 ? 'of-run' : row.status === 403 ? 'of-another' : 'gone');
     }

@@ -459,12 +459,12 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
       name: 'control.free-expired',
       text: `DELETE FROM control.claim WHERE expires_at <= clock_timestamp() RETURNING fence`,
     });
-    if (freed.length > 0) this.signals.emit('released');
-    await this.db.query({
+    const forgotten = await this.db.query({
       name: 'control.forget-requests',
       text: `WITH gone AS (DELETE FROM control.lock_request WHERE alive_until <= clock_timestamp() OR wait_until <= clock_timestamp() RETURNING tenant, ticket)
-      DELETE FROM control.waiter w USING gone g WHERE w.tenant = g.tenant AND w.ticket = g.ticket`,
+      DELETE FROM control.waiter w USING gone g WHERE w.tenant = g.tenant AND w.ticket = g.ticket RETURNING w.ticket`,
     });
+    if (freed.length + forgotten.length > 0) this.signals.emit('released');
     await this.db.query({
       name: 'control.forget-waiters',
       text: 'DELETE FROM control.waiter WHERE alive_until <= clock_timestamp()',
