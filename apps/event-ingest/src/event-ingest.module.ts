@@ -10,6 +10,8 @@ import { AcceptService } from './accept/accept.service.js';
 import { EventRepository } from './accept/event.repository.js';
 import { INGEST_CONFIG } from './config.js';
 import type { EventIngestConfig } from './config.js';
+import { DeadLettersController } from './dead-letters/dead-letters.controller.js';
+import { DeadLettersService } from './dead-letters/dead-letters.service.js';
 import { DeadLetterRepository } from './dead-letters/dead-letter.repository.js';
 import { SenderLimits } from './limit-senders/sender-limits.service.js';
 import { SourceController } from './manage-sources/source.controller.js';
@@ -20,6 +22,7 @@ import { CreateIngest1700000001000 } from './migrations/1700000001000-create-ing
 import { IndexPollAge1700000001001 } from './migrations/1700000001001-index-poll-age.js';
 import { MoveSourceSecrets1700000001010 } from './migrations/1700000001010-move-source-secrets.js';
 import { AcceptNew1700000001050 } from './migrations/1700000001050-accept-new.js';
+import { PartitionEvents1700000001110 } from './migrations/1700000001110-partition-events.js';
 import { WatchSenders1700000001100 } from './migrations/1700000001100-watch-senders.js';
 import { DocumentsConsumer } from './poll/documents.consumer.js';
 import { PollRepository } from './poll/poll.repository.js';
@@ -43,6 +46,7 @@ export const eventIngestMigrations: MigrationSet = {
     MoveSourceSecrets1700000001010,
     AcceptNew1700000001050,
     WatchSenders1700000001100,
+    PartitionEvents1700000001110,
   ],
 };
 
@@ -58,6 +62,7 @@ export class EventIngestModule {
         InternalEventsController,
         HookController,
         EnqueueController,
+        DeadLettersController,
         SourceController,
         DocumentsConsumer,
       ],
@@ -70,6 +75,7 @@ export class EventIngestModule {
         EventReader,
         HookService,
         DeadLetterRepository,
+        DeadLettersService,
         SenderLimits,
         SilenceRepository,
         SilenceService,

@@ -1,6 +1,9 @@
 import { DOCUMENT_KINDS } from '@opsloop/contracts';
 import type {
   AcceptedEvent,
+  DeadLetterView,
+  ReplayResult,
+  RequeueResult,
   AdmissionView,
   ApprovalView,
   DocumentKind,
@@ -138,6 +141,31 @@ export class OpsloopClient {
 
   replayEvent(eventId: string, mode: 'shadow' | 'active' = 'shadow'): Promise<{ items: AcceptedEvent[] }> {
     return this.http.post(`/v1/events/${encodeURIComponent(eventId)}/replay`, undefined, { mode });
+  }
+
+  /** All that fit, a page at a time: go on with `cursor: nextCursor`. */
+  replayEvents(body: JsonObject): Promise<ReplayResult> {
+    return this.http.post('/v1/events/replay', body);
+  }
+
+  listDeadLetters(query: QueryParameters = {}): Promise<Page<DeadLetterView>> {
+    return this.http.get('/v1/dead-letters', query);
+  }
+
+  getDeadLetter(id: string): Promise<DeadLetterView> {
+    return this.http.get(`/v1/dead-letters/${encodeURIComponent(id)}`);
+  }
+
+  requeueDeadLetter(id: string): Promise<{ items: AcceptedEvent[] }> {
+    return this.http.post(`/v1/dead-letters/${encodeURIComponent(id)}/requeue`, undefined);
+  }
+
+  requeueDeadLetters(filter: JsonObject): Promise<RequeueResult> {
+    return this.http.post('/v1/dead-letters/requeue', filter);
+  }
+
+  async deleteDeadLetter(id: string): Promise<void> {
+    await this.http.request('DELETE', `/v1/dead-letters/${encodeURIComponent(id)}`);
   }
 
   explainEvent(eventId: string): Promise<EventExplanation> {

@@ -1,5 +1,7 @@
 /** Sources: who sends events, how a sender proves who it is, and how a delivery becomes events. */
+import type { AcceptedEvent } from './api.js';
 import type { DocumentBase, Template } from './documents.js';
+import type { FieldError } from './errors.js';
 
 /** What sends to `/v1/hooks/<name>` (or, `pagerduty-events`, to `/v2/enqueue`). */
 export const HOOK_TYPES = [
@@ -95,4 +97,41 @@ export interface SourceDocument extends DocumentBase {
   call?: string;
   with?: Template;
   event?: { type: string; data?: Template };
+}
+
+/** What could not be worked on, with its cause. */
+export interface DeadLetterView {
+  id: string;
+  /** `delivery`: no event could be made of it; `handler`: an app could not handle the event. */
+  kind: 'delivery' | 'handler';
+  source: string;
+  code: string;
+  cause: string;
+  errors: FieldError[];
+  receivedAt: string;
+  lastAt: string;
+  /** The same bytes again count here. */
+  times: number;
+  bytes?: number;
+  headers?: Record<string, string>;
+  /** Only of a single one; at most the first 64 KB. */
+  body?: string;
+  /** Of kind `handler`: the consumer group, and the event. */
+  handler?: string;
+  eventId?: string;
+}
+
+export interface RequeueResult {
+  requeued: number;
+  failed: { id: string; code: string; cause: string }[];
+  /** There are more than one call takes. */
+  more: boolean;
+}
+
+/** A page of a replay of many; `matched` only on the first. */
+export interface ReplayResult {
+  matched?: number;
+  replayed: number;
+  items: AcceptedEvent[];
+  nextCursor?: string;
 }

@@ -42,6 +42,8 @@ export const ACCESS: readonly Row[] = [
   // Operators on call steer what runs.
   ...row('POST', '/v1/events', ['operator', 'expert', 'admin', 'worker']),
   ...row('POST', '/v1/events/:eventId/replay', 'operator'),
+  ...row('POST', '/v1/events/replay', 'operator'),
+  ...row('POST|DELETE', '/v1/dead-letters*', 'operator'),
   ...row('PATCH', '/v1/rules/:domain/:name', 'operator'),
   ...row('POST', '/v1/episodes/*', 'operator'),
   ...row('PUT|DELETE', '/v1/resources*', 'operator'),

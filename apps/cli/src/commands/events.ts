@@ -6,6 +6,7 @@ import type { Context } from '../context.js';
 import { CliError, EXIT } from '../errors.js';
 import { shortTime } from '../output.js';
 import type { Streams } from '../output.js';
+import { registerDeadLetters } from './dead-letters.js';
 import { inputOf } from './runs.js';
 
 interface SendOptions {
@@ -16,10 +17,21 @@ interface SendOptions {
   data?: string[];
 }
 
+interface ReplayOptions {
+  type?: string;
+  subject?: string;
+  source?: string;
+  since?: string;
+  until?: string;
+  dryRun?: boolean;
+  yes?: boolean;
+  active?: boolean;
+}
+
 const collect = (value: string, all: string[] = []): string[] => [...all, value];
 
 export function registerEvents(program: Command, streams: Streams): void {
-  const events = program.command('events').description('send, list and replay events');
+  const events = program.command('events').description('send, list and replay events; what could not be worked on');
   events
     .command('send')
     .description('send one event')
@@ -44,12 +56,22 @@ export function registerEvents(program: Command, streams: Streams): void {
     );
   events
     .command('replay')
-    .description('send a stored event again under a new id: decided, nothing started, unless --active')
-    .argument('<eventId>')
-    .option('--active', 'let it start work')
-    .action((eventId: string, options: { active?: boolean }, command: Command) =>
-      replay(contextOf(command, streams), eventId, options.active === true),
+    .description('send stored events again under new ids: decided, nothing started, unless --active')
+    .argument('[eventId]', 'one event; without it those that fit the filter')
+    .option('--type <pattern>', '* matches anything')
+    .option('--subject <pattern>')
+    .option('--source <pattern>')
+    .option('--since <time>', 'a time, or a duration back from now such as 1h')
+    .option('--until <time>')
+    .option('--dry-run', 'only count them')
+    .option('--yes', 'with --active and a filter: do not ask first, and say how many')
+    .option('--active', 'let them start work')
+    .action((eventId: string | undefined, options: ReplayOptions, command: Command) =>
+      eventId === undefined
+        ? replayMany(contextOf(command, streams), options)
+        : replay(contextOf(command, streams), eventId, options.active === true),
     );
+  registerDeadLetters(events, streams);
 }
 
 async function send(context: Context, options: SendOptions): Promise<void> {
@@ -109,5 +131,37 @@ async function replay(context: Context, eventId: string, active: boolean): Promi
   context.out.result(answer, () => {
     context.out.line(`replayed as ${item.eventId}${active ? '' : ' (shadow: decided, nothing starts)'}`);
     context.out.next(`opsloop explain ${item.eventId}`);
+  });
+}
+
+async function replayMany(context: Context, options: ReplayOptions): Promise<void> {
+  const { dryRun, yes, active, ...filter } = options;
+  if (Object.keys(filter).length === 0)
+    throw new CliError('name one event, or say which with --type, --subject, --source, --since, --until', EXIT.usage);
+  const client = context.client();
+  const { out } = context;
+  const { matched = 0 } = await client.replayEvents({ filter: { ...filter }, dryRun: true });
+  if (dryRun === true || matched === 0) {
+    out.result({ matched }, () => out.line(`${matched} events fit`));
+    return;
+  }
+  if (active === true && yes !== true)
+    throw new CliError(`${matched} events fit, and each may start work; repeat with --yes to let them`, EXIT.usage);
+  const mode = active === true ? 'active' : 'shadow';
+  let replayed = 0;
+  let cursor: string | undefined;
+  do {
+    const page = await client.replayEvents({
+      filter: { ...filter },
+      mode,
+      ...(cursor === undefined ? { expectedCount: matched } : { cursor }),
+    });
+    replayed += page.replayed;
+    cursor = page.nextCursor;
+    if (cursor !== undefined) out.note(`${replayed} of ${matched}`);
+  } while (cursor !== undefined);
+  out.result({ matched, replayed, mode }, () => {
+    out.line(`${replayed} events replayed${active === true ? '' : ' (shadow: decided, nothing starts)'}`);
+    out.next('opsloop events ls --since 1m');
   });
 }

@@ -126,8 +126,7 @@ export class AcceptService {
   private async storeIn(tx: Tx, requests: AcceptRequest[]): Promise<GroupPlan['outcomes']> {
     const plan = planGroup(requests, await this.events.known(tx, requests));
     if (plan.inserts.length === 0) return plan.outcomes;
-    const stored = await this.events.insert(tx, requests, plan.inserts);
-    if (stored !== plan.inserts.length) throw new LostRace();
+    if (!(await this.events.insert(tx, requests, plan.inserts))) throw new LostRace();
     const memories: PollMemory[] = [];
     for (const { item } of plan.inserts) {
       tx.publish('events', { id: item.message.eventId, key: messageKey(item.message), body: item.message });

@@ -5,7 +5,7 @@ import type { Answer, IngestApp } from '../ingest-app.spec-kit.js';
 let ingest: IngestApp;
 beforeAll(async () => void (ingest = await startIngest()));
 afterAll(() => ingest.close());
-beforeEach(() => ingest.database.query('TRUNCATE ingest.event, ingest.delivery, bus.message'));
+beforeEach(() => ingest.database.query('TRUNCATE ingest.event, ingest.identity, ingest.delivery, bus.message'));
 
 const STRUCTURED = { 'content-type': 'application/cloudevents+json' };
 const BATCH = { 'content-type': 'application/cloudevents-batch+json' };

@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import type { EventMessage } from '@opsloop/contracts';
 import type { Database, Query, Tx } from '@opsloop/postgres';
 import { newId } from '@opsloop/contracts/ids';
-import type { AcceptItem, PollMemory } from './message.pure.js';
+import type { PollMemory } from './message.pure.js';
 import { eventKey } from './plan-group.pure.js';
 import type { AcceptRequest, GroupPlan, KnownEvent } from './plan-group.pure.js';
 
@@ -10,24 +10,12 @@ import type { AcceptRequest, GroupPlan, KnownEvent } from './plan-group.pure.js'
 const SOME_KNOWN = 'OP001';
 
 const SELECT_KNOWN = `
-  SELECT e.event_id, e.source, e.id, e.digest
+  SELECT i.event_id, k.source, k.id, encode(i.digest, 'hex') AS digest
     FROM unnest($2::text[], $3::text[]) AS k(source, id)
-    JOIN ingest.event e ON e.tenant = $1 AND e.source = k.source AND e.id = k.id`;
+    JOIN ingest.identity i ON i.tenant = $1 AND i.key = ingest.identity_key(k.source, k.id)`;
 
-const INSERT_DELIVERIES = `
-  INSERT INTO ingest.delivery (tenant, id, received_at, content_type, body)
-  SELECT $1, d.id, clock_timestamp(), d.content_type, d.body
-    FROM unnest($2::uuid[], $3::text[], $4::bytea[]) AS d(id, content_type, body)`;
-
-/** Ordered by the unique key, so that two processes with the same events in another order do not deadlock. */
-const INSERT_EVENTS = `
-  INSERT INTO ingest.event (tenant, event_id, source, id, type, subject, received_at, digest, bytes, unmapped, delivery, message)
-  SELECT $1, e.event_id, e.source, e.id, e.type, e.subject, e.received_at, e.digest, e.bytes, e.unmapped, e.delivery, e.message
-    FROM jsonb_to_recordset($2::jsonb) AS e(event_id uuid, source text, id text, type text, subject text, received_at timestamptz,
-         digest text, bytes int, unmapped text, delivery uuid, message jsonb)
-   ORDER BY e.source COLLATE "C", e.id COLLATE "C"
-      ON CONFLICT (tenant, source, id) DO NOTHING
-  RETURNING event_id`;
+const PARAMETERS = `$1, $2::uuid[], $3::text[], $4::bytea[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[], $10::timestamptz[],
+  $11::bytea[], $12::int[], $13::text[], $14::uuid[], $15::jsonb[]`;
 
 const REMEMBER = `
   INSERT INTO ingest.poll_value AS v (tenant, source, resource, sequence, digest, observed_at)
@@ -63,50 +51,35 @@ export class EventRepository {
     requests: readonly AcceptRequest[],
     inserts: GroupPlan['inserts'],
   ): Promise<boolean> {
-    const deliveries = deliveriesOf(requests, inserts);
-    const rows = [...deliveries.values()];
-    const messages = inserts.map(({ item }) => item.message);
+    const values = parametersOf(tenant, requests, inserts);
+    values.push(inserts.map(({ item }) => messageKey(item.message)));
     try {
       await db.query({
         name: 'ingest-accept-new',
-        text: 'SELECT ingest.accept_new($1, $2::uuid[], $3::text[], $4::bytea[], $5::jsonb, $6::text[], $7::uuid[], $8::jsonb[])',
-        values: [
-          tenant,
-          rows.map((d) => d.id),
-          rows.map((d) => d.contentType),
-          rows.map((d) => d.body),
-          JSON.stringify(inserts.map(({ item, request }) => eventRow(item, deliveries.get(request)?.id))),
-          messages.map(messageKey),
-          messages.map((m) => m.eventId),
-          messages.map((m) => JSON.stringify(m)),
-        ],
+        text: `SELECT ingest.accept_new(${PARAMETERS}, $16::text[])`,
+        values,
       });
     } catch (error) {
-      if ((error as { code?: unknown }).code === SOME_KNOWN) return false;
+      if (isKnown(error)) return false;
       throw error;
     }
     db.announce(['events']);
     return true;
   }
 
-  /** Inserts the planned events with the bodies that brought them; answers how many were really new. */
-  async insert(tx: Tx, requests: readonly AcceptRequest[], inserts: GroupPlan['inserts']): Promise<number> {
-    const deliveries = deliveriesOf(requests, inserts);
-    if (deliveries.size > 0) {
-      const rows = [...deliveries.values()];
-      tx.send({
-        name: 'ingest-deliveries',
-        text: INSERT_DELIVERIES,
-        values: [tx.tenant, rows.map((d) => d.id), rows.map((d) => d.contentType), rows.map((d) => d.body)],
+  /** Inserts the planned events with the bodies that brought them; false when another process was quicker. */
+  async insert(tx: Tx, requests: readonly AcceptRequest[], inserts: GroupPlan['inserts']): Promise<boolean> {
+    try {
+      await tx.query({
+        name: 'ingest-store-new',
+        text: `SELECT ingest.store_new(${PARAMETERS})`,
+        values: parametersOf(tx.tenant, requests, inserts),
       });
+      return true;
+    } catch (error) {
+      if (isKnown(error)) return false;
+      throw error;
     }
-    const events = inserts.map(({ item, request }) => eventRow(item, deliveries.get(request)?.id));
-    const stored = await tx.query({
-      name: 'ingest-events',
-      text: INSERT_EVENTS,
-      values: [tx.tenant, JSON.stringify(events)],
-    });
-    return stored.length;
   }
 
   /** Saves the last values of polls together with the events that report them. */
@@ -132,19 +105,28 @@ function deliveriesOf(
   return deliveries;
 }
 
-function eventRow(item: AcceptItem, delivery: string | undefined): Record<string, unknown> {
-  const { message } = item;
-  return {
-    event_id: message.eventId,
-    source: message.source,
-    id: message.id,
-    type: message.type,
-    subject: message.subject,
-    received_at: message.receivedAt,
-    digest: item.digest,
-    bytes: item.bytes,
-    unmapped: item.unmapped,
-    delivery,
-    message,
-  };
+const isKnown = (error: unknown): boolean => (error as { code?: unknown }).code === SOME_KNOWN;
+
+/** Columns as arrays: a message is sent once, for the table and for the bus. */
+function parametersOf(tenant: string, requests: readonly AcceptRequest[], inserts: GroupPlan['inserts']): unknown[] {
+  const deliveries = deliveriesOf(requests, inserts);
+  const rows = [...deliveries.values()];
+  const messages = inserts.map(({ item }) => item.message);
+  return [
+    tenant,
+    rows.map((d) => d.id),
+    rows.map((d) => d.contentType),
+    rows.map((d) => d.body),
+    messages.map((m) => m.eventId),
+    messages.map((m) => m.source),
+    messages.map((m) => m.id),
+    messages.map((m) => m.type),
+    messages.map((m) => m.subject ?? null),
+    messages.map((m) => m.receivedAt),
+    inserts.map(({ item }) => Buffer.from(item.digest, 'hex')),
+    inserts.map(({ item }) => item.bytes),
+    inserts.map(({ item }) => item.unmapped ?? null),
+    inserts.map(({ request }) => deliveries.get(request)?.id ?? null),
+    messages.map((m) => JSON.stringify(m)),
+  ];
 }

@@ -12,9 +12,16 @@ const FILTER = {
   since: Moment.optional(),
   until: Moment.optional(),
 };
-export const DeadFilter = z.strictObject(FILTER);
-export type DeadFilter = z.infer<typeof DeadFilter>;
-export const DeadQuery = z.strictObject({ ...PageQuery.shape, ...FILTER });
+/** Of one call: each item is a transaction of some milliseconds, and the caller asks again while there are more. */
+const REQUEUE_MAX = 100;
+export const RequeueBody = z.strictObject({
+  ...FILTER,
+  kind: z.enum(['delivery', 'handler']).optional(),
+  limit: z.int().min(1).max(REQUEUE_MAX).default(REQUEUE_MAX),
+});
+export type DeadFilter = Omit<z.infer<typeof RequeueBody>, 'limit'>;
+const Kind = z.enum(['delivery', 'handler']).optional();
+export const DeadQuery = z.strictObject({ ...PageQuery.shape, ...FILTER, kind: Kind });
 export type DeadQuery = z.infer<typeof DeadQuery>;
 
 /** Conditions with parameters from $2 on; $1 is the tenant. */

@@ -57,7 +57,7 @@ export class SourceService {
   }
 
   async get(tenant: string, name: string): Promise<DocumentView> {
-    const stored = await this.live(tenant, name);
+    const stored = await this.liveDocument(tenant, name);
     if (stored === undefined) throw unknownSource(name);
     return view(stored, (await this.silence.of(tenant, [name])).get(name));
   }
@@ -90,10 +90,13 @@ export class SourceService {
 
   /** The source with its secrets, for authentication only; `undefined` when there is none. */
   async withSecrets(tenant: string, name: string): Promise<SourceDocument | undefined> {
-    const stored = await this.live(tenant, name);
-    if (stored === undefined) return undefined;
-    const document = stored.body as unknown as SourceDocument;
-    return joinSecrets(document, await this.secrets.of(tenant, name));
+    const document = await this.live(tenant, name);
+    return document === undefined ? undefined : joinSecrets(document, await this.secrets.of(tenant, name));
+  }
+
+  /** The source as it is in force, its secrets masked. */
+  async live(tenant: string, name: string): Promise<SourceDocument | undefined> {
+    return (await this.liveDocument(tenant, name))?.body as SourceDocument | undefined;
   }
 
   /** The source that a routing key belongs to. */
@@ -101,7 +104,7 @@ export class SourceService {
     return this.repository.sourceOfRoutingKey(key);
   }
 
-  private async live(_tenant: string, name: string): Promise<StoredDocument | undefined> {
+  private async liveDocument(_tenant: string, name: string): Promise<StoredDocument | undefined> {
     const stored = await this.documents.get(this.database, 'source', name);
     return stored === undefined || stored.deletedAt !== undefined || !stored.live ? undefined : stored;
   }

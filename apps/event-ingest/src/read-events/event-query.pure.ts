@@ -13,22 +13,23 @@ export const Moment = z
   );
 const Pattern = z.string().min(1).max(1_000);
 
-export const EventQuery = z.strictObject({
-  ...PageQuery.shape,
+export const EVENT_FILTER = {
   type: Pattern.optional(),
   subject: Pattern.optional(),
   source: Pattern.optional(),
   since: Moment.optional(),
   until: Moment.optional(),
   unmapped: z.enum(['true', 'false']).optional(),
-});
+};
+type EventFilter = { [K in keyof typeof EVENT_FILTER]?: string | undefined };
+export const EventQuery = z.strictObject({ ...PageQuery.shape, ...EVENT_FILTER });
 export type EventQuery = z.infer<typeof EventQuery>;
 
 /** Members above this are left out of lists: 500 events of 256 KB would be an answer of 128 MB. */
 const LIST_DATA_BYTES_MAX = 4_096;
 
-/** Newest first; one row more than asked tells whether there is a next page. */
-export function eventListSql(tenant: string, query: EventQuery, now: Date): { text: string; values: unknown[] } {
+/** Conditions of a filter, and their values; $1 is the tenant. */
+export function eventWhere(tenant: string, query: EventFilter, now: Date): { where: string[]; values: unknown[] } {
   const values: unknown[] = [tenant];
   const bind = (value: unknown): string => `$${values.push(value)}`;
   const where = ['tenant = $1'];
@@ -37,9 +38,26 @@ export function eventListSql(tenant: string, query: EventQuery, now: Date): { te
     if (pattern === undefined) continue;
     where.push(pattern.includes('*') ? `${column} LIKE ${bind(likePattern(pattern))}` : `${column} = ${bind(pattern)}`);
   }
-  if (query.since !== undefined) where.push(`received_at >= ${bind(momentDate(query.since, now))}`);
-  if (query.until !== undefined) where.push(`received_at < ${bind(momentDate(query.until, now))}`);
+  // Also as a bound on ids, which leaves out the days before and after without a look at them.
+  if (query.since !== undefined) {
+    const since = bind(momentDate(query.since, now));
+    where.push(`received_at >= ${since}`, `event_id >= ingest.id_floor(${since}::timestamptz - ${ID_SLACK})`);
+  }
+  if (query.until !== undefined) {
+    const until = bind(momentDate(query.until, now));
+    where.push(`received_at < ${until}`, `event_id < ingest.id_floor(${until}::timestamptz + ${ID_SLACK})`);
+  }
   if (query.unmapped !== undefined) where.push(`unmapped IS ${query.unmapped === 'true' ? 'NOT NULL' : 'NULL'}`);
+  return { where, values };
+}
+
+/** An id is made a moment after the time of receipt is taken, in another tick of the same process. */
+const ID_SLACK = "interval '1 minute'";
+
+/** Newest first; one row more than asked tells whether there is a next page. */
+export function eventListSql(tenant: string, query: EventQuery, now: Date): { text: string; values: unknown[] } {
+  const { where, values } = eventWhere(tenant, query, now);
+  const bind = (value: unknown): string => `$${values.push(value)}`;
   if (query.cursor !== undefined) where.push(`event_id < ${bind(cursorId(query.cursor))}`);
   const text = `
     SELECT event_id, unmapped, bytes > ${LIST_DATA_BYTES_MAX} AS cut,

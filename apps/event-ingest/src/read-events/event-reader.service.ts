@@ -1,13 +1,16 @@
 import { Injectable } from '@nestjs/common';
 import { isUuid, newId } from '@opsloop/contracts/ids';
 import { OpsError } from '@opsloop/contracts';
-import type { AcceptedEvent, EventMessage, EventView, Page } from '@opsloop/contracts';
+import type { AcceptedEvent, EventMessage, EventView, Page, ReplayResult } from '@opsloop/contracts';
 import { Clock, encodeCursor } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
 import { AcceptService } from '../accept/accept.service.js';
+import type { AcceptItem } from '../accept/message.pure.js';
 import { eventListSql } from './event-query.pure.js';
 import type { EventQuery } from './event-query.pure.js';
 import { replayItem } from './replay.pure.js';
+import { countSql, cursorOf, replaySql } from './replay-query.pure.js';
+import type { ReplayBody } from './replay-query.pure.js';
 
 interface EventRow {
   event_id: string;
@@ -47,9 +50,47 @@ export class EventReader {
 
   async replay(tenant: string, eventId: string, mode: 'shadow' | 'active'): Promise<AcceptedEvent[]> {
     const original = await this.row(tenant, eventId);
-    const item = replayItem(original.message, { eventId: newId(), now: this.clock.now(), mode });
-    if (original.unmapped !== null) item.unmapped = original.unmapped;
-    return this.accepting.accept({ tenant, items: [item] });
+    return this.accepting.accept({ tenant, items: [replayOf(original, this.clock.now(), mode)] });
+  }
+
+  /**
+   * Sends all that fit again, a page at a time and oldest first. The cursor holds the moment of the first call, so that
+   * a replay of "since 1h" ends although time goes on.
+   */
+  async replayMany(tenant: string, body: ReplayBody): Promise<ReplayResult> {
+    const now = this.clock.now();
+    const from = body.cursor === undefined ? undefined : cursorOf(body.cursor);
+    const asOf = from === undefined ? now : new Date(from.until);
+    const matched = from === undefined ? await this.countMatches(tenant, body, asOf) : undefined;
+    if (body.dryRun) return { matched: matched ?? 0, replayed: 0, items: [] };
+    if (body.expectedCount !== undefined && matched !== undefined && matched !== body.expectedCount)
+      throw new OpsError(
+        'conflict',
+        `the filter fits ${matched} events now, not ${body.expectedCount}; look again with dryRun`,
+        {
+          errors: [{ pointer: '/expectedCount', message: `is ${matched} now` }],
+          extensions: { matched },
+        },
+      );
+    const { text, values } = replaySql(tenant, body, asOf, asOf);
+    const rows = await this.database.query<EventRow>(text, values);
+    const page = rows.slice(0, body.limit);
+    const items = page.map((row) => replayOf(row, this.clock.now(), body.mode));
+    const accepted = await this.accepting.accept({ tenant, items });
+    const last = page.at(-1);
+    return {
+      ...(matched === undefined ? {} : { matched }),
+      replayed: accepted.length,
+      items: accepted,
+      ...(rows.length > body.limit && last !== undefined
+        ? { nextCursor: encodeCursor({ after: last.event_id, until: asOf.toISOString() }) }
+        : {}),
+    };
+  }
+
+  private async countMatches(tenant: string, body: ReplayBody, asOf: Date): Promise<number> {
+    const { text, values } = countSql(tenant, body, asOf, asOf);
+    return (await this.database.query<{ n: number }>(text, values))[0]!.n;
   }
 
   private async row(tenant: string, eventId: string): Promise<EventRow> {
@@ -67,6 +108,12 @@ export class EventReader {
       );
     return rows[0];
   }
+}
+
+function replayOf(row: EventRow, now: Date, mode: 'shadow' | 'active'): AcceptItem {
+  const item = replayItem(row.message, { eventId: newId(), now, mode });
+  if (row.unmapped !== null) item.unmapped = row.unmapped;
+  return item;
 }
 
 function view(row: EventRow): EventView {

@@ -1,10 +1,11 @@
 import { Body, Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { ApiBearerAuth, ApiTags } from '@nestjs/swagger';
-import type { AcceptedEvent, EventMessage, EventView, Page } from '@opsloop/contracts';
+import type { AcceptedEvent, EventMessage, EventView, Page, ReplayResult } from '@opsloop/contracts';
 import { ApiRoute, CurrentPrincipal, parseBody, parseQuery, ServiceOnly } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
 import { z } from 'zod';
 import { EventQuery } from './event-query.pure.js';
+import { ReplayBody } from './replay-query.pure.js';
 import { EventReader } from './event-reader.service.js';
 
 const ReplayQuery = z.strictObject({ mode: z.enum(['shadow', 'active']).default('shadow') });
@@ -26,6 +27,15 @@ export class EventsController {
   @ApiRoute('One event')
   get(@Param('eventId') eventId: string, @CurrentPrincipal() principal: Principal): Promise<EventView> {
     return this.events.get(principal.tenant, eventId);
+  }
+
+  @Post('replay')
+  @ApiRoute('Send all events that fit again, 500 a call; shadow unless mode is active; dryRun only counts', {
+    body: ReplayBody,
+  })
+  @HttpCode(202)
+  replayMany(@Body() body: unknown, @CurrentPrincipal() principal: Principal): Promise<ReplayResult> {
+    return this.events.replayMany(principal.tenant, parseBody(ReplayBody, body));
   }
 
   @Post(':eventId/replay')

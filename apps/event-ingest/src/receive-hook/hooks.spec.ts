@@ -6,7 +6,7 @@ import type { IngestApp } from '../ingest-app.spec-kit.js';
 let ingest: IngestApp;
 beforeAll(async () => void (ingest = await startIngest()));
 afterAll(() => ingest.close());
-beforeEach(() => ingest.database.query('TRUNCATE ingest.event, ingest.delivery, bus.message'));
+beforeEach(() => ingest.database.query('TRUNCATE ingest.event, ingest.identity, ingest.delivery, bus.message'));
 
 const put = (name: string, more: object) =>
   ingest.call('PUT', `/v1/sources/${name}`, { dsl: 'opsloop/v1', kind: 'source', name, owner: 'team-spec', ...more });
