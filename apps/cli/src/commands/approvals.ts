@@ -27,7 +27,7 @@ export function registerApprovals(program: Command, streams: Streams): void {
       .requiredOption('--reason <text>', 'kept in the timeline of the run');
     if (answer === 'approve')
       command.option(
-        '--form <k=v|@file>',
+        '--form <k=v|json|@file>',
         'the form: key=value (JSON or text), @file (JSON or YAML), @- for stdin; repeatable',
         (value: string, all: string[] = []) => [...all, value],
       );

@@ -39,7 +39,7 @@ export function registerEvents(program: Command, streams: Streams): void {
     .option('--subject <path>', 'the resource it is about')
     .option('--source <uri>', 'who says so', '/opsloop-cli')
     .option('--id <id>', 'identity together with the source (random)')
-    .option('-d, --data <k=v|@file>', 'data: key=value or @file, repeatable', collect)
+    .option('-d, --data <k=v|json|@file>', 'data: key=value, a JSON object or @file, repeatable', collect)
     .action((options: SendOptions, command: Command) => send(contextOf(command, streams), options));
   events
     .command('ls')
@@ -75,7 +75,8 @@ export function registerEvents(program: Command, streams: Streams): void {
 }
 
 async function send(context: Context, options: SendOptions): Promise<void> {
-  const data: Json | undefined = options.data === undefined ? undefined : await inputOf(options.data, context.streams);
+  const data: Json | undefined =
+    options.data === undefined ? undefined : await inputOf(options.data, context.streams, '--data');
   const event: JsonObject = {
     specversion: '1.0',
     id: options.id ?? randomUUID(),

@@ -42,7 +42,7 @@ export function registerPlan(program: Command, streams: Streams): void {
       'flow or atom of the server (name@range), or a file with a flow; with --against: that of the run',
     )
     .option(
-      '-i, --input <k=v|@file>',
+      '-i, --input <k=v|json|@file>',
       'input: key=value (JSON or text), @file (JSON or YAML), @- for stdin; repeatable',
       (value: string, all: string[] = []) => [...all, value],
     )

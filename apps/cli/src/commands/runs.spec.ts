@@ -16,8 +16,9 @@ describe('inputs', () => {
       eq: 'a=b',
     });
     expect(await inputOf(['@-', 'n=2'], streams)).toEqual({ hosts: ['host/a'], n: 2 });
+    expect(await inputOf(['{"n": 1, "in": {"a": [true]}}', 'n=2'], streams)).toEqual({ n: 2, in: { a: [true] } });
   });
-  it.each([['novalue'], ['=x'], ['@/no/such/file']])('refuses %s', async (input) => {
+  it.each([['novalue'], ['=x'], ['@/no/such/file'], ['{"n": 1'], ['{a: 1} trailing']])('refuses %s', async (input) => {
     await expect(inputOf([input], streams)).rejects.toThrow(CliError);
   });
 });

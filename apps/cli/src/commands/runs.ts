@@ -35,7 +35,7 @@ export function registerRuns(program: Command, streams: Streams): void {
     .description('start a flow or an atom')
     .argument('<name>', 'domain/name or atom.name, with @range for another version than the newest')
     .option(
-      '-i, --input <k=v|@file>',
+      '-i, --input <k=v|json|@file>',
       'input: key=value (JSON or text), @file (JSON or YAML), @- for stdin; repeatable',
       (value: string, all: string[] = []) => [...all, value],
     )
@@ -91,7 +91,7 @@ export function offeringOf(reference: string): { offering: string; version?: str
   return { offering: name.includes('/') ? name : `atom/${name}`, ...(version === undefined ? {} : { version }) };
 }
 
-/** Inputs from the left to the right; later ones win. */
+/** Inputs from the left to the right; later ones win. Each is `key=value`, `@file`, `@-` or a JSON object. */
 export async function inputOf(
   inputs: readonly string[],
   streams: Pick<Streams, 'cwd' | 'stdin'>,
@@ -99,28 +99,31 @@ export async function inputOf(
 ): Promise<JsonObject> {
   const input: JsonObject = {};
   for (const one of inputs) {
-    if (one.startsWith('@')) Object.assign(input, await objectFrom(one.slice(1), streams, option));
+    if (one.startsWith('@')) {
+      const file = one.slice(1);
+      const text = file === '-' ? await streams.stdin() : readText(resolve(streams.cwd, file), `${option} @${file}`);
+      Object.assign(input, objectFrom(text, `${option} @${file}`));
+    } else if (one.startsWith('{')) Object.assign(input, objectFrom(one, option));
     else {
       const at = one.indexOf('=');
-      if (at < 1) throw new CliError(`${option} "${one}" is neither key=value nor @file`, EXIT.usage);
+      if (at < 1) throw new CliError(`${option} "${one}" is neither key=value, a JSON object nor @file`, EXIT.usage);
       input[one.slice(0, at)] = valueOf(one.slice(at + 1));
     }
   }
   return input;
 }
 
-async function objectFrom(file: string, streams: Pick<Streams, 'cwd' | 'stdin'>, option: string): Promise<JsonObject> {
-  const text = file === '-' ? await streams.stdin() : readText(resolve(streams.cwd, file), `${option} @${file}`);
+function objectFrom(text: string, what: string): JsonObject {
   try {
     const value = parse(text, { version: '1.2', schema: 'core', merge: false, maxAliasCount: 0 }) as Json;
     if (value !== null && typeof value === 'object' && !Array.isArray(value)) return value;
   } catch (cause) {
     throw new CliError(
-      `${option} @${file}: ${cause instanceof Error ? cause.message.split('\n', 1)[0] : String(cause)}`,
+      `${what}: ${cause instanceof Error ? cause.message.split('\n', 1)[0] : String(cause)}`,
       EXIT.usage,
     );
   }
-  throw new CliError(`${option} @${file} must hold an object`, EXIT.usage);
+  throw new CliError(`${what} must hold an object`, EXIT.usage);
 }
 
 function readText(path: string, given: string): string {

@@ -1,5 +1,5 @@
 /** Events: waits that end on the right event, and flows that do not start themselves. */
-import { matchesPattern, type JsonObject } from '@opsloop/contracts';
+import { matchesPattern, type EmitStep, type Json, type JsonObject } from '@opsloop/contracts';
 import type { Finding } from '@opsloop/rules';
 import { found, patternsOf, type FlowModel, type Node } from './model.js';
 import { near } from '../near.js';
@@ -68,9 +68,29 @@ function emitFindings({ world, flow }: FlowModel, node: Node): Finding[] {
   const circle = (world.rules ?? []).find(
     (rule) =>
       rule.starts.some((ref) => ref.split('@', 1)[0] === flow.name) &&
-      rule.on.some((pattern) => pattern.type === undefined || matchesPattern(pattern.type, type)),
+      rule.on.some((pattern) => mayAnswer(pattern, step.emit)),
   );
   return circle === undefined
     ? []
     : [found('OPS1924', at, `the rule "${circle.name}" answers "${type}" with this flow`, undefined, node.id)];
+}
+
+type Pattern = NonNullable<FlowModel['world']['rules']>[number]['on'][number];
+
+/** False only where plain texts already say no; what a template becomes is not known before the run. */
+function mayAnswer({ type, subject, data }: Pattern, emitted: EmitStep['emit']): boolean {
+  if (type !== undefined && !matchesPattern(type, emitted.type)) return false;
+  const about = emitted.subject;
+  if (subject !== undefined && typeof about === 'string' && !about.includes('${') && !matchesPattern(subject, about))
+    return false;
+  return data === undefined || mayHold(data, emitted.data ?? {});
+}
+
+/** Whether a value of a template may fit a pattern: every key of it; a list means any of its members. */
+function mayHold(expected: Json, template: Json | undefined): boolean {
+  if (typeof template === 'string' && template.includes('${')) return true;
+  if (Array.isArray(expected)) return expected.some((one) => mayHold(one, template));
+  if (expected === null || typeof expected !== 'object') return expected === template;
+  if (template === null || typeof template !== 'object' || Array.isArray(template)) return false;
+  return Object.entries(expected).every(([key, value]) => mayHold(value, template[key]));
 }

@@ -64,4 +64,24 @@ describe('documents together', () => {
       { code: 'OPS1924', pointer: '/do/0/emit/type' },
     ]);
   });
+
+  it.each<[JsonObject, JsonObject, boolean]>([
+    [{ data: { state: 'full' } }, { data: { state: 'clean' } }, false],
+    [{ data: { state: 'full' } }, { data: { state: 'full' } }, true],
+    [{ data: { state: 'full' } }, { data: { state: '${input.state}' } }, true],
+    [{ data: { state: 'full' } }, { data: '${input.data}' }, true],
+    [{ data: { state: 'full' } }, {}, false],
+    [{ data: { state: ['full', 'clean'] } }, { data: { state: 'clean', at: 1 } }, true],
+    [{ data: { disk: { state: 'full' } } }, { data: { disk: { state: 'clean' } } }, false],
+    [{ subject: 'disk/*' }, { subject: 'host/a' }, false],
+    [{ subject: 'disk/*' }, { subject: '${input.disk}' }, true],
+  ])('see by plain texts whether the rule on %j answers %j: %j', (on, emit, answers) => {
+    const rule: JsonObject = {
+      ...{ dsl: 'opsloop/v1', kind: 'rule', name: 'a/again', version: '1.0.0', on: [{ type: 'a.done', ...on }] },
+      branches: [{ id: 'b', ladder: [{ id: 'r', run: 'a/emits@1' }] }],
+    };
+    const emits = flow('a/emits', '1.0.0', { do: [{ id: 'e', emit: { type: 'a.done', ...emit } }] });
+    const codes = validateTogether([emits, rule], {})[0]!.findings.map((one) => one.code);
+    expect(codes.includes('OPS1924')).toBe(answers);
+  });
 });

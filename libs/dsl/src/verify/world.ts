@@ -28,6 +28,10 @@ export interface World {
   /** Event types that anything sends, when all are known. */
   eventTypes?: ReadonlySet<string>;
   /** Rules, as far as they say what starts what. */
-  rules?: readonly { name: string; on: readonly { type?: string }[]; starts: readonly string[] }[];
+  rules?: readonly {
+    name: string;
+    on: readonly { type?: string; subject?: string; data?: JsonObject }[];
+    starts: readonly string[];
+  }[];
   environment?: Environment;
 }
