@@ -12,6 +12,10 @@ import { WindowsService } from './decide/windows.service.js';
 import { ConfigCache } from './documents/config-cache.service.js';
 import { DocumentsConsumer } from './documents/documents.consumer.js';
 import { DocumentsService } from './documents/documents.service.js';
+import { AroundService } from './facts/around.service.js';
+import { FactCounts } from './facts/fact-counts.repository.js';
+import { TableCache } from './facts/table-cache.service.js';
+import { MaintenanceCache } from './maintenance/maintenance-cache.service.js';
 import { DueService } from './episodes/due.service.js';
 import { LoopsService } from './episodes/loops.service.js';
 import { Observer } from './episodes/observer.service.js';
@@ -55,7 +59,11 @@ export class DecisionModule {
         { provide: DECISION_CONFIG, useValue: config },
         { provide: DocumentStore, inject: [Database], useFactory: (db: Database) => new DocumentStore(db, 'decision') },
         { provide: AtomExecutor, inject: [PLATFORM_CONFIG, DECISION_CONFIG, InternalClient], useFactory: executorOf },
+        AroundService,
         ConfigCache,
+        FactCounts,
+        MaintenanceCache,
+        TableCache,
         DecideService,
         DocumentsService,
         DecisionsRepository,

@@ -18,6 +18,8 @@ export interface Aim {
   rule: LiveRule;
   targets: string[];
   dedupeKey?: string;
+  throttleKey?: string;
+  incidentKey?: string;
   groupKey?: string;
   /** A slot that could not be rendered; the rule's verdict is `error` when it gets that far. */
   error?: { stage: string; text: string };
@@ -42,8 +44,20 @@ export function aim(input: AimInput): Aim {
       event,
       event.subject === undefined ? undefined : input.resource(event.subject),
     );
-    const { dedupe, group } = rule.doc;
+    const { dedupe, group, throttle, incident } = rule.doc;
     const dedupeKey = dedupe === undefined ? undefined : keyText(renderTemplate(dedupe.by, scope));
+    stage = 'throttle';
+    const throttleKey =
+      throttle === undefined
+        ? undefined
+        : throttle.by === undefined
+          ? 'all'
+          : keyText(renderTemplate(throttle.by, scope));
+    stage = 'incident';
+    const incidentKey =
+      incident === undefined
+        ? undefined
+        : `${rule.name.split('/', 1)[0]}/${keyText(renderTemplate(incident.by, scope))}`;
     stage = 'group';
     const groupKey = group === undefined ? undefined : keyText(renderTemplate(group.by, scope));
     return {
@@ -51,6 +65,8 @@ export function aim(input: AimInput): Aim {
       rule,
       targets,
       ...(dedupeKey === undefined ? {} : { dedupeKey }),
+      ...(throttleKey === undefined ? {} : { throttleKey }),
+      ...(incidentKey === undefined ? {} : { incidentKey }),
       ...(groupKey === undefined ? {} : { groupKey }),
     };
   } catch (error) {
@@ -92,7 +108,7 @@ export function budgetKeys(doc: RuleDocument, event: EventMessage, resource: Res
   }));
 }
 
-function keyText(value: Json): string {
+export function keyText(value: Json): string {
   const text = typeof value === 'string' ? value : JSON.stringify(value);
   if (text.length > KEY_CHARS_MAX) throw new OpsError('validation', `a key is longer than ${KEY_CHARS_MAX} characters`);
   return text;

@@ -3,6 +3,7 @@ import type { EventMessage } from '@opsloop/contracts';
 import type { Tx } from '@opsloop/postgres';
 import { Clock, Logger } from '@opsloop/platform';
 import { ConfigCache } from '../documents/config-cache.service.js';
+import { AroundService } from '../facts/around.service.js';
 import { ResourceRepository } from '../resources/resource.repository.js';
 import { unknownResource } from '../resources/merge.pure.js';
 import type { IndexedRuleset } from '../rules/rule-cache.service.js';
@@ -12,7 +13,7 @@ import { WorldRepository } from '../store/world.repository.js';
 import type { Aim } from './aim.pure.js';
 import { aim } from './aim.pure.js';
 import { decideEvents } from './batch.pure.js';
-import { loadRequestOf } from './load-request.pure.js';
+import { loadRequestOf, subjectIn } from './load-request.pure.js';
 import { aimReadsResource, readsConfig } from './slots.pure.js';
 
 /** A rule put while a batch waits for its locks makes it look again; more than a few times in one batch is no accident. */
@@ -26,6 +27,7 @@ export class DecideService {
     private readonly configs: ConfigCache,
     private readonly resources: ResourceRepository,
     private readonly worlds: WorldRepository,
+    private readonly around: AroundService,
     private readonly clock: Clock,
     private readonly logger: Logger,
   ) {}
@@ -48,13 +50,14 @@ export class DecideService {
     );
     const seen = await this.seenBefore(tx, events, judged);
     const aims = await this.aims(tx, pairs, configs, seen);
-    const world = await this.worlds.load(
+    const all = [...aims.values()].flat();
+    const around = await this.around.read(
       tx,
-      ruleset,
+      all.map(({ event, rule }) => ({ doc: rule.doc, event, resource: subjectIn(seen, event) })),
       configs,
       now,
-      loadRequestOf(events, [...aims.values()].flat(), configs, seen),
     );
+    const world = await this.worlds.load(tx, ruleset, configs, now, loadRequestOf(events, all, configs, seen), around);
     if (world === undefined) return false;
     decideEvents(world, events, aims);
     await this.worlds.save(tx, world);

@@ -2,17 +2,21 @@
  * The stages of a rule, in their order, on one event. Every stage that says no leaves its verdict and reason; a rule
  * that gets through opens episodes and decides.
  */
-import type { EventMessage, RuleDocument, Tier } from '@opsloop/contracts';
+import type { EventMessage, RuleDocument, Tier, TierHit } from '@opsloop/contracts';
 import { durationMs, sha256Hex } from '@opsloop/contracts';
 import { messageId } from '@opsloop/contracts/ids';
 import { renderTemplate } from '@opsloop/rules';
 import { step } from '../episodes/machine.pure.js';
-import type { Because, EpisodeRow, LiveRule, RuleTrace, RuleVerdict, WaitDoc } from '../store/model.js';
+import type { EpisodeRow, IncidentRef, LiveRule, RuleTrace, WaitDoc } from '../store/model.js';
 import type { Aim } from './aim.pure.js';
 import { budgetKeys, errorText } from './aim.pure.js';
+import type { Answer } from './answer.pure.js';
+import { no } from './answer.pure.js';
+import { openStage } from './door.pure.js';
 import { onMismatch, stateMatchesOn } from './match.pure.js';
+import { incidentOf, noteTurn, throttle } from './noise.pure.js';
 import { ruleScope, whyFalse } from './scope.pure.js';
-import { branchOf, buildDecision, commitDecision, haltOver, mostCritical, planOf, tierOf } from './start.pure.js';
+import { branchOf, buildDecision, commitDecision, haltOver, hitFor, mostCriticalHit, planOf } from './start.pure.js';
 import type { World } from './world.pure.js';
 
 /** An event this deep was caused by 16 runs in a row: it is recorded and starts nothing. */
@@ -22,12 +26,12 @@ export const EVENTS_MAX = 1_000;
 /** Members of one group, unless the rule says otherwise. */
 const GROUP_MAX = 1_000;
 
-type Answer = Omit<RuleTrace, 'version'>;
-
 /** Judges one candidate rule on one event. Never throws for a fault of the rule: that is the verdict `error`. */
 export function judge(world: World, aim: Aim, late: boolean): RuleTrace {
   return guarded(aim.rule.version, () => {
     const early = matching(world, aim, late);
+    if (!late && !isShadowReplay(aim.event) && early?.verdict !== 'hop-limit')
+      noteTurn(world, aim.rule, aim.event, early === undefined);
     if (early !== undefined) return early;
     // A replay in shadow is decided on the world of today, but must leave no mark in windows.
     if (isShadowReplay(aim.event))
@@ -49,10 +53,6 @@ function guarded(version: string, decide: () => Answer): RuleTrace {
   }
 }
 
-function no(verdict: RuleVerdict, stage: string, because?: Because): Answer {
-  return { verdict, stage, ...(because === undefined ? {} : { because }) };
-}
-
 // ---------------------------------------------------------------- on, when
 function matching(world: World, { event, rule }: Aim, late: boolean): Answer | undefined {
   const mismatch = onMismatch(rule, event);
@@ -72,7 +72,7 @@ function matching(world: World, { event, rule }: Aim, late: boolean): Answer | u
     });
   if (rule.doc.when === undefined) return undefined;
   const resource = event.subject === undefined ? undefined : world.resource(event.subject);
-  const because = whyFalse(rule.doc.when, ruleScope(world.configs, event, resource));
+  const because = whyFalse(rule.doc.when, world.scope(rule.doc, event, resource));
   if (because === undefined) return undefined;
   clearFor(world, rule, event);
   return no('false', 'when', because);
@@ -171,9 +171,29 @@ export function judgeAfterFor(world: World, aim: Aim): RuleTrace {
       return no('no-match', 'for', { text: 'it has cleared' });
     }
     const because =
-      rule.doc.when === undefined ? undefined : whyFalse(rule.doc.when, ruleScope(world.configs, event, resource));
+      rule.doc.when === undefined ? undefined : whyFalse(rule.doc.when, world.scope(rule.doc, event, resource));
     if (because !== undefined) return no('false', 'for', because);
     return act(world, aim, aim.targets, 'for');
+  });
+}
+
+/** What was owed a look gets it: opens when it is still bad, by its state today or, without one, by what was said last. */
+export function judgeDebt(world: World, aim: Aim, path: string, clearedBy: string | undefined): RuleTrace {
+  return guarded(aim.rule.version, () => {
+    const { rule, event } = aim;
+    if (clearedBy !== undefined) return no('no-match', 'debt', { text: `it has cleared, by event ${clearedBy}` });
+    const resource = world.resource(path);
+    const reported = event.state !== undefined && event.subject === path;
+    if (reported && !stateMatchesOn(rule, path, resource.state))
+      return no('no-match', 'debt', { text: 'it has cleared' });
+    const today = reported ? { ...event, data: resource.state } : event;
+    const because =
+      rule.doc.when === undefined
+        ? undefined
+        : whyFalse(rule.doc.when, world.scope(rule.doc, today, world.subjectOf(event)));
+    if (because !== undefined) return no('false', 'debt', because);
+    const cause = messageId('debt', world.tenant, rule.name, path, event.eventId);
+    return act(world, aim, [path], 'debt', cause);
   });
 }
 
@@ -187,54 +207,21 @@ function act(
   world: World,
   aim: Aim,
   targets: readonly string[],
-  from: 'event' | 'for' | 'group' | 'replay',
+  from: 'event' | 'for' | 'group' | 'replay' | 'debt',
   cause = aim.event.eventId,
 ): Answer {
   const { rule, event } = aim;
   if (aim.error !== undefined) return no('error', aim.error.stage, { text: aim.error.text });
   if (targets.length === 0) return no('no-match', 'targets', { text: 'there is no target' });
-  const free = openStage(world, rule, targets, event.receivedAt);
+  const free = openStage(world, rule, targets, event.receivedAt, from === 'replay' ? undefined : event);
   if (free.targets.length === 0) return free.answer!;
   if (from === 'event' || from === 'for') {
     const held = dedupe(world, aim) ?? group(world, aim, free.targets);
     if (held !== undefined) return held;
   }
+  const throttled = from === 'replay' ? undefined : throttle(world, rule, event);
+  if (throttled !== undefined) return throttled;
   return decideFor(world, rule, event, free.targets, cause);
-}
-
-/** Drops the targets for which nothing may open; the first reason stands for all when none is left. */
-export function openStage(
-  world: World,
-  rule: LiveRule,
-  targets: readonly string[],
-  /** ISO: when what caused this was seen; a run that took its lock later did not cause it. */
-  seenAt: string,
-): { targets: string[]; answer?: Answer } {
-  const left: string[] = [];
-  let answer: Answer | undefined;
-  for (const path of targets) {
-    const reason = notOpen(world, rule, path, seenAt);
-    if (reason === undefined) left.push(path);
-    else answer ??= reason;
-  }
-  return { targets: left, ...(answer === undefined ? {} : { answer }) };
-}
-
-function notOpen(world: World, rule: LiveRule, path: string, seenAt: string): Answer | undefined {
-  const open = world.openEpisode(rule.name, path);
-  if (open !== undefined)
-    return no('episode-open', 'episode', { text: `episode ${open.episode.id} of ${path} is ${open.episode.state}` });
-  const hold = world.holdOn(path);
-  if (hold !== undefined && Date.parse(hold.since) <= Date.parse(seenAt))
-    return no('own-effect', 'episode', { text: `run ${hold.runId} holds ${hold.path} exclusively` });
-  if (world.goalOfRule(rule, path) === 'true')
-    return no('goal-met', 'goal', { text: `the goal of ${path} is already met` });
-  const blocked = world.blocked(rule.name, path);
-  if (blocked === undefined) return undefined;
-  const until = new Date(blocked.episode.blockedUntil!).toISOString();
-  return no('cooldown', 'episode', {
-    text: `episode ${blocked.episode.id} of ${path} is exhausted; nothing opens before ${until}`,
-  });
 }
 
 function dedupe(world: World, { rule, event, dedupeKey }: Aim): Answer | undefined {
@@ -275,7 +262,7 @@ export function groupId(tenant: string, rule: string, key: string, first: EventM
 // ---------------------------------------------------------------- tier, batch, branch, budget
 interface Member {
   path: string;
-  tier: Tier;
+  hit: TierHit & { tier: Tier };
   branch: string;
 }
 
@@ -290,17 +277,16 @@ export function decideFor(
   const members: Member[] = [];
   for (const path of targets) {
     const resource = world.resource(path);
-    const tier = tierOf(world, rule.doc, event, resource);
-    const branch = branchOf(world, rule.doc, event, resource, tier);
-    if (branch !== undefined) members.push({ path, tier, branch });
+    const hit = hitFor(world, rule.doc, event, resource);
+    const branch = branchOf(world, rule.doc, event, resource, hit.tier);
+    if (branch !== undefined) members.push({ path, hit, branch });
   }
   if (members.length === 0) return no('no-branch', 'branch', { text: 'no branch fits any target' });
   if (rule.mode === 'shadow') {
     const what = members.map((m) => `${rungRef(rule.doc, m.branch)} on ${m.path}`).join(', ');
     return no('shadow', 'mode', { text: `would start ${what}` });
   }
-  const tier = mostCritical(members.map((m) => m.tier));
-  return decideBranches(world, rule, event, members, tier, cause);
+  return decideBranches(world, rule, event, members, mostCriticalHit(members.map((m) => m.hit)), cause);
 }
 
 function rungRef(doc: RuleDocument, branch: string): string {
@@ -319,15 +305,16 @@ function decideBranches(
   rule: LiveRule,
   event: EventMessage,
   members: Member[],
-  tier: Tier,
+  hit: TierHit & { tier: Tier },
   cause: string,
 ): Answer {
   const decisions = [];
   const pending: { opened: Opened; decision: ReturnType<typeof buildDecision> }[] = [];
   let over = 0;
+  const incident = incidentOf(world, rule, event, cause);
   for (const branch of new Set(members.map((m) => m.branch))) {
     const paths = members.filter((m) => m.branch === branch).map((m) => m.path);
-    const opened = open(world, rule.doc, event, branch, paths, tier, cause);
+    const opened = open(world, rule.doc, event, branch, paths, { hit, incident }, cause);
     over += opened.over.length;
     for (const row of opened.over) {
       world.putEpisode(row);
@@ -337,7 +324,15 @@ function decideBranches(
     // Built before anything is kept: a slot that fails must leave no episode behind that waits for a start.
     pending.push({
       opened,
-      decision: buildDecision(world, { doc: rule.doc, branch, rung: 0, cause, event, tier, rows: opened.rows }),
+      decision: buildDecision(world, {
+        doc: rule.doc,
+        branch,
+        rung: 0,
+        cause,
+        event,
+        tier: hit.tier,
+        rows: opened.rows,
+      }),
     });
   }
   for (const { opened, decision } of pending) {
@@ -366,9 +361,10 @@ function open(
   event: EventMessage,
   branch: string,
   paths: string[],
-  tier: Tier,
+  { hit, incident }: { hit: TierHit & { tier: Tier }; incident: IncidentRef },
   cause: string,
 ): Opened {
+  const { tier, ...work } = hit;
   const rows: EpisodeRow[] = [];
   const over: EpisodeRow[] = [];
   const limits = (doc.budget ?? []).map((b) => b.runs);
@@ -385,7 +381,10 @@ function open(
       { kind: 'open', opening, goal: doc.goal === undefined ? 'none' : 'false', budget },
       world.now,
     );
-    const row: EpisodeRow = { episode: episode!, origin: cause, event, tier };
+    const row: EpisodeRow = {
+      ...{ episode: episode!, origin: cause, event, tier, incident },
+      ...(Object.keys(work).length === 0 ? {} : { work }),
+    };
     if (!budget) over.push(row);
     else {
       rows.push(row);

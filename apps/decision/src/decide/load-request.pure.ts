@@ -4,6 +4,7 @@ import { unknownResource } from '../resources/merge.pure.js';
 import type { Configs, LoadRequest, Resource, WaitKind } from '../store/model.js';
 import type { Aim } from './aim.pure.js';
 import { budgetKeys } from './aim.pure.js';
+import { INCIDENT_RULE } from './noise.pure.js';
 
 /** Everything that judging these events by these rules can touch. */
 export function loadRequestOf(
@@ -22,12 +23,22 @@ export function loadRequestOf(
   };
 }
 
-function waitsOf({ event, rule, dedupeKey, groupKey }: Aim): { rule: string; kind: WaitKind; key: string }[] {
+/** The subject as it was before the locks: what facts are counted by comes from labels, which observations do not change. */
+export function subjectIn(seen: Map<string, Resource>, event: EventMessage): Resource | undefined {
+  return event.subject === undefined ? undefined : (seen.get(event.subject) ?? unknownResource(event.subject));
+}
+
+export function waitsOf({ event, rule, targets, dedupeKey, throttleKey, incidentKey, groupKey }: Aim): { rule: string; kind: WaitKind; key: string }[] {
   const subject = event.subject ?? '';
   return [
     ...(rule.doc.for === undefined ? [] : [{ rule: rule.name, kind: 'for' as const, key: subject }]),
     ...(rule.doc.atLeast === undefined ? [] : [{ rule: rule.name, kind: 'atLeast' as const, key: subject }]),
     ...(dedupeKey === undefined ? [] : [{ rule: rule.name, kind: 'dedupe' as const, key: dedupeKey }]),
+    ...(throttleKey === undefined ? [] : [{ rule: rule.name, kind: 'throttle' as const, key: throttleKey }]),
+    ...(incidentKey === undefined ? [] : [{ rule: INCIDENT_RULE, kind: 'incident' as const, key: incidentKey }]),
+    ...(rule.doc.flapping === undefined
+      ? []
+      : [...new Set([subject, ...targets])].map((key) => ({ rule: rule.name, kind: 'flap' as const, key }))),
     ...(groupKey === undefined ? [] : [{ rule: rule.name, kind: 'group' as const, key: groupKey }]),
   ];
 }

@@ -37,6 +37,7 @@ export function viewOf(resource: Resource): Json & object {
     memberOf: resource.memberOf,
     dependsOn: resource.dependsOn,
     ...(resource.owner === undefined ? {} : { owner: resource.owner }),
+    ...(resource.retired === undefined ? {} : { retired: { ...resource.retired } }),
   };
 }
 

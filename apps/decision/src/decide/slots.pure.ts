@@ -7,7 +7,15 @@ const flags = new WeakMap<RuleDocument, { config: boolean; resource: boolean }>(
 function flagsOf(doc: RuleDocument): { config: boolean; resource: boolean } {
   let known = flags.get(doc);
   if (known === undefined) {
-    const slots = JSON.stringify([doc.dedupe?.by, doc.group?.by, doc.targets, doc.budget]);
+    const slots = JSON.stringify([
+      doc.dedupe?.by,
+      doc.throttle?.by,
+      doc.group?.by,
+      doc.incident?.by,
+      doc.targets,
+      doc.budget,
+      doc.facts,
+    ]);
     known = { config: JSON.stringify(doc).includes('config.'), resource: slots.includes('resource.') };
     flags.set(doc, known);
   }

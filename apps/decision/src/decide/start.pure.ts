@@ -1,12 +1,21 @@
 /** From episodes that ask for a start to one decision: one start for all targets of a branch that are due together. */
-import type { EventMessage, Json, RuleDocument, Rung, StartRequest, Tier } from '@opsloop/contracts';
-import { TIERS, durationMs, matchesPattern } from '@opsloop/contracts';
+import type {
+  EventMessage,
+  Json,
+  RuleBatch,
+  RuleDocument,
+  Rung,
+  StartRequest,
+  Tier,
+  TierHit,
+} from '@opsloop/contracts';
+import { OpsError, TIERS, durationMs, matchesPattern } from '@opsloop/contracts';
 import { decisionId, messageId } from '@opsloop/contracts/ids';
 import { planBatches } from '@opsloop/dsl';
 import { evaluateCondition, renderTemplate } from '@opsloop/rules';
 import type { EpisodePlan } from '../episodes/machine.pure.js';
 import type { DecisionRow, EpisodeRow, Halt, Resource } from '../store/model.js';
-import { ruleScope } from './scope.pure.js';
+import { hitOf } from '../facts/table.pure.js';
 import type { World } from './world.pure.js';
 import { haltCovers } from './world.pure.js';
 
@@ -37,17 +46,40 @@ export function planOf(doc: RuleDocument, branch: string): EpisodePlan {
   };
 }
 
-export function tierOf(world: World, doc: RuleDocument, event: EventMessage, resource: Resource | undefined): Tier {
-  if (doc.tier === undefined || !Array.isArray(doc.tier)) return DEFAULT_TIER;
-  const scope = ruleScope(world.configs, event, resource);
-  return (
-    doc.tier.find((entry) => entry.when === undefined || evaluateCondition(entry.when, scope))?.tier ?? DEFAULT_TIER
-  );
+/** Tier of a target with what the entry or the row says of the work; `P3` when none fits. */
+export function hitFor(
+  world: World,
+  doc: RuleDocument,
+  event: EventMessage,
+  resource: Resource | undefined,
+): TierHit & { tier: Tier } {
+  if (doc.tier === undefined) return { tier: DEFAULT_TIER };
+  const scope = world.scope(doc, event, resource);
+  if (Array.isArray(doc.tier)) {
+    const hit = doc.tier.find((entry) => entry.when === undefined || evaluateCondition(entry.when, scope));
+    if (hit === undefined) return { tier: DEFAULT_TIER };
+    const { when: _when, ...rest } = hit;
+    return rest;
+  }
+  const table = world.around.tables.get(doc.tier.table);
+  if (table === undefined) throw new OpsError('expression', `the table ${doc.tier.table} could not be read`);
+  const hit = hitOf(table, scope);
+  return { ...hit, tier: hit.tier ?? DEFAULT_TIER };
 }
 
 /** A group is as critical as its most critical target. */
 export function mostCritical(tiers: readonly Tier[]): Tier {
   return TIERS.find((tier) => tiers.includes(tier)) ?? DEFAULT_TIER;
+}
+
+/** And is worked on as that one asks; the strictest approval of all holds. */
+export function mostCriticalHit(hits: readonly (TierHit & { tier: Tier })[]): TierHit & { tier: Tier } {
+  const tier = mostCritical(hits.map((hit) => hit.tier));
+  const best = hits.find((hit) => hit.tier === tier) ?? { tier };
+  const approval = hits
+    .flatMap((hit) => hit.approval ?? [])
+    .reduce<TierHit['approval']>((a, b) => (a === undefined || (b.min ?? 1) > (a.min ?? 1) ? b : a), undefined);
+  return { ...best, ...(approval === undefined ? {} : { approval }) };
 }
 
 export function branchOf(
@@ -57,7 +89,7 @@ export function branchOf(
   resource: Resource,
   tier: Tier,
 ): string | undefined {
-  const scope = ruleScope(world.configs, event, resource, { tier });
+  const scope = world.scope(doc, event, resource, { tier });
   return doc.branches.find((branch) => branch.when === undefined || evaluateCondition(branch.when, scope))?.id;
 }
 
@@ -78,25 +110,28 @@ export function buildDecision(world: World, plan: StartPlan): DecisionRow {
   const rung = doc.branches.find((b) => b.id === plan.branch)!.ladder[plan.rung]!;
   const id = decisionId(world.tenant, doc.name, doc.version, plan.cause, plan.branch);
   const rows = [...plan.rows].sort((a, b) => (a.episode.resource < b.episode.resource ? -1 : 1));
-  const targets = rows.map((row) => row.episode.resource);
-  const batches = batchesOf(world, doc, targets);
+  const targets = rows.map((row) => world.standsFor(row.episode.resource).path);
+  const { incident, work } = rows[0]!;
+  const batch = batchOf(doc, work);
+  const batches = batchesOf(world, batch, targets);
   const shared = {
     tier,
     targets,
     batches,
     facts: { targets: targets.length, batches: batches.length },
     decision: { id, rule: doc.name, version: doc.version, branch: plan.branch, rung: rung.id, cause: plan.cause },
+    ...(incident === undefined ? {} : { incident: { ...incident } }),
   };
   const inputFor = (row: EpisodeRow): Json =>
     renderTemplate(
       rung.with ?? {},
-      ruleScope(world.configs, event, world.resource(row.episode.resource), { ...shared, episode: episodeScope(row) }),
+      world.scope(doc, event, world.standsFor(row.episode.resource), { ...shared, episode: episodeScope(row) }),
     );
   const start: StartRequest = {
     id,
     tenant: world.tenant,
     ref: (rung.run ?? rung.call)!,
-    ...workOf(doc, rung, rows, batches, inputFor),
+    ...workOf(batch, rung, rows, targets, batches, inputFor),
     targets,
     tier,
     initiator: { kind: 'rule', name: doc.name, ...(doc.owner === undefined ? {} : { team: doc.owner }) },
@@ -108,6 +143,8 @@ export function buildDecision(world: World, plan: StartPlan): DecisionRow {
       ...(isSynthetic(event) ? {} : { eventId: event.eventId }),
       episodes: rows.map((row) => ({ id: row.episode.id, resource: row.episode.resource })),
     },
+    ...(incident === undefined ? {} : { incidentId: incident.id }),
+    ...(work?.approval === undefined ? {} : { approval: work.approval }),
     coalesce: true,
     correlationId: event.correlationId,
     causationId: event.eventId,
@@ -133,32 +170,34 @@ export function buildDecision(world: World, plan: StartPlan): DecisionRow {
 
 /** `per: target` with several targets is one run over items; a single target runs the flow itself. */
 function workOf(
-  doc: RuleDocument,
+  batch: RuleBatch,
   rung: Rung,
   rows: EpisodeRow[],
+  targets: string[],
   batches: string[][],
   inputFor: (row: EpisodeRow) => Json,
 ): Pick<StartRequest, 'input' | 'perTarget'> {
   if (rung.per !== 'target' || rows.length === 1) return { input: inputFor(rows[0]!) };
-  const { batch } = doc;
   return {
     input: {},
     perTarget: {
-      items: rows.map((row) => ({ path: row.episode.resource, input: inputFor(row) })),
+      items: rows.map((row, i) => ({ path: targets[i]!, input: inputFor(row) })),
       batches,
-      ...(batch?.pause === undefined ? {} : { pause: batch.pause }),
-      ...(batch?.tolerate === undefined ? {} : { tolerate: batch.tolerate }),
+      ...(batch.pause === undefined ? {} : { pause: batch.pause }),
+      ...(batch.tolerate === undefined ? {} : { tolerate: batch.tolerate }),
+      ...(batch.ramp === undefined ? {} : { ramp: batch.ramp }),
     },
   };
 }
 
-function batchesOf(world: World, doc: RuleDocument, targets: string[]): string[][] {
+/** The rule's batch, with what the tier replaces of it. */
+function batchOf(doc: RuleDocument, work: EpisodeRow['work']): RuleBatch {
+  return { ...doc.batch, ...work?.batch };
+}
+
+function batchesOf(world: World, batch: RuleBatch, targets: string[]): string[][] {
   if (targets.length === 1) return [targets];
-  return planBatches(
-    targets,
-    Object.fromEntries(targets.map((path) => [path, world.resource(path).labels])),
-    doc.batch ?? {},
-  );
+  return planBatches(targets, Object.fromEntries(targets.map((path) => [path, world.resource(path).labels])), batch);
 }
 
 function episodeScope({ episode }: EpisodeRow): Json {

@@ -3,7 +3,15 @@
  * changed is written in one go. No I/O and no clock in here.
  */
 import { decisionId, messageId } from '@opsloop/contracts/ids';
-import type { EpisodesMessage, EventMessage, JsonObject, RuleDocument, StartsMessage, Tier } from '@opsloop/contracts';
+import type {
+  EpisodesMessage,
+  EventMessage,
+  Json,
+  JsonObject,
+  RuleDocument,
+  StartsMessage,
+  Tier,
+} from '@opsloop/contracts';
 import { isUnder, pathsOverlap } from '@opsloop/contracts';
 import type { Episode, EpisodeEffect, EpisodeInput, GoalTruth } from '../episodes/machine.pure.js';
 import { isLive, step } from '../episodes/machine.pure.js';
@@ -23,7 +31,13 @@ import type {
   WaitKind,
   WaitRow,
 } from '../store/model.js';
-import { goalTruth } from './scope.pure.js';
+import type { Scope } from '@opsloop/rules';
+import type { Around } from '../facts/around.pure.js';
+import { NOTHING_AROUND } from '../facts/around.pure.js';
+import { factsOf } from '../facts/facts.pure.js';
+import type { OpenMaintenance } from '../maintenance/maintenance.pure.js';
+import { maintenanceOver } from '../maintenance/maintenance.pure.js';
+import { goalTruth, ruleScope } from './scope.pure.js';
 
 export { decisionId, messageId };
 
@@ -37,6 +51,19 @@ export interface Loaded {
   /** Starts that episodes outside this world still wait for. */
   siblings: string[];
   halts: Halt[];
+  /** Failure domains in storm mode that cover one of the paths. */
+  storms?: OpenStorm[];
+}
+
+export interface OpenStorm {
+  policy: string;
+  domain: string;
+  /** Milliseconds since 1970. */
+  until: number;
+  unhealthy: number;
+  size: number;
+  /** Resources of the domain. */
+  paths: ReadonlySet<string>;
 }
 
 export interface Outgoing {
@@ -91,6 +118,7 @@ export class World {
   private readonly budgets = new Map<string, number>();
   private readonly holds: Hold[];
   private readonly siblings: ReadonlySet<string>;
+  readonly storms: OpenStorm[];
 
   constructor(
     readonly tenant: string,
@@ -100,6 +128,7 @@ export class World {
     /** Every rule version that a loaded episode or window names. */
     private readonly versions: ReadonlyMap<string, RuleDocument>,
     loaded: Loaded,
+    readonly around: Around = NOTHING_AROUND,
   ) {
     for (const resource of loaded.resources) this.resources.set(resource.path, resource);
     for (const row of loaded.episodes) this.live.set(two(row.episode.rule, row.episode.resource), row);
@@ -109,6 +138,7 @@ export class World {
       this.budgets.set(three(budget.rule, String(budget.slot), budget.key), budget.used);
     this.holds = loaded.holds;
     this.siblings = new Set(loaded.siblings);
+    this.storms = [...(loaded.storms ?? [])];
     this.halts = loaded.halts.filter((halt) => halt.until === undefined || Date.parse(halt.until) > now);
   }
 
@@ -127,9 +157,35 @@ export class World {
     return ruleNamed(this.ruleset, name);
   }
 
+  /** What conditions and slots of a rule see once its event has come this far: facts and the present beside the event. */
+  scope(
+    doc: RuleDocument,
+    event: EventMessage,
+    resource: Resource | undefined,
+    more: Record<string, Json> = {},
+  ): Scope {
+    if (doc.facts === undefined) return ruleScope(this.configs, event, resource, { ...more, now: this.nowIso });
+    const facts = factsOf(doc, event, resource, {
+      now: this.now,
+      configs: this.configs,
+      around: this.around,
+      events: () => this.traces.map((trace) => trace.event),
+      opened: () => this.allLive().filter((row) => row.episode.openedAt === this.now),
+    });
+    const all = { ...more, now: this.nowIso, facts: { ...facts, ...(more['facts'] as JsonObject | undefined) } };
+    return ruleScope(this.configs, event, resource, all);
+  }
+
   // ---------------------------------------------------------------- resources
   resource(path: string): Resource {
     return this.resources.get(path) ?? unknownResource(path);
+  }
+
+  /** What stands in the place of a retired resource: its goal is met when that is well. */
+  standsFor(path: string): Resource {
+    const resource = this.resource(path);
+    const next = resource.retired?.replacedBy;
+    return next === undefined ? resource : this.resource(next);
   }
 
   setResource(resource: Resource): void {
@@ -172,7 +228,8 @@ export class World {
 
   goalOf(episode: Episode): GoalTruth {
     const doc = this.ruleDoc(episode.rule, episode.ruleVersion);
-    return doc === undefined ? 'unknown' : goalTruth(doc, this.resource(episode.resource), this.configs, this.now);
+    const resource = this.standsFor(episode.resource);
+    return doc === undefined ? 'unknown' : goalTruth(doc, resource, this.configs, this.now);
   }
 
   goalOfRule(rule: LiveRule, path: string): GoalTruth {
@@ -180,7 +237,7 @@ export class World {
   }
 
   goalInput(episode: Episode): { goal: GoalTruth; goalAt?: number } {
-    return { goal: this.goalOf(episode), ...this.goalAt(this.resource(episode.resource)) };
+    return { goal: this.goalOf(episode), ...this.goalAt(this.standsFor(episode.resource)) };
   }
 
   /** Looks that are older than the end of a run on the resource prove nothing any more. */
@@ -261,6 +318,7 @@ export class World {
         at: this.nowIso,
         ...(reason === undefined ? {} : { reason }),
         ...(verified === undefined ? {} : { verified }),
+        ...(row.incident === undefined ? {} : { incidentId: row.incident.id }),
       },
     });
   }
@@ -326,6 +384,39 @@ export class World {
 
   holdOn(path: string): Hold | undefined {
     return this.holds.find((hold) => pathsOverlap(hold.path, path));
+  }
+
+  /** A run that holds what this resource depends on, or a group of which it is a member: what it shows is that run's effect. */
+  linkedHold(path: string): { hold: Hold; how: string } | undefined {
+    const { dependsOn, memberOf } = this.resource(path);
+    for (const hold of this.holds) {
+      if (dependsOn.includes(hold.path)) return { hold, how: 'depends on' };
+      if (memberOf.includes(hold.path)) return { hold, how: 'is a member of' };
+    }
+    return undefined;
+  }
+
+  // ---------------------------------------------------------------- left alone for a time
+  maintenanceOver(rule: string, path: string): OpenMaintenance | undefined {
+    const { maintenance } = this.around;
+    return maintenance.length === 0 ? undefined : maintenanceOver(maintenance, rule, this.resource(path), this.now);
+  }
+
+  stormOver(path: string): OpenStorm | undefined {
+    return this.storms.find((storm) => storm.until > this.now && storm.paths.has(path));
+  }
+
+  /** One look is owed to this rule and resource; whoever owes it longer wins, and the last event stands for all. */
+  owe(rule: LiveRule, path: string, event: EventMessage, until: number): void {
+    const known = this.waits.get(three(rule.name, 'debt', path));
+    const dueAt = new Date(Math.max(until, Date.parse(known?.dueAt ?? '') || 0)).toISOString();
+    const doc = { ruleVersion: rule.version, events: [event] };
+    this.putWait({ rule: rule.name, kind: 'debt', key: path, doc, dueAt, expiresAt: dueAt });
+  }
+
+  /** The subject of an event as it stands now. */
+  subjectOf(event: EventMessage): Resource | undefined {
+    return event.subject === undefined ? undefined : this.resource(event.subject);
   }
 
   // ---------------------------------------------------------------- what has to be written

@@ -9,7 +9,7 @@ import type { EpisodeJson } from '../store/rows.pure.js';
 import { episodeOf } from '../store/rows.pure.js';
 import type { LoadRequest } from '../store/model.js';
 import { WorldService } from '../store/world.service.js';
-import { budgetKeysOf, goOn } from './go-on.pure.js';
+import { budgetKeysOf, goOn, replacements } from './go-on.pure.js';
 import type { Look } from './observer.service.js';
 import { Observer } from './observer.service.js';
 
@@ -44,10 +44,14 @@ export class DueService {
       this.db,
       due.map(({ episode }) => episode.resource),
     );
+    const next = [...known.values()].flatMap(replacements);
+    if (next.length > 0) for (const [path, one] of await this.resources.byPaths(this.db, next)) known.set(path, one);
     const now = this.clock.now().getTime();
     const looks = due.flatMap(({ episode }): Look[] => {
       const doc = versions.get(`${episode.rule}@${episode.ruleVersion}`);
-      const resource = known.get(episode.resource) ?? unknownResource(episode.resource);
+      const own = known.get(episode.resource) ?? unknownResource(episode.resource);
+      const [path = own.path] = replacements(own);
+      const resource = path === own.path ? own : (known.get(path) ?? unknownResource(path));
       if (doc?.goal?.observe === undefined) return [];
       const wanted = (episode.observeAt !== undefined && episode.observeAt <= now) || !isFresh(doc, resource, now);
       return wanted ? [{ doc, resource }] : [];
@@ -61,7 +65,10 @@ export class DueService {
       );
     });
     await this.db.inTransaction(TENANT, async (tx) => {
-      const world = await this.worlds.load(tx, { paths: due.map(({ episode }) => episode.resource), budgets });
+      const world = await this.worlds.load(tx, {
+        paths: due.flatMap(({ episode }) => [episode.resource, ...replacements(known.get(episode.resource))]),
+        budgets,
+      });
       goOn(world, due, seen);
       await this.worlds.save(tx, world);
     });

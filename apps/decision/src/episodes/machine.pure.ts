@@ -107,6 +107,8 @@ export type EpisodeInput =
   | { kind: 'closed'; status: RunEnd | 'withdrawn'; at: number; goal: GoalTruth; goalAt?: number }
   | { kind: 'state'; goal: GoalTruth; goalAt?: number }
   | { kind: 'due'; goal: GoalTruth; goalAt?: number; budget: boolean }
+  /** Nothing may be tried before a time: maintenance, storm. */
+  | { kind: 'postpone'; until: number; reason: string }
   /** The rule was switched off or deleted. */
   | { kind: 'stop'; reason: string }
   /** A start could not be built: a template of the rung failed. */
@@ -281,6 +283,7 @@ function closed(episode: Episode, input: Extract<EpisodeInput, { kind: 'closed' 
 
 // ---------------------------------------------------------------- verifying
 function inVerifying(episode: Episode, input: EpisodeInput, now: number): StepResult {
+  if (input.kind === 'postpone') return postponed(episode, input.until, input.reason);
   if (input.kind !== 'state' && input.kind !== 'due') return same(episode);
   const looked = afterLook(episode, input, now);
   if (input.goal === 'true') return toSteady({ ...looked, unknowns: 0 }, input.goalAt ?? now, episode.due ?? now, now);
@@ -290,6 +293,11 @@ function inVerifying(episode: Episode, input: EpisodeInput, now: number): StepRe
   if (next === undefined) return exhaust(looked, 'the ladder is used up and the goal is not met', now);
   if (!input.budget) return exhaust(looked, 'budget', now);
   return start({ ...next, unknowns: 0 }, now);
+}
+
+/** Attempts wait; looks go on, so that an episode that heals by itself still ends. */
+function postponed(episode: Episode, until: number, reason: string): StepResult {
+  return (episode.due ?? 0) >= until ? same(episode) : same({ ...episode, due: until, reason });
 }
 
 /** Same rung while it has attempts, else the next one; a rung without `within` ends the ladder once it has started. */

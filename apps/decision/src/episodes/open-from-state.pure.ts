@@ -1,9 +1,11 @@
 /** Opens an episode from the last known state alone: the net under lost events, and the check after a run let go. */
 import { durationMs, type RuleDocument } from '@opsloop/contracts';
 import { messageId } from '@opsloop/contracts/ids';
-import { decideFor, openStage, outsideRollout } from '../decide/judge.pure.js';
+import { openStage } from '../decide/door.pure.js';
+import { throttle } from '../decide/noise.pure.js';
+import { decideFor, outsideRollout } from '../decide/judge.pure.js';
 import { looksAfter, stateMatchesOn } from '../decide/match.pure.js';
-import { ruleScope, whyFalse } from '../decide/scope.pure.js';
+import { whyFalse } from '../decide/scope.pure.js';
 import { resyncEvent } from '../decide/start.pure.js';
 import type { World } from '../decide/world.pure.js';
 import type { LiveRule, Resource } from '../store/model.js';
@@ -65,9 +67,9 @@ export function openFromState(world: World, rule: LiveRule, path: string, again:
   const event = resyncEvent(world.tenant, rule.name, resource, world.nowIso);
   try {
     if (outsideRollout(world, rule, event) !== undefined) return;
-    if (rule.doc.when !== undefined && whyFalse(rule.doc.when, ruleScope(world.configs, event, resource)) !== undefined)
+    if (rule.doc.when !== undefined && whyFalse(rule.doc.when, world.scope(rule.doc, event, resource)) !== undefined)
       return;
-    decideFor(world, rule, event, [path], cause);
+    if (throttle(world, rule, event) === undefined) decideFor(world, rule, event, [path], cause);
   } catch {
     // A condition on the event cannot be asked without one; events of the rule show the error in their trace.
   }

@@ -3,14 +3,15 @@ import type { RuleDocument } from '@opsloop/contracts';
 import { messageId } from '@opsloop/contracts/ids';
 import { Clock, Logger } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
-import { budgetKeys } from '../decide/aim.pure.js';
+import type { Aim } from '../decide/aim.pure.js';
+import { aim, budgetKeys } from '../decide/aim.pure.js';
+import { waitsOf } from '../decide/load-request.pure.js';
 import { isFresh } from '../decide/scope.pure.js';
 import { resyncEvent } from '../decide/start.pure.js';
 import { ConfigCache } from '../documents/config-cache.service.js';
 import { ResourceRepository } from '../resources/resource.repository.js';
 import { RuleCache } from '../rules/rule-cache.service.js';
-import type { LiveRule, Resource } from '../store/model.js';
-import type { LoadRequest } from '../store/model.js';
+import type { Configs, LiveRule, LoadRequest, Resource } from '../store/model.js';
 import { WorldService } from '../store/world.service.js';
 import { LookTurns } from './look-turns.pure.js';
 import type { Look } from './observer.service.js';
@@ -98,10 +99,18 @@ export class ResyncService {
     const paths = [...new Set(pairs.map(({ resource }) => resource.path))];
     const configs = await this.configs.get(false, now);
     await this.db.inTransaction(TENANT, async (tx) => {
-      const world = await this.worlds.load(tx, {
-        paths,
-        budgets: pairs.flatMap(({ rule, resource }) => budgetsOf(rule.doc, resource, configs)),
-      });
+      const aims = pairs.map(({ rule, resource }) => aimOf(rule, resource, configs));
+      const world = await this.worlds.load(
+        tx,
+        {
+          paths,
+          waits: aims
+            .flatMap(waitsOf)
+            .filter(({ kind }) => kind === 'throttle' || kind === 'incident' || kind === 'flap'),
+          budgets: pairs.flatMap(({ rule, resource }) => budgetsOf(rule.doc, resource, configs)),
+        },
+        aims.map(({ event, rule }, i) => ({ doc: rule.doc, event, resource: pairs[i]!.resource })),
+      );
       for (const { path, state, at } of seen) world.observe(path, state, at, 'observe');
       const known = await this.usedCauses(
         tx,
@@ -144,6 +153,12 @@ function staleLooks(pairs: readonly { rule: LiveRule; resource: Resource }[], no
     });
   }
   return [...looks.values()];
+}
+
+/** The state in the shape of an event, with the keys of its windows. */
+function aimOf(rule: LiveRule, resource: Resource, configs: Configs): Aim {
+  const event = resyncEvent(TENANT, rule.name, resource, resource.observedAt ?? '');
+  return aim({ event, rule, configs, resource: () => resource, members: () => [] });
 }
 
 function budgetsOf(

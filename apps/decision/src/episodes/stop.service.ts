@@ -15,7 +15,7 @@ export class StopService {
       [tx.tenant, rule],
     );
     const waits = await tx.query<{ kind: string; doc: WaitDoc }>(
-      `DELETE FROM decision.wait WHERE tenant = $1 AND rule = $2 AND kind IN ('for', 'group', 'atLeast') RETURNING kind, doc`,
+      `DELETE FROM decision.wait WHERE tenant = $1 AND rule = $2 AND kind IN ('for', 'group', 'atLeast', 'flap', 'throttle', 'debt') RETURNING kind, doc`,
       [tx.tenant, rule],
     );
     if (rows.length + waits.length === 0) return;

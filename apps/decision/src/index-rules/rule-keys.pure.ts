@@ -20,11 +20,11 @@ export function keysOf(doc: RuleDocument, entry: EventPattern): Key[] {
 }
 
 /**
- * Whether an event that fits type, source and subject but not the rest matters too: it ends a `for` window. Such a rule
+ * Whether an event that fits type, source and subject but not the rest matters too: it ends a `for` window, it is a turn of `flapping`. Such a rule
  * is a candidate for all of them. Every feature that listens to what does not match belongs into this line.
  */
 export function hearsMisses(doc: RuleDocument): boolean {
-  return doc.for !== undefined;
+  return doc.for !== undefined || doc.flapping !== undefined;
 }
 
 function patternKey(field: 'type' | 'source' | 'subject', pattern: string | undefined): Key[] {

@@ -2,8 +2,14 @@ import type { MigrationSet } from '@opsloop/postgres';
 import { CreateDecision1700000002000 } from './1700000002000-create-decision.js';
 import { IndexByAge1700000002001 } from './1700000002001-index-by-age.js';
 import { PlanDecisionOnce1700000002050 } from './1700000002050-plan-once.js';
+import { IncidentsAndLinks1700000002100 } from './1700000002100-incidents-and-links.js';
 
 export const decisionMigrations: MigrationSet = {
   schema: 'decision',
-  migrations: [CreateDecision1700000002000, IndexByAge1700000002001, PlanDecisionOnce1700000002050],
+  migrations: [
+    CreateDecision1700000002000,
+    IndexByAge1700000002001,
+    PlanDecisionOnce1700000002050,
+    IncidentsAndLinks1700000002100,
+  ],
 };

@@ -5,10 +5,12 @@ import type {
   Json,
   JsonObject,
   ResourceView,
+  Retired,
   RuleDocument,
   RuleMode,
   StartRequest,
   Tier,
+  TierHit,
 } from '@opsloop/contracts';
 import type { Episode } from '../episodes/machine.pure.js';
 
@@ -34,6 +36,7 @@ export interface Resource extends ResourceView {
   declared: boolean;
   lastRunEnd?: string;
   checkAt?: string;
+  retired?: Retired;
 }
 
 export const VERDICTS = [
@@ -75,7 +78,7 @@ export interface RuleTrace {
   decisionIds?: string[];
 }
 
-export type WaitKind = 'for' | 'atLeast' | 'dedupe' | 'group';
+export type WaitKind = 'for' | 'atLeast' | 'dedupe' | 'group' | 'throttle' | 'flap' | 'incident' | 'debt';
 
 export interface WaitRow {
   rule: string;
@@ -94,8 +97,12 @@ export interface WaitDoc {
   joined?: string[];
   /** group: targets collected. */
   targets?: string[];
-  /** atLeast: times of the events that counted. */
+  /** atLeast: times of the events that counted; throttle: of the decisions; flap: of the turns. */
   times?: string[];
+  /** flap: whether the subject matched when it was last heard of. */
+  matches?: boolean;
+  /** incident: its id. */
+  incident?: string;
 }
 
 /** An episode with what its ladder needs later: the event that caused it and the origin it shares with its siblings. */
@@ -105,6 +112,15 @@ export interface EpisodeRow {
   origin: string;
   event: EventMessage;
   tier: Tier;
+  incident?: IncidentRef;
+  /** What the tier said of the work, kept for the attempts to come. */
+  work?: Omit<TierHit, 'tier'>;
+}
+
+export interface IncidentRef {
+  id: string;
+  /** What its episodes have in common, where the rule says so. */
+  key?: string;
 }
 
 export interface DecisionRow {

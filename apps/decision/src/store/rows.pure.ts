@@ -1,5 +1,5 @@
 /** Between rows as PostgreSQL's JSON gives them and the shapes that the code works with. */
-import type { EventMessage, HaltView, JsonObject, Tier } from '@opsloop/contracts';
+import type { EventMessage, HaltView, JsonObject, Retired, Tier } from '@opsloop/contracts';
 import type { Loaded, World } from '../decide/world.pure.js';
 import type { Episode } from '../episodes/machine.pure.js';
 import { isLive, nextLook } from '../episodes/machine.pure.js';
@@ -19,6 +19,7 @@ export interface ResourceJson {
   declared: boolean;
   last_run_end: string | Date | null;
   check_at: string | Date | null;
+  retired?: Retired | null;
 }
 
 export interface EpisodeJson {
@@ -30,7 +31,7 @@ export interface EpisodeJson {
   state: string;
   start_id: string | null;
   origin: string;
-  doc: { episode: Episode; tier: Tier };
+  doc: { episode: Episode; tier: Tier } & Pick<EpisodeRow, 'incident' | 'work'>;
   event: EventMessage;
   opened_at: string | Date;
 }
@@ -65,11 +66,17 @@ export function resourceOf(row: ResourceJson): Resource {
     ...(row.observed_at === null ? {} : { observedAt: iso(row.observed_at) }),
     ...(row.last_run_end === null ? {} : { lastRunEnd: iso(row.last_run_end) }),
     ...(row.check_at === null ? {} : { checkAt: iso(row.check_at) }),
+    ...(row.retired == null ? {} : { retired: row.retired }),
   };
 }
 
 export function episodeOf(row: EpisodeJson): EpisodeRow {
-  return { episode: row.doc.episode, origin: row.origin, event: row.event, tier: row.doc.tier };
+  const { episode, tier, incident, work } = row.doc;
+  return {
+    ...{ episode, origin: row.origin, event: row.event, tier },
+    ...(incident === undefined ? {} : { incident }),
+    ...(work === undefined ? {} : { work }),
+  };
 }
 
 export function loadedOf(json: LoadJson): Loaded {
@@ -118,6 +125,7 @@ export function saveJson(world: World): Record<string, unknown[]> {
       depends_on: r.dependsOn,
       owner: r.owner ?? null,
       declared: r.declared,
+      retired: r.retired ?? null,
     })),
     changes: world.stateChanges.map((c) => ({ ...c, cause: c.cause ?? null })),
     traces: world.traces.map((t) => ({
@@ -145,7 +153,7 @@ export function saveJson(world: World): Record<string, unknown[]> {
       start: d.start,
       at: d.at,
     })),
-    episodes: dirty.episodes.map(({ episode, origin, event, tier }) => ({
+    episodes: dirty.episodes.map(({ episode, origin, event, tier, incident, work }) => ({
       id: episode.id,
       rule: episode.rule,
       rule_version: episode.ruleVersion,
@@ -156,7 +164,8 @@ export function saveJson(world: World): Record<string, unknown[]> {
       due_at: at(nextLook(episode)),
       blocked_until: at(episode.blockedUntil),
       origin,
-      doc: { episode, tier },
+      doc: { episode, tier, ...(incident === undefined ? {} : { incident }), ...(work === undefined ? {} : { work }) },
+      incident: incident?.id ?? null,
       event,
       opened_at: at(episode.openedAt),
     })),

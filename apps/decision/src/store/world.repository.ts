@@ -3,6 +3,8 @@ import { Injectable } from '@nestjs/common';
 import { durationMs, pathPrefixes } from '@opsloop/contracts';
 import type { Tx } from '@opsloop/postgres';
 import { World } from '../decide/world.pure.js';
+import type { Around } from '../facts/around.pure.js';
+import { NOTHING_AROUND } from '../facts/around.pure.js';
 import { RuleCache } from '../rules/rule-cache.service.js';
 import type { Configs, LoadRequest, Ruleset } from './model.js';
 import { loadedOf, saveJson } from './rows.pure.js';
@@ -23,6 +25,7 @@ export class WorldRepository {
     configs: Configs,
     now: number,
     request: LoadRequest,
+    around: Around = NOTHING_AROUND,
   ): Promise<World | undefined> {
     const paths = [...new Set(request.paths)].sort();
     const json = await this.read(tx, paths, request, now);
@@ -34,7 +37,7 @@ export class WorldRepository {
       ...loaded.waits.map((wait) => ({ name: wait.rule, version: wait.doc.ruleVersion })),
     ];
     const versions = await this.rules.versions(tx, named);
-    return new World(tx.tenant, now, configs, ruleset, versions, loaded);
+    return new World(tx.tenant, now, configs, ruleset, versions, loaded, around);
   }
 
   /** Runs are locked before anything else: a start may begin to follow another run while that one closes. */

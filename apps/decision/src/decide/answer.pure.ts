@@ -1,0 +1,8 @@
+/** What a stage of a rule says of an event. */
+import type { Because, RuleTrace, RuleVerdict } from '../store/model.js';
+
+export type Answer = Omit<RuleTrace, 'version'>;
+
+export function no(verdict: RuleVerdict, stage: string, because?: Because): Answer {
+  return { verdict, stage, ...(because === undefined ? {} : { because }) };
+}

@@ -1,0 +1,19 @@
+/** What deciding sees beside the rows under its locks: documents and counts that were read before. */
+import type { MaintenanceDocument, TableDocument } from '@opsloop/contracts';
+
+export interface Around {
+  /** By reference as written, `name@range`. */
+  tables: ReadonlyMap<string, TableDocument>;
+  maintenance: readonly MaintenanceDocument[];
+  /** Counts of facts by {@link countKey}; what happens in the batch itself is added when it is asked. */
+  counts: ReadonlyMap<string, Counted>;
+}
+
+export interface Counted {
+  count: number;
+  /** Of a count of subjects: who they are. */
+  subjects?: readonly string[];
+}
+
+/** Nothing: for judging what needs none of it. */
+export const NOTHING_AROUND: Around = { tables: new Map(), maintenance: [], counts: new Map() };
