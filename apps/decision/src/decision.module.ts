@@ -15,6 +15,11 @@ import { DocumentsService } from './documents/documents.service.js';
 import { AroundService } from './facts/around.service.js';
 import { FactCounts } from './facts/fact-counts.repository.js';
 import { TableCache } from './facts/table-cache.service.js';
+import { IncidentsController } from './incidents/incidents.controller.js';
+import { IncidentsRepository } from './incidents/incidents.repository.js';
+import { IncidentsService } from './incidents/incidents.service.js';
+import { MaintenanceController } from './maintenance/maintenance.controller.js';
+import { MaintenanceService } from './maintenance/maintenance.service.js';
 import { MaintenanceCache } from './maintenance/maintenance-cache.service.js';
 import { DueService } from './episodes/due.service.js';
 import { LoopsService } from './episodes/loops.service.js';
@@ -50,6 +55,8 @@ export class DecisionModule {
         RulesController,
         ResourcesController,
         ExplainController,
+        IncidentsController,
+        MaintenanceController,
         RecheckController,
         EventsConsumer,
         RunsConsumer,
@@ -62,7 +69,10 @@ export class DecisionModule {
         AroundService,
         ConfigCache,
         FactCounts,
+        IncidentsRepository,
+        IncidentsService,
         MaintenanceCache,
+        MaintenanceService,
         TableCache,
         DecideService,
         DocumentsService,

@@ -47,6 +47,7 @@ export const ACCESS: readonly Row[] = [
   ...row('PATCH', '/v1/rules/:domain/:name', 'operator'),
   ...row('POST', '/v1/episodes/*', 'operator'),
   ...row('PUT|DELETE', '/v1/resources*', 'operator'),
+  ...row('PUT|POST|DELETE', '/v1/maintenance/*', 'operator'),
   // It acts: on the input that the manifest calls safe, but under nobody's lock.
   ...row('POST', '/v1/catalog/atom/:name/verify', 'expert'),
   ...row('POST', '/v1/catalog/:domain/:name/runs', 'operator'),

@@ -1,15 +1,23 @@
 import { Injectable } from '@nestjs/common';
 import type { DocumentsMessage } from '@opsloop/contracts';
 import type { Tx } from '@opsloop/postgres';
+import { TableCache } from '../facts/table-cache.service.js';
+import { MaintenanceCache } from '../maintenance/maintenance-cache.service.js';
 import { ConfigCache } from './config-cache.service.js';
 
 /** Halts are noted, so that a decision made under one says so; configs are read again. */
 @Injectable()
 export class DocumentsService {
-  constructor(private readonly configs: ConfigCache) {}
+  constructor(
+    private readonly configs: ConfigCache,
+    private readonly tables: TableCache,
+    private readonly maintenance: MaintenanceCache,
+  ) {}
 
   async note(tx: Tx, message: DocumentsMessage, at: string): Promise<void> {
     if (message.kind === 'config') return this.configs.forget();
+    if (message.kind === 'table') return this.tables.forget();
+    if (message.kind === 'maintenance') return this.maintenance.forget();
     if (message.kind !== 'halt') return;
     if (message.change === 'lifted' || message.change === 'deleted') {
       await tx.query('DELETE FROM decision.halt WHERE tenant = $1 AND id = $2', [tx.tenant, message.name]);

@@ -84,6 +84,15 @@ export class DecisionsRepository {
     return row && decisionOf(row);
   }
 
+  /** Oldest first. */
+  async decisionsByIds(ids: readonly string[]): Promise<DecisionRow[]> {
+    const rows = await this.db.query<DecisionJson>(
+      'SELECT * FROM decision.decision WHERE tenant = $1 AND id = ANY ($2::uuid[]) ORDER BY at, id',
+      [TENANT, ids],
+    );
+    return rows.map(decisionOf);
+  }
+
   async decisionsOfEvent(eventId: string, ids: readonly string[]): Promise<DecisionRow[]> {
     const rows = await this.db.query<DecisionJson>(
       'SELECT * FROM decision.decision WHERE tenant = $1 AND (event_id = $2 OR id = ANY ($3::uuid[])) ORDER BY at, id LIMIT $4',

@@ -84,12 +84,13 @@ export interface EpisodeView {
   nextAt?: string;
   blockedUntil?: string;
   reason?: string;
+  incidentId?: string;
   event?: Json;
 }
 
 const iso = (ms: number): string => new Date(ms).toISOString();
 
-export function episodeView({ episode, event }: EpisodeRow): EpisodeView {
+export function episodeView({ episode, event, incident }: EpisodeRow): EpisodeView {
   const next = nextLook(episode);
   return {
     id: episode.id,
@@ -109,6 +110,7 @@ export function episodeView({ episode, event }: EpisodeRow): EpisodeView {
     ...(next === undefined ? {} : { nextAt: iso(next) }),
     ...(episode.blockedUntil === undefined ? {} : { blockedUntil: iso(episode.blockedUntil) }),
     ...(episode.reason === undefined ? {} : { reason: episode.reason }),
+    ...(incident === undefined ? {} : { incidentId: incident.id }),
   };
 }
 

@@ -1,10 +1,11 @@
 /** What deciding sees beside the rows under its locks: documents and counts that were read before. */
-import type { MaintenanceDocument, TableDocument } from '@opsloop/contracts';
+import type { TableDocument } from '@opsloop/contracts';
+import type { MaintenanceInForce } from '../maintenance/maintenance.pure.js';
 
 export interface Around {
   /** By reference as written, `name@range`. */
   tables: ReadonlyMap<string, TableDocument>;
-  maintenance: readonly MaintenanceDocument[];
+  maintenance: readonly MaintenanceInForce[];
   /** Counts of facts by {@link countKey}; what happens in the batch itself is added when it is asked. */
   counts: ReadonlyMap<string, Counted>;
 }

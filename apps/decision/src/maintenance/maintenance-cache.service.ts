@@ -1,15 +1,16 @@
 import { Injectable } from '@nestjs/common';
-import type { MaintenanceDocument } from '@opsloop/contracts';
+import type { JsonObject, MaintenanceDocument } from '@opsloop/contracts';
 import { Logger } from '@opsloop/platform';
 import { DocumentStore } from '@opsloop/postgres';
+import type { MaintenanceInForce } from './maintenance.pure.js';
 
 /** Another process hears of a new window this late at most; one that begins in the future is known everywhere by then. */
-const REFRESH_MS = 1_000;
+export const REFRESH_MS = 1_000;
 
 /** The maintenance windows in force. Read once, then refreshed behind the back: deciding never waits for it again. */
 @Injectable()
 export class MaintenanceCache {
-  private documents: readonly MaintenanceDocument[] | undefined;
+  private windows: readonly MaintenanceInForce[] | undefined;
   private readonly byDigest = new Map<string, MaintenanceDocument>();
   private refreshAt = 0;
   private loading: Promise<void> | undefined;
@@ -19,17 +20,17 @@ export class MaintenanceCache {
     private readonly logger: Logger,
   ) {}
 
-  async get(now: number): Promise<readonly MaintenanceDocument[]> {
+  async get(now: number): Promise<readonly MaintenanceInForce[]> {
     if (now >= this.refreshAt) {
       const refresh = this.refresh(now);
-      if (this.documents === undefined) await refresh;
+      if (this.windows === undefined) await refresh;
     }
-    return this.documents ?? [];
+    return this.windows ?? [];
   }
 
   /** The next question reads anew and waits for it: this process has just changed one. */
   forget(): void {
-    this.documents = undefined;
+    this.windows = undefined;
     this.refreshAt = 0;
   }
 
@@ -38,14 +39,16 @@ export class MaintenanceCache {
       .live('maintenance')
       .then(
         (stored) => {
-          // The same object while nothing changed: what is known of its open window hangs on it.
-          const docs = stored.map((one) => {
-            const doc = this.byDigest.get(one.digest) ?? (one.body as unknown as MaintenanceDocument);
-            return [one.digest, doc] as const;
-          });
+          const before = new Map(this.byDigest);
           this.byDigest.clear();
-          for (const [digest, doc] of docs) this.byDigest.set(digest, doc);
-          this.documents = docs.map(([, doc]) => doc);
+          this.windows = stored.map(({ name, digest, body, meta }) => {
+            // The same object while nothing changed: what is known of its open window hangs on it.
+            const key = `${name} ${digest}`;
+            const doc = before.get(key) ?? (body as unknown as MaintenanceDocument);
+            this.byDigest.set(key, doc);
+            const ended = (meta['ended'] as JsonObject | undefined)?.['until'];
+            return { doc, ...(typeof ended === 'string' ? { endedUntil: Date.parse(ended) } : {}) };
+          });
           this.refreshAt = now + REFRESH_MS;
         },
         (error: unknown) => {

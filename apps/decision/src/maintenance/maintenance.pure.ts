@@ -4,6 +4,13 @@ import { isUnder, matchesPattern } from '@opsloop/contracts';
 import { openWindow } from '@opsloop/rules/windows';
 import type { Resource } from '../store/model.js';
 
+/** A window with what people did to it. */
+export interface MaintenanceInForce {
+  doc: MaintenanceDocument;
+  /** The stretch that lasts until then was ended before its time. Milliseconds since 1970. */
+  endedUntil?: number;
+}
+
 export interface OpenMaintenance {
   doc: MaintenanceDocument;
   /** Milliseconds since 1970. */
@@ -12,17 +19,17 @@ export interface OpenMaintenance {
 
 /** Of several the one that lasts longest: before its end nothing may be done anyway. */
 export function maintenanceOver(
-  documents: readonly MaintenanceDocument[],
+  windows: readonly MaintenanceInForce[],
   rule: string,
   resource: Resource,
   now: number,
 ): OpenMaintenance | undefined {
   let longest: OpenMaintenance | undefined;
-  for (const doc of documents) {
+  for (const { doc, endedUntil } of windows) {
     if (!covers(doc, rule, resource)) continue;
     const open = openWindow(doc.during, now);
-    if (open !== undefined && (longest === undefined || open.until > longest.until))
-      longest = { doc, until: open.until };
+    if (open === undefined || open.until <= (endedUntil ?? 0)) continue;
+    if (longest === undefined || open.until > longest.until) longest = { doc, until: open.until };
   }
   return longest;
 }

@@ -42,7 +42,7 @@ export function storyOf(
   return entries.sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0));
 }
 
-function changesText(changes: JsonObject): string {
+export function changesText(changes: JsonObject): string {
   return Object.entries(changes)
     .filter(([, value]) => typeof value !== 'number')
     .map(([key, value]) => `${key} = ${typeof value === 'string' ? `'${value}'` : JSON.stringify(value)}`)

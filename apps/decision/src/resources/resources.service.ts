@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import type { JsonObject, Page, PutAnswer, ResourceView } from '@opsloop/contracts';
+import type { JsonObject, Page, PutAnswer, ResourceView, Retired } from '@opsloop/contracts';
 import { digestOf, OpsError, pathKind, pathProblem } from '@opsloop/contracts';
 import type { Principal } from '@opsloop/platform';
 import { Clock, parseBody } from '@opsloop/platform';
@@ -37,6 +37,7 @@ export const ResourceBody = z.strictObject({
   state: bounded(z.json(), STATE_KEYS_MAX).optional(),
   memberOf: z.array(PathText).max(LINKS_MAX).optional(),
   dependsOn: z.array(PathText).max(LINKS_MAX).optional(),
+  retired: z.strictObject({ replacedBy: PathText.optional(), reason: z.string().max(500).optional() }).optional(),
 });
 export type ResourceBody = z.output<typeof ResourceBody>;
 
@@ -107,7 +108,8 @@ export class ResourcesService {
   private async putAll(principal: Principal, bodies: ResourceBody[]): Promise<PutAnswer[]> {
     for (const body of bodies) checkKind(body);
     return this.db.inTransaction(principal.tenant, async (tx) => {
-      const world = await this.worlds.load(tx, { paths: bodies.map((body) => body.path) });
+      const replacements = bodies.flatMap((body) => body.retired?.replacedBy ?? []);
+      const world = await this.worlds.load(tx, { paths: [...bodies.map((body) => body.path), ...replacements] });
       const known = await this.resources.byPaths(
         tx,
         bodies.map((body) => body.path),
@@ -127,8 +129,9 @@ function declare(world: World, body: ResourceBody, known: Resource | undefined, 
     memberOf: body.memberOf ?? [],
     dependsOn: body.dependsOn ?? [],
     ...(body.owner === undefined ? {} : { owner: body.owner }),
+    ...(body.retired === undefined ? {} : { retired: body.retired as Retired }),
   };
-  const { owner: _owner, ...rest } = before;
+  const { owner: _owner, retired: _retired, ...rest } = before;
   const digest = digestOf({ path: body.path, ...declared });
   const old = digestOf({
     path: before.path,
@@ -136,12 +139,27 @@ function declare(world: World, body: ResourceBody, known: Resource | undefined, 
     memberOf: before.memberOf,
     dependsOn: before.dependsOn,
     ...(before.owner === undefined ? {} : { owner: before.owner }),
+    ...(before.retired === undefined ? {} : { retired: before.retired }),
   });
   world.setResource({ ...rest, ...declared, declared: true });
   if (body.state !== undefined) world.observe(body.path, body.state as JsonObject, now.toISOString(), 'put');
+  retire(world, world.resource(body.path));
   const change =
     known?.declared !== true ? 'created' : digest === old && body.state === undefined ? 'unchanged' : 'changed';
   return { kind: 'resource', name: body.path, change, digest };
+}
+
+/** What is gone for good needs no attempts any more; what stands in its place is looked at from now on. */
+function retire(world: World, resource: Resource): void {
+  const { retired, path } = resource;
+  if (retired === undefined) return;
+  for (const row of world.episodesOf(path)) {
+    if (retired.replacedBy === undefined) {
+      const why = retired.reason === undefined ? '' : `: ${retired.reason}`;
+      world.apply(row, { kind: 'stop', reason: `${path} is retired${why}` });
+    }
+  }
+  if (retired.replacedBy !== undefined) world.checkGoals(path);
 }
 
 function checkKind(body: ResourceBody): void {

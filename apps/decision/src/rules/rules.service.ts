@@ -149,11 +149,6 @@ export function checkedRule(body: unknown, name?: string, at = ''): RuleDocument
       errors: [{ pointer: `${at}/name`, message: `must be ${name}, as in the address` }],
     });
   }
-  if (rule.tier !== undefined && !Array.isArray(rule.tier)) {
-    throw new OpsError('validation', 'A tier from a table is not available; list the tiers in the rule', {
-      errors: [{ pointer: `${at}/tier`, message: 'tables are not available here; write the rows into the rule' }],
-    });
-  }
   return rule;
 }
 

@@ -2,9 +2,13 @@ import { Body, Controller, HttpCode, Post } from '@nestjs/common';
 import { ApiExcludeController } from '@nestjs/swagger';
 import type { AtomDocument, CompiledOffering, InternalCalls } from '@opsloop/contracts';
 import { CurrentPrincipal, parseBody, type Principal, ServiceOnly } from '@opsloop/platform';
+import { z } from 'zod';
 import { RefBody } from '../answers.pure.js';
 import { Offerings } from './offerings.service.js';
 
+type TablesAnswer = InternalCalls['POST /internal/catalog/tables']['answer'];
+/** Tables of all rules of one batch; more of them are no set of rules that people wrote. */
+const TablesBody = z.strictObject({ refs: z.array(z.string().max(300)).max(1_000) });
 type ConfigsAnswer = InternalCalls['POST /internal/catalog/configs']['answer'];
 
 @ApiExcludeController()
@@ -23,6 +27,12 @@ export class InternalCatalogController {
   @HttpCode(200)
   atom(@CurrentPrincipal() who: Principal, @Body() body: unknown): Promise<AtomDocument> {
     return this.offerings.atom(who.tenant, parseBody(RefBody, body).ref);
+  }
+
+  @Post('tables')
+  @HttpCode(200)
+  tables(@CurrentPrincipal() who: Principal, @Body() body: unknown): Promise<TablesAnswer> {
+    return this.offerings.tables(who.tenant, parseBody(TablesBody, body).refs);
   }
 
   @Post('configs')

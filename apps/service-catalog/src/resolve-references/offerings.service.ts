@@ -1,5 +1,12 @@
 import { Inject, Injectable } from '@nestjs/common';
-import type { AtomDocument, CompiledOffering, Effect, InternalCalls, JsonObject } from '@opsloop/contracts';
+import type {
+  AtomDocument,
+  CompiledOffering,
+  Effect,
+  InternalCalls,
+  JsonObject,
+  TableDocument,
+} from '@opsloop/contracts';
 import { OpsError } from '@opsloop/contracts';
 import type { Finding } from '@opsloop/rules';
 import { Database } from '@opsloop/postgres';
@@ -7,7 +14,7 @@ import { CATALOG_CONFIG, type ServiceCatalogConfig } from '../config.js';
 import { compileStored, findingsProblem } from './compile.pure.js';
 import { pick, type Snapshot, type StoredOffering } from './snapshot.pure.js';
 import { SnapshotRepository } from './snapshot.repository.js';
-import { parseOfferingRef } from './version.pure.js';
+import { parseOfferingRef, selectVersion } from './version.pure.js';
 
 type Compiled = { offering?: CompiledOffering; findings: Finding[] };
 
@@ -51,6 +58,29 @@ export class Offerings {
       values: [tenant],
     });
     return { configs: Object.fromEntries(rows.map((r) => [r.name, r.values])) };
+  }
+
+  /** Decision tables by reference, the newest published version of each in range. Those that are not there are left out. */
+  async tables(
+    tenant: string,
+    refs: readonly string[],
+  ): Promise<InternalCalls['POST /internal/catalog/tables']['answer']> {
+    const names = [...new Set(refs.map((ref) => ref.split('@', 1)[0]!))];
+    const rows = await this.db.query<{ name: string; version: string; status: 'published'; body: TableDocument }>({
+      name: 'catalog.tables',
+      text: `SELECT name, version, status, body FROM catalog.document WHERE tenant = $1 AND kind = 'table' AND name = ANY ($2) AND deleted_at IS NULL`,
+      values: [tenant, names],
+    });
+    const tables: Record<string, TableDocument> = {};
+    for (const ref of refs) {
+      const [name, range] = ref.split('@', 2);
+      const found = selectVersion(
+        rows.filter((row) => row.name === name),
+        range,
+      );
+      if (found !== undefined) tables[ref] = found.body;
+    }
+    return { tables };
   }
 
   /** Compiles a stored version, or takes the result from before. */
