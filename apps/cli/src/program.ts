@@ -4,6 +4,8 @@ import { registerDocumentCommands } from './commands/documents.js';
 import { registerExplain } from './commands/explain.js';
 import { registerEvents } from './commands/events.js';
 import { registerHalts } from './commands/halts.js';
+import { registerIncidents } from './commands/incidents.js';
+import { registerMaintenance } from './commands/maintenance.js';
 import { registerInit } from './commands/init.js';
 import { registerLocks } from './commands/locks.js';
 import { registerPlan } from './commands/plan.js';
@@ -63,7 +65,9 @@ export function buildProgram(streams: Streams): Command {
     registerAtoms,
     registerApprovals,
     registerHalts,
+    registerMaintenance,
     registerExplain,
+    registerIncidents,
     registerEvents,
     registerLocks,
     registerWithLock,

@@ -32,11 +32,14 @@ import type {
   EventExplanation,
   HaltAnswer,
   HaltBody,
+  IncidentSummary,
+  IncidentView,
   KeyRotation,
   LockAdmissionBody,
   LockAnswerView,
   LockBody,
   LockView,
+  MaintenanceView,
   PlanAnswer,
   PlanBody,
   ReadinessView,
@@ -299,6 +302,24 @@ export class OpsloopClient {
     body: { answer: 'approve' | 'reject'; reason: string; form?: Json },
   ): Promise<ApprovalView> {
     return this.http.post(`/v1/approvals/${encodeURIComponent(id)}/answer`, body);
+  }
+
+  // ---- incidents, maintenance
+  listIncidents(query: QueryParameters = {}): Promise<Page<IncidentSummary>> {
+    return this.http.get('/v1/incidents', query);
+  }
+
+  getIncident(id: string): Promise<IncidentView> {
+    return this.http.get(`/v1/incidents/${encodeURIComponent(id)}`);
+  }
+
+  listMaintenance(query: QueryParameters = {}): Promise<Page<MaintenanceView>> {
+    return this.http.get('/v1/maintenance', query);
+  }
+
+  /** Ends the stretch that is open now. */
+  endMaintenance(name: string, reason: string): Promise<MaintenanceView> {
+    return this.http.post(`/v1/maintenance/${segments(name)}/end`, { reason });
   }
 
   // ---- halts, locks, status

@@ -3,6 +3,7 @@ import type {
   AdmissionView,
   BlockedBy,
   Consulted,
+  DocumentView,
   EventView,
   FieldError,
   HaltScope,
@@ -15,6 +16,7 @@ import type {
   RunStatus,
   StepRecord,
   Tier,
+  TimelineEntry,
   Verb,
   Verdict,
 } from '@opsloop/contracts';
@@ -343,4 +345,50 @@ export interface PlanAnswer {
     again: { path: string; why: string; effect?: Effect }[];
     first: { path: string; effect?: Effect }[];
   };
+}
+
+/** Episodes that belong together. */
+export interface IncidentSummary {
+  id: string;
+  title: string;
+  state: 'open' | 'closed';
+  outcome?: 'converged' | 'exhausted' | 'withdrawn';
+  key?: string;
+  tier: Tier;
+  openedAt: string;
+  closedAt?: string;
+  rules: string[];
+  /** At most twenty of them. */
+  resources: string[];
+  counts: {
+    resources: number;
+    episodes: number;
+    open: number;
+    converged: number;
+    exhausted: number;
+    withdrawn: number;
+  };
+}
+
+export interface IncidentView extends IncidentSummary {
+  episodeList: {
+    id: string;
+    rule: string;
+    version: string;
+    resource: string;
+    state: string;
+    branch: string;
+    rung: string;
+    attempts: number;
+    openedAt: string;
+    changedAt: string;
+    reason?: string;
+  }[];
+  decisions: DecisionView[];
+  story: TimelineEntry[];
+}
+
+export interface MaintenanceView extends DocumentView {
+  open?: { from: string; until: string };
+  next?: { from: string; until: string };
 }

@@ -79,7 +79,7 @@ export class WindowsService {
     if (event.state !== undefined || event.subject === undefined) return undefined;
     const [last] = await tx.query<{ event: EventMessage }>({
       name: 'decision.last-said',
-      text: `SELECT event FROM decision.trace WHERE tenant = $1 AND subject = $2 AND event->>'type' = $3 AND event->>'source' = $4 ORDER BY at DESC LIMIT 1`,
+      text: `SELECT event FROM decision.trace WHERE tenant = $1 AND subject = $2 AND event->>'type' = $3 AND event->>'source' = $4 ORDER BY at DESC, event_id DESC LIMIT 1`,
       values: [tx.tenant, event.subject, event.type, event.source],
     });
     return last === undefined || onMismatch(rule, last.event) === undefined ? undefined : last.event.eventId;

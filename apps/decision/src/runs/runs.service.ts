@@ -136,7 +136,8 @@ export class RunsService {
       // Locked in order of path: two batches that end runs on the same hosts must not wait in a circle. A claim that was
       // given up before anything ran ends no run, but the events that it kept from opening an episode are looked at now.
       text: `WITH hit AS (SELECT r.tenant, r.path FROM decision.resource r WHERE r.tenant = $1 AND (r.path = ANY ($2)
-            OR EXISTS (SELECT 1 FROM unnest($2::text[]) p WHERE r.path >= p || '/' AND r.path < p || '0')) ORDER BY r.path FOR UPDATE)
+            OR EXISTS (SELECT 1 FROM unnest($2::text[]) p WHERE r.path >= p || '/' AND r.path < p || '0')
+            OR r.depends_on && $2::text[] OR r.member_of && $2::text[]) ORDER BY r.path FOR UPDATE)
         UPDATE decision.resource r SET last_run_end = greatest(r.last_run_end, $3::timestamptz), check_at = clock_timestamp()
         FROM hit WHERE r.tenant = hit.tenant AND r.path = hit.path`,
       values: [tx.tenant, paths, closed.at(-1)?.at ?? null],
