@@ -254,9 +254,9 @@ describe('rules as documents', () => {
     expect(answer).toMatchObject({ status: 400, body: { code: 'validation' } });
     expect(answer.body.errors[0]!.pointer + answer.body.errors[0]!.message).toContain('branches');
     expect(await put(rule, 'docs/other')).toMatchObject({ status: 400, body: { errors: [{ pointer: '/name' }] } });
-    expect(await put({ ...rule, version: '3.0.0', tier: { table: 'ops/tiers@1' } })).toMatchObject({
+    expect(await put({ ...rule, version: '3.0.0', tier: { table: 'ops/tiers' } })).toMatchObject({
       status: 400,
-      body: { errors: [{ pointer: '/tier' }] },
+      body: { errors: [{ pointer: '/tier/table' }] },
     });
   });
 
