@@ -4,8 +4,8 @@ import { fileURLToPath } from 'node:url';
 
 const READY_MS = 60_000;
 
-export async function startWorkerProcess(role, address) {
-  const child = fork(fileURLToPath(new URL('./worker.process.mjs', import.meta.url)), [role, address], {
+export async function startWorkerProcess(role, address, namespace = 'default') {
+  const child = fork(fileURLToPath(new URL('./worker.process.mjs', import.meta.url)), [role, address, namespace], {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
   });
   let said = '';

@@ -1,11 +1,20 @@
-// A worker process of a bench: `node worker.process.mjs <role> <temporal address>`. The hand-written workflow gets a
-// process like the platform's, and both sides share one activity worker in a third process.
+// A worker process of a bench: `node worker.process.mjs <role> <temporal address> <namespace>`. The hand-written workflow
+// and the interpreter get a process each, which does nothing else, and another one makes the calls of both.
 import { createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
+import { TemporalConnection, createFlowWorker } from '@opsloop/temporal';
 import { NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 
-const [role, address] = process.argv.slice(2);
-Runtime.install({ shutdownSignals: [], telemetryOptions: { logging: { filter: { core: 'ERROR', other: 'ERROR' } } } });
+const [role, address, namespace] = process.argv.slice(2);
+const log = { debug() {}, info() {}, warn() {}, error: console.error };
+// The interpreter's worker brings its own.
+if (role !== 'interpreter')
+  Runtime.install({
+    shutdownSignals: [],
+    telemetryOptions: { logging: { filter: { core: 'ERROR', other: 'ERROR' } } },
+  });
 
 const ROLES = {
   activities: {
@@ -22,8 +31,17 @@ const ROLES = {
   },
 };
 
-const connection = await NativeConnection.connect({ address });
-const worker = await Worker.create({ connection, ...ROLES[role] });
+const temporal = role === 'interpreter' ? await TemporalConnection.connect({ address, namespace }, log) : undefined;
+const connection = temporal?.connection ?? (await NativeConnection.connect({ address }));
+const worker =
+  temporal !== undefined
+    ? await createFlowWorker({
+        temporal,
+        activities: { 'opsloop.reportOutcome': async () => {} },
+        cacheDir: join(tmpdir(), 'opsloop-bench'),
+        log,
+      })
+    : await Worker.create({ connection, namespace, ...ROLES[role] });
 const done = worker.run();
 // A target for local atoms, as quick as a target can be.
 const target = createServer((_request, response) =>

@@ -8,6 +8,7 @@ beforeAll(async () => {
 afterAll(() => {
   globalThis.Error = before;
   before.stackTraceLimit = limit;
+  delete (Promise as { constructor?: unknown }).constructor;
 });
 
 it('an error without a message, as the SDK makes one for every promise, costs no stack trace', () => {
@@ -29,4 +30,20 @@ it('every other error is what it was', () => {
   expect(made.constructor).toBe(before);
   expect(new Own()).toBeInstanceOf(Own);
   expect(Error('called')).toMatchObject({ message: 'called' });
+});
+
+it('what the SDK compiles for every promise is made once, and everything else is compiled as before', () => {
+  const made = (Promise.resolve().constructor as unknown as { constructor: FunctionConstructor }).constructor;
+  expect(made).not.toBe(Function);
+  const code = 'return globalThis.__TEMPORAL_ACTIVATOR__';
+  expect(made(code)).toBe(made(code));
+  expect(made(code)()).toBeUndefined();
+  (globalThis as Record<string, unknown>)['__TEMPORAL_ACTIVATOR__'] = 'of this run';
+  expect(made(code)()).toBe('of this run');
+  delete (globalThis as Record<string, unknown>)['__TEMPORAL_ACTIVATOR__'];
+  expect(made('return globalThis.Error')()).toBe(globalThis.Error);
+  expect(made('a', 'b', 'return a + b')(1, 2)).toBe(3);
+  expect(made('return 7')()).toBe(7);
+  expect(made('return 7')).toBeInstanceOf(made);
+  expect(made('toString')()).toBeUndefined();
 });
