@@ -88,10 +88,10 @@ export const badInputs: BadInput[] = [
     '/fro',
   ],
   [
-    'a policy that is not evaluated',
+    'a policy of a type that nobody knows',
     'PUT',
     '/v1/policies/e2e/bad',
-    { dsl: 'opsloop/v1', kind: 'policy', name: 'e2e/bad', type: 'quota', runs: 1 },
+    { dsl: 'opsloop/v1', kind: 'policy', name: 'e2e/bad', type: 'magic', runs: 1 },
     {},
     400,
     'validation',
