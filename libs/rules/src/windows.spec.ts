@@ -34,6 +34,12 @@ describe('a window of time', () => {
       '2026-12-23T16:00:00.000Z 2026-12-24T16:00:00.000Z',
     ],
     [
+      'times without an offset are those of the zone',
+      { from: '2026-12-24T18:00', until: '2026-12-25T06:00:00', zone: 'America/New_York' },
+      '2026-12-24T23:00:00Z',
+      '2026-12-24T23:00:00.000Z 2026-12-25T11:00:00.000Z',
+    ],
+    [
       'the last day of a month, past midnight',
       MONTH_END,
       '2026-11-30T21:59:59Z',

@@ -17,7 +17,7 @@ export interface WindowSpec {
   start?: string;
   /** How long one lasts. */
   for?: string;
-  /** ISO time, or a day (`2026-12-24`: its midnight in `zone`). Of a recurrence: nothing opens before, or after `until`. */
+  /** ISO time, in `zone` unless it names an offset, or a day: its midnight. Of a recurrence: nothing opens before, or after `until`. */
   from?: string;
   until?: string;
   /** IANA time zone; default UTC. */
@@ -128,10 +128,11 @@ function recurrence(rrule: string, first: Temporal.PlainDate): RRuleTemporal {
   });
 }
 
-/** A moment from ISO text; a day alone is its midnight in the zone. */
+/** A moment from ISO text; without an offset it is local time of the zone, a day alone its midnight there. */
 function instant(text: string, zone = 'UTC'): number | undefined {
   try {
-    if (/^\d{4}-\d{2}-\d{2}$/.test(text)) return Temporal.PlainDate.from(text).toZonedDateTime(zone).epochMilliseconds;
+    if (/^\d{4}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2})?)?$/.test(text))
+      return Temporal.PlainDateTime.from(text).toZonedDateTime(zone).epochMilliseconds;
     if (!/^\d{4}-\d{2}-\d{2}T.*(Z|[+-]\d{2}:?\d{2})$/.test(text)) return undefined;
     const at = Date.parse(text);
     return Number.isNaN(at) ? undefined : at;

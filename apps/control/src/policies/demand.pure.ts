@@ -194,7 +194,7 @@ function addDemand(demand: Demand, policy: Exclude<Policy, MutexPolicy>, c: Case
       const stretch = stretchAt(policy.during, c.now);
       if (stretch === undefined) return;
       const { then, exceptions, perMinute } = policy;
-      const until = (stretch.until ?? c.now).toISOString();
+      const until = stretch.until.toISOString();
       demand.freezes.push({
         policy: name,
         digest,

@@ -1,7 +1,7 @@
 import type { Json, JsonObject, ResourceView } from '@opsloop/contracts';
 import { validateDocument } from '@opsloop/dsl';
 import { describe, expect, test } from 'vitest';
-import { nextStretch, stretchAt } from './calendar.pure.js';
+import { stretchAt } from './calendar.pure.js';
 import { counterOf, needsOf, weigh, type Weighed, type World } from './demand.pure.js';
 import { mismatch } from './match.pure.js';
 import { policyErrors, readPolicy } from './policy.pure.js';
@@ -202,13 +202,6 @@ describe('calendars', () => {
       '2026-12-27T05:00:00.000Z',
     ],
   ])('%j at %s → %s', (during, when, expected) => expect(until(during, when)).toBe(expected));
-
-  test('the next one is known', () => {
-    expect(nextStretch(nightly, at('2026-01-10T22:00:00Z'))?.from.toISOString()).toBe('2026-01-11T21:00:00.000Z');
-    expect(
-      nextStretch({ from: '2026-01-01T00:00:00Z', until: '2026-01-02T00:00:00Z' }, at('2026-01-03T00:00:00Z')),
-    ).toBeUndefined();
-  });
 });
 
 const none: PolicyFacts = { refused: [], unknown: [], later: [], budgets: [], freezes: [], approvals: [], storms: [] };
