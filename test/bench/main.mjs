@@ -3,12 +3,20 @@ import { cpus, loadavg, totalmem } from 'node:os';
 import { Api } from '../../tools/api.mjs';
 import { startStackProcess } from '../../tools/stack-process.mjs';
 import { benchDecide } from './decide.bench.mjs';
+import { benchEvents } from './events.bench.mjs';
 import { benchFlow } from './flow.bench.mjs';
 import { benchLock } from './lock.bench.mjs';
 import { benchStart } from './start.bench.mjs';
 import { benchValidate } from './validate.bench.mjs';
 
-const BENCHES = { flow: benchFlow, start: benchStart, lock: benchLock, validate: benchValidate, decide: benchDecide };
+const BENCHES = {
+  flow: benchFlow,
+  start: benchStart,
+  lock: benchLock,
+  validate: benchValidate,
+  decide: benchDecide,
+  events: benchEvents,
+};
 
 export async function runBenches(names) {
   const unknown = names.filter((n) => !Object.hasOwn(BENCHES, n));

@@ -1,11 +1,12 @@
 /** From an event to a converged goal on the composed stack, and everything that may stand in between. */
 import { defineAtom, serveAtoms, type AtomService } from '@opsloop/atoms';
 import type { AtomDocument } from '@opsloop/contracts';
-import { eventually } from '@opsloop/testing';
+import { eventually, startHttpTarget } from '@opsloop/testing';
 import { Client, Connection } from '@temporalio/client';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { badInputs } from './bad-input.spec-kit.js';
 import { documents, plainRule, probe, repairRule } from './documents.spec-kit.js';
+import { missingPrograms, startMonitoring } from './prometheus.spec-kit.js';
 import { Stack, World } from './stack.spec-kit.js';
 
 let stack: Stack;
@@ -370,6 +371,65 @@ describe('rules', () => {
     await stack.ok('POST', `/v1/halts/${id}/lift`, { reason: 'over' });
     expect(world.calls('/fix/gone')).toEqual([]);
   });
+});
+
+describe('Prometheus and Alertmanager, the real programs', () => {
+  test('an alert fires, is healed, and resolves', async () => {
+    const missing = missingPrograms();
+    if (missing.length > 0) {
+      const what = `${missing.join(' and ')} not installed: nothing was tried against a real Alertmanager (apt-get install prometheus prometheus-alertmanager)`;
+      // On a build machine a test that does not run is a test that does not hold.
+      expect(process.env['CI'], what).not.toBe('true');
+      process.stderr.write(`\n*** ${what} ***\n`);
+      return;
+    }
+    const box = 'prom/r1/a';
+    await resources([box]);
+    await stack.put(
+      {
+        kind: 'source',
+        name: 'am-e2e',
+        type: 'alertmanager',
+        auth: { type: 'bearer', token: 'am-e2e-token' },
+        mapping: { subject: 'prom/r1/${labels.box}' },
+      },
+      plainRule('e2e/box-down', 'alertmanager.alert', 'e2e/fix', {
+        on: [{ type: 'alertmanager.alert', data: { status: 'firing', labels: { alertname: 'BoxDown' } } }],
+      }),
+    );
+    const metrics = await startHttpTarget(() => ({
+      headers: { 'content-type': 'text/plain; version=0.0.4' },
+      body: `box_up{box="a"} ${world.down.has(box) ? 0 : 1}\n`,
+    }));
+    const monitoring = await startMonitoring({
+      metrics: metrics.url.slice('http://'.length),
+      alert: { name: 'BoxDown', expr: 'box_up == 0' },
+      hook: `${stack.process.url}/v1/hooks/am-e2e`,
+      token: 'am-e2e-token',
+    });
+    try {
+      world.down.add(box);
+      const alerts = () => stack.get(`/v1/events?source=am-e2e&subject=${box}`);
+      await eventually(
+        async () =>
+          expect((await alerts()).items.map((e: { data: { status: string } }) => e.data.status)).toEqual([
+            'resolved',
+            'firing',
+          ]),
+        { timeoutMs: 40_000, everyMs: 200 },
+      );
+      const run = await stack.run('rule=e2e/box-down', 'succeeded');
+      expect(run.targets).toEqual([box]);
+      expect(world.calls('/fix/prom').map(pathOf)).toEqual([box]);
+      const { items } = await alerts();
+      expect(items[0].data.labels).toMatchObject({ alertname: 'BoxDown', box: 'a', job: 'spec' });
+      expect(Date.parse(items[0].time)).toBeGreaterThan(Date.parse(items[1].time));
+      expect((await stack.get('/v1/dead-letters?source=am-e2e')).items).toEqual([]);
+    } finally {
+      await monitoring.stop();
+      await metrics.close();
+    }
+  }, 90_000);
 });
 
 describe('bad input', () => {

@@ -10,6 +10,7 @@ import { AcceptService } from './accept/accept.service.js';
 import { EventRepository } from './accept/event.repository.js';
 import { INGEST_CONFIG } from './config.js';
 import type { EventIngestConfig } from './config.js';
+import { BuryService } from './dead-letters/bury.service.js';
 import { DeadLettersController } from './dead-letters/dead-letters.controller.js';
 import { DeadLettersService } from './dead-letters/dead-letters.service.js';
 import { DeadLetterRepository } from './dead-letters/dead-letter.repository.js';
@@ -32,6 +33,7 @@ import { EventReader } from './read-events/event-reader.service.js';
 import { EventsController, InternalEventsController } from './read-events/events.controller.js';
 import { EnqueueController, HookController } from './receive-hook/hook.controller.js';
 import { HookService } from './receive-hook/hook.service.js';
+import { KafkaSources } from './read-kafka/kafka-sources.service.js';
 import { RetainService } from './retain/retain.service.js';
 import { SilenceRepository } from './watch-silence/silence.repository.js';
 import { SilenceService } from './watch-silence/silence.service.js';
@@ -76,6 +78,8 @@ export class EventIngestModule {
         HookService,
         DeadLetterRepository,
         DeadLettersService,
+        BuryService,
+        KafkaSources,
         SenderLimits,
         SilenceRepository,
         SilenceService,

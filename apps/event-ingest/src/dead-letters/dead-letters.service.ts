@@ -8,7 +8,7 @@ import { Database } from '@opsloop/postgres';
 import { AcceptService } from '../accept/accept.service.js';
 import { messageKey } from '../accept/event.repository.js';
 import { SourceService } from '../manage-sources/source.service.js';
-import { FORMATS, isHookType } from '../receive-hook/formats/formats.js';
+import { formatOf } from '../receive-hook/formats/formats.js';
 import { readDelivery } from '../receive-hook/map-delivery.js';
 import { DeadLetterRepository } from './dead-letter.repository.js';
 import type { DeadRow } from './dead-letter.repository.js';
@@ -105,14 +105,15 @@ export class DeadLettersService {
   private async acceptAgain(row: DeadRow): Promise<AcceptedEvent[]> {
     const { tenant } = this.config;
     const source = await this.sources.live(tenant, row.source);
-    if (source === undefined || !isHookType(source.type))
+    const format = source === undefined ? undefined : formatOf(source);
+    if (source === undefined || format === undefined)
       throw new OpsError(
         'not-found',
         `the source "${row.source}" of this delivery is gone; put it again, or delete the dead letter`,
       );
     const proof = row.signed === null ? {} : { signed: row.signed };
     const message = { headers: row.headers, rawBody: row.body! };
-    const { items } = readDelivery(source, FORMATS[source.type], message, proof, row.received_at, this.clock.now());
+    const { items } = readDelivery(source, format, message, proof, row.received_at, this.clock.now());
     const contentType = row.headers['content-type'] ?? '';
     return this.accepting.accept({ tenant, items, raw: { contentType, body: row.body! } });
   }

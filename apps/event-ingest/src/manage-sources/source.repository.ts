@@ -61,6 +61,15 @@ export class SourceRepository {
     return rows[0]?.source;
   }
 
+  ofType(tenant: string, type: string, most: number): Promise<{ name: string }[]> {
+    return this.database.query<{ name: string }>({
+      name: 'ingest-sources-of-type',
+      text: `SELECT name FROM ingest.document WHERE tenant = $1 AND kind = 'source' AND live AND deleted_at IS NULL
+        AND body->>'type' = $2 ORDER BY name LIMIT $3`,
+      values: [tenant, type, most],
+    });
+  }
+
   /** The value is in the store now. */
   async moved(tx: Tx, source: string, pointer: string, version: number): Promise<void> {
     await tx.query(

@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import { newId } from '@opsloop/contracts/ids';
 import { OpsError, durationMs } from '@opsloop/contracts';
-import type { DocumentView, JsonObject, Page, PutAnswer, SourceDocument } from '@opsloop/contracts';
+import type { DocumentView, JsonObject, Page, PutAnswer, SourceDocument, SourceType } from '@opsloop/contracts';
 import { Database, DocumentStore } from '@opsloop/postgres';
 import type { StoredDocument } from '@opsloop/postgres';
 import { checkSource } from './check-source.pure.js';
@@ -97,6 +97,11 @@ export class SourceService {
   /** The source as it is in force, its secrets masked. */
   async live(tenant: string, name: string): Promise<SourceDocument | undefined> {
     return (await this.liveDocument(tenant, name))?.body as SourceDocument | undefined;
+  }
+
+  /** Names of the sources of a type that are in force, the first ones when there are more. */
+  ofType(tenant: string, type: SourceType, most: number): Promise<{ name: string }[]> {
+    return this.repository.ofType(tenant, type, most);
   }
 
   /** The source that a routing key belongs to. */

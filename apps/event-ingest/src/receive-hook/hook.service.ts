@@ -1,7 +1,5 @@
-import { createHash } from 'node:crypto';
 import { Inject, Injectable } from '@nestjs/common';
-import { ERRORS, OpsError } from '@opsloop/contracts';
-import { newId } from '@opsloop/contracts/ids';
+import { OpsError } from '@opsloop/contracts';
 import type { AcceptedEvent, SourceDocument } from '@opsloop/contracts';
 import { Clock, PLATFORM_CONFIG } from '@opsloop/platform';
 import type { PlatformConfig } from '@opsloop/platform';
@@ -11,7 +9,7 @@ import { readMessage } from '../accept/cloud-event.pure.js';
 import type { HttpMessage, IncomingRequest } from '../accept/cloud-event.pure.js';
 import { INGEST_CONFIG } from '../config.js';
 import type { EventIngestConfig } from '../config.js';
-import { DeadLetterRepository } from '../dead-letters/dead-letter.repository.js';
+import { BuryService } from '../dead-letters/bury.service.js';
 import { SenderLimits } from '../limit-senders/sender-limits.service.js';
 import { sizeOf } from '../limit-senders/token-bucket.pure.js';
 import { SourceService } from '../manage-sources/source.service.js';
@@ -22,7 +20,6 @@ import { FORMATS, isHookType } from './formats/formats.js';
 import { dedupKeyOf } from './formats/pagerduty-events.pure.js';
 import type { Format } from './formats/format.js';
 import { readDelivery } from './map-delivery.js';
-import { visibleHeaders } from './mapping.pure.js';
 import { trustedProxies } from './trusted-proxies.js';
 
 /** What the HTTP server tells of a delivery besides its bytes. */
@@ -45,7 +42,7 @@ export class HookService {
   constructor(
     private readonly sources: SourceService,
     private readonly accepting: AcceptService,
-    private readonly dead: DeadLetterRepository,
+    private readonly burying: BuryService,
     private readonly limits: SenderLimits,
     private readonly silence: SilenceService,
     private readonly clock: Clock,
@@ -120,7 +117,9 @@ export class HookService {
       const dedupKey = source.type === 'pagerduty-events' ? dedupKeyOf(delivery) : undefined;
       return { answer: { items: accepted }, ...(dedupKey === undefined ? {} : { dedupKey }) };
     } catch (error) {
-      return { answer: await this.bury(source, format, message, proof, now, error) };
+      const { deadLetter } = await this.burying.bury(source, message, proof, now, error);
+      if (format.refusal === 202) return { answer: { items: [], ...(deadLetter === undefined ? {} : { deadLetter }) } };
+      throw withExtension(error as OpsError, deadLetter);
     }
   }
 
@@ -147,40 +146,17 @@ export class HookService {
       `the delivery does not pass the ${source.auth?.type ?? 'missing'} authentication of source "${source.name}"`,
     );
   }
-
-  /** Keeps what a known sender sent and nobody could read; senders do not repeat what was refused. */
-  private async bury(
-    source: SourceDocument,
-    format: Format,
-    message: HttpMessage,
-    proof: Proof,
-    at: Date,
-    error: unknown,
-  ): Promise<HookAnswer> {
-    const isTheirs = error instanceof OpsError && ERRORS[error.code].http < 429;
-    if (!isTheirs) throw error;
-    const errors = error.options.errors ?? [];
-    const deadLetter = await this.dead.keep(this.config.tenant, {
-      id: newId(),
-      source: source.name,
-      digest: createHash('sha256').update(message.rawBody).digest('hex'),
-      at,
-      code: error.code,
-      cause: error.detail,
-      errors,
-      headers: visibleHeaders(message.headers),
-      ...(proof.signed === undefined ? {} : { signed: proof.signed }),
-      body: message.rawBody,
-    });
-    if (format.refusal === 202) return { items: [], ...(deadLetter === undefined ? {} : { deadLetter }) };
-    throw new OpsError(error.code, error.detail, {
-      ...error.options,
-      ...(deadLetter === undefined ? {} : { extensions: { ...error.options.extensions, deadLetter } }),
-    });
-  }
 }
 
 function tokenOf(query: unknown): string | undefined {
   const token = (query as Record<string, unknown> | undefined)?.['access_token'];
   return typeof token === 'string' ? token : undefined;
+}
+
+function withExtension(error: OpsError, deadLetter: string | undefined): OpsError {
+  if (deadLetter === undefined) return error;
+  return new OpsError(error.code, error.detail, {
+    ...error.options,
+    extensions: { ...error.options.extensions, deadLetter },
+  });
 }

@@ -1,4 +1,4 @@
-import type { HookType } from '@opsloop/contracts';
+import type { HookType, SourceDocument } from '@opsloop/contracts';
 import { alertmanager } from './alertmanager.pure.js';
 import { cloudevents } from './cloudevents.pure.js';
 import { datadog } from './datadog.pure.js';
@@ -25,4 +25,10 @@ export const FORMATS: Readonly<Record<HookType, Format>> = {
 
 export function isHookType(type: string): type is HookType {
   return Object.hasOwn(FORMATS, type);
+}
+
+/** How the deliveries of a source are read; records of a topic are CloudEvents, or any JSON with a mapping. */
+export function formatOf(source: Pick<SourceDocument, 'type' | 'kafka'>): Format | undefined {
+  if (source.type === 'kafka') return source.kafka?.format === 'json' ? { ...generic, body: 'json' } : cloudevents;
+  return isHookType(source.type) ? FORMATS[source.type] : undefined;
 }
