@@ -12,6 +12,7 @@ import { registerPlan } from './commands/plan.js';
 import { registerAtoms } from './commands/atoms.js';
 import { registerRuns } from './commands/runs.js';
 import { registerSecrets } from './commands/secrets.js';
+import { registerSchedules } from './commands/schedules.js';
 import { registerSchema } from './commands/schema.js';
 import { registerStack } from './commands/stack.js';
 import { registerStatus } from './commands/status.js';
@@ -66,6 +67,7 @@ export function buildProgram(streams: Streams): Command {
     registerApprovals,
     registerHalts,
     registerMaintenance,
+    registerSchedules,
     registerExplain,
     registerIncidents,
     registerEvents,

@@ -15,6 +15,7 @@ import {
   type JsonObject,
   type RuleReach,
   type RunsMessage,
+  type ScheduleDocument,
   type StartRequest,
   TEMPORAL_NAMES,
 } from '@opsloop/contracts';
@@ -110,6 +111,7 @@ export interface Peers {
   rules: RuleReach[] | undefined;
   /** How many resources there are. */
   kinds: Record<string, number>;
+  schedules: ScheduleDocument[];
   /** Events that came. */
   events: JsonObject[];
   /** Manifests that the catalog has. */
@@ -126,6 +128,7 @@ export async function startPeers(): Promise<Peers> {
     recheck: () => 'stands',
     rules: [],
     kinds: {},
+    schedules: [],
     events: [],
     atoms: [],
     resources: [],
@@ -158,6 +161,10 @@ export async function startPeers(): Promise<Peers> {
       const items = peers.resources?.filter((r) => paths?.includes(r.path) ?? r.kind === kind);
       return items === undefined ? { status: 503, body: { code: 'unavailable', detail: 'down' } } : { body: { items } };
     }
+    if (path === '/internal/catalog/schedules')
+      return {
+        body: { schedules: peers.schedules.map((d) => ({ name: d.name, digest: JSON.stringify(d), body: d })) },
+      };
     if (path === '/internal/decision/kinds') return { body: { kinds: peers.kinds } };
     if (path === '/v1/events') {
       peers.events.push(body as JsonObject);

@@ -20,6 +20,12 @@ import { KeepLogs1700000003030 } from './migrations/1700000003030-keep-logs.js';
 import { AdmitOne1700000003050 } from './migrations/1700000003050-admit-one.js';
 import { LockForOthers1700000003100 } from './migrations/1700000003100-lock-for-others.js';
 import { Brake1700000003310 } from './migrations/1700000003310-brake.js';
+import { Schedules1700000003320 } from './migrations/1700000003320-schedules.js';
+import { FireService } from './schedules/fire.service.js';
+import { ScheduleRepository } from './schedules/schedule.repository.js';
+import { SchedulesStateController } from './schedules/schedules.controller.js';
+import { SchedulesService } from './schedules/schedules.service.js';
+import { SyncSchedules } from './schedules/sync.service.js';
 import { WatchRuns1700000003300 } from './migrations/1700000003300-watch-runs.js';
 import { BrakeService } from './brake/brake.service.js';
 import { NoticeService } from './brake/notice.service.js';
@@ -87,6 +93,7 @@ export const controlMigrations: MigrationSet = {
     HoldPolicies1700000003200,
     WatchRuns1700000003300,
     Brake1700000003310,
+    Schedules1700000003320,
   ],
 };
 
@@ -113,6 +120,7 @@ export class ControlModule {
         AdmissionsController,
         HaltsController,
         AllowController,
+        SchedulesStateController,
         VerifiedConsumer,
         InternalHaltsController,
         StatusController,
@@ -160,6 +168,10 @@ export class ControlModule {
         HaltService,
         AllowService,
         BrakeService,
+        ScheduleRepository,
+        SyncSchedules,
+        FireService,
+        SchedulesService,
         HoldsService,
         RunWaiter,
         CatalogRunsService,

@@ -23,6 +23,8 @@ interface SignalArgs {
   ended: [id: string];
   /** What runs brought was observed. */
   verified: [];
+  /** Documents of these kinds changed somewhere. */
+  documents: [kinds: readonly string[]];
   /** Lines of this run were stored. */
   logged: [id: string];
 }
@@ -39,6 +41,7 @@ export class Signals {
     granted: new Set(),
     ended: new Set(),
     verified: new Set(),
+    documents: new Set(),
     logged: new Set(),
   };
 

@@ -538,7 +538,7 @@ describe('settings', () => {
     expect(await configs()).toBeUndefined();
   });
 
-  it('tables have versions; a schedule is kept with the warning that it does not fire yet', async () => {
+  it('tables have versions; a schedule is kept, and told to control', async () => {
     const table = {
       dsl: 'opsloop/v1',
       kind: 'table',
@@ -563,7 +563,8 @@ describe('settings', () => {
     };
     const stored = await app.call('PUT', `/v1/schedules/${own}`, schedule);
     expect(stored.status).toBe(201);
-    expect(stored.body['warning']).toMatch(/does not fire/);
+    const told = await app.internal('schedules', {});
+    expect(told.body['schedules']).toContainEqual(expect.objectContaining({ name: own, body: schedule }));
     expect((await app.call('GET', '/v1/schedules')).body.items.map((s) => s.name)).toContain(own);
     expect(
       (await app.call('PUT', `/v1/schedules/${own}`, { ...schedule, surprise: 1 })).body.errors.map((e) => e.pointer),

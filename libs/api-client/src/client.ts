@@ -19,6 +19,7 @@ import type {
   RunView,
   StatusView,
   TimelineEntry,
+  Verdict,
 } from '@opsloop/contracts';
 import { ApiUnreachable } from './errors.js';
 import { HttpApi, segments } from './http.js';
@@ -29,6 +30,8 @@ import type {
   BulkBody,
   CreateTokenBody,
   DecisionView,
+  FiringView,
+  ScheduleState,
   EventExplanation,
   HaltAnswer,
   HaltBody,
@@ -320,6 +323,31 @@ export class OpsloopClient {
   /** Ends the stretch that is open now. */
   endMaintenance(name: string, reason: string): Promise<MaintenanceView> {
     return this.http.post(`/v1/maintenance/${segments(name)}/end`, { reason });
+  }
+
+  // ---- schedules
+  listSchedules(query: QueryParameters = {}): Promise<Page<ScheduleState>> {
+    return this.http.get('/v1/schedules/state', query);
+  }
+
+  nextOfSchedule(name: string, query: QueryParameters = {}): Promise<{ items: string[] }> {
+    return this.http.get(`${documentPath('schedule', name)}/next`, query);
+  }
+
+  firingsOfSchedule(name: string, query: QueryParameters = {}): Promise<Page<FiringView>> {
+    return this.http.get(`${documentPath('schedule', name)}/firings`, query);
+  }
+
+  actOnSchedule(name: string, act: 'pause' | 'resume', reason: string): Promise<ScheduleState> {
+    return this.http.post(`${documentPath('schedule', name)}/${act}`, { reason });
+  }
+
+  /** What it would start at its time, now. */
+  runSchedule(name: string, reason: string, input?: JsonObject): Promise<{ id: string; verdict: Verdict }> {
+    return this.http.post(`${documentPath('schedule', name)}/run`, {
+      reason,
+      ...(input === undefined ? {} : { input }),
+    });
   }
 
   // ---- halts, locks, status

@@ -204,6 +204,25 @@ export interface HaltAnswer {
   hits?: { rules?: number; queued: number; running: number; targets: number };
 }
 
+export interface FiringView {
+  at: string;
+  result: 'started' | 'waiting' | 'skipped' | 'missed' | 'failed';
+  run?: string;
+  reason?: string;
+}
+
+export interface ScheduleState {
+  name: string;
+  when: string;
+  zone: string;
+  ref: string;
+  enabled: boolean;
+  nextAt?: string;
+  problem?: string;
+  paused?: { by: string; at: string; reason: string };
+  last?: FiringView;
+}
+
 export interface VersionActAnswer {
   name: string;
   version: string;

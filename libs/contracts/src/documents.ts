@@ -320,7 +320,22 @@ export interface PolicyDocument extends DocumentBase {
 
 export interface ScheduleDocument extends DocumentBase {
   kind: 'schedule';
-  [member: string]: unknown;
+  /** One of the three says when. */
+  cron?: string;
+  rrule?: string;
+  every?: string;
+  /** IANA; default UTC. */
+  zone?: string;
+  /** One of the two says what. */
+  run?: string;
+  call?: string;
+  with?: Template;
+  /** When the last one still runs. Default skip. */
+  overlap?: 'skip' | 'queue' | 'allow';
+  /** Times that were missed. Default last. */
+  catchUp?: 'none' | 'last' | 'all';
+  tier?: Tier;
+  enabled?: boolean;
 }
 
 export type OpsDocument =

@@ -24,6 +24,10 @@ export const decisionId = (tenant: string, rule: string, version: string, cause:
 export const runIdOfKey = (tenant: string, principal: string, route: string, key: string): string =>
   nameId('api', tenant, principal, route, key);
 
+/** A schedule starts once per time at which it fires, whoever fires it. */
+export const firingId = (tenant: string, schedule: string, at: string): string =>
+  nameId('schedule', tenant, schedule, at);
+
 /** CloudEvents id of an event that a step emits: the same step and kind never emit twice. */
 export const emittedEventId = (stepKey: string, kind: string): string => nameId('emit', stepKey, kind);
 

@@ -3,7 +3,7 @@
  * per call; `libs/platform`'s `InternalClient` and the controllers share these types.
  */
 import type { Json, JsonObject } from './json.js';
-import type { AtomDocument, Effect, Retired, RuleMode, TableDocument, Tier } from './documents.js';
+import type { AtomDocument, Effect, Retired, RuleMode, TableDocument, Tier, ScheduleDocument } from './documents.js';
 import type { Claim, CompiledFlow, FlowDocument, RunOutcome } from './flow.js';
 import type { ApprovalReport } from './human.js';
 import type { LogBatch } from './logs.js';
@@ -18,6 +18,11 @@ export interface InternalCalls {
   'POST /internal/catalog/configs': { body: Record<string, never>; answer: { configs: Record<string, JsonObject> } };
   /** service-catalog: decision tables by `name@range`, each the newest published version in range; unknown ones are absent. */
   'POST /internal/catalog/tables': { body: { refs: string[] }; answer: { tables: Record<string, TableDocument> } };
+  /** service-catalog: all schedules in force. */
+  'POST /internal/catalog/schedules': {
+    body: Record<string, never>;
+    answer: { schedules: { name: string; digest: string; body: ScheduleDocument }[] };
+  };
   /** service-catalog: values of secrets, only for the moment of their use. Names that are not kept are absent from the answer. */
   'POST /internal/catalog/secrets/resolve': {
     body: { names: string[] };

@@ -18,6 +18,7 @@ export const FAILPOINTS = [
   /** The run is closed and its claims are freed, not committed. */
   'close.before-commit',
   'close.after-commit',
+  'schedule.before-commit',
 ] as const;
 
 export type FailpointName = (typeof FAILPOINTS)[number];

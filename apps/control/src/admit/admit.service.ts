@@ -57,7 +57,7 @@ export interface AdmitResult extends VerdictResult {
 }
 
 /** A start with its reference resolved, or why it could not be. */
-type Prepared = StartInput & {
+export type Prepared = StartInput & {
   plan?: StartPlan;
   /** The plan's claims without those of policies, which are read again at its turn. */
   ownClaims?: Claim[];

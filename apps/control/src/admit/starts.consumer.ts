@@ -2,6 +2,7 @@ import { Controller } from '@nestjs/common';
 import { BusContext, BusHandler, type BusMessage } from '@opsloop/bus';
 import type { DocumentsMessage, StartsMessage } from '@opsloop/contracts';
 import { PolicyService } from '../policies/policy.service.js';
+import { Signals } from '../signals.service.js';
 import { OfferingService } from './offering.service.js';
 import { StartsService } from './starts.service.js';
 
@@ -11,6 +12,7 @@ export class StartsConsumer {
     private readonly starts: StartsService,
     private readonly offerings: OfferingService,
     private readonly policies: PolicyService,
+    private readonly signals: Signals,
   ) {}
 
   @BusHandler('starts', 'control', { batch: true })
@@ -20,8 +22,12 @@ export class StartsConsumer {
 
   /** Only a hint; what was remembered is never older than a second. */
   @BusHandler('documents', 'control', { batch: true, durable: false })
-  changed(_messages: BusMessage<DocumentsMessage>[]): void {
+  changed(messages: BusMessage<DocumentsMessage>[]): void {
     this.offerings.forget();
     this.policies.forget();
+    this.signals.emit(
+      'documents',
+      messages.map(({ body }) => body.kind),
+    );
   }
 }

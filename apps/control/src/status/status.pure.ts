@@ -24,6 +24,8 @@ export interface StatusFacts {
   long: { count: number; run?: string | undefined };
   failed: readonly { flow: string; count: number; run: string }[];
   undone: { count: number; run?: string | undefined };
+  /** Schedules that cannot fire, or whose last firing started nothing. */
+  schedules: readonly { name: string; problem: string }[];
   paused: number;
   approvals: readonly { id: string; title: string; expiresAt: Date }[];
   queued: { count: number; run?: string | undefined; since?: Date | undefined };
@@ -146,7 +148,7 @@ function stuckItems({ stuck, unstarted, long }: StatusFacts): StatusItem[] {
   return items;
 }
 
-function failing({ failed, undone }: StatusFacts): StatusItem[] {
+function failing({ failed, undone, schedules }: StatusFacts): StatusItem[] {
   const items: StatusItem[] = [];
   if (undone.count > 0)
     items.push({
@@ -155,6 +157,13 @@ function failing({ failed, undone }: StatusFacts): StatusItem[] {
       title: `${undone.count} ended in the last hour with something that could not be undone`,
       next: `opsloop runs show ${undone.run}`,
       ...counted(undone.count),
+    });
+  for (const { name, problem } of schedules.slice(0, NAMED_MAX))
+    items.push({
+      level: 'failing',
+      code: 'schedule',
+      title: `schedule ${name} starts nothing: ${problem}`,
+      next: `opsloop schedules firings ${name}`,
     });
   for (const { flow, count, run } of failed.slice(0, NAMED_MAX))
     items.push({

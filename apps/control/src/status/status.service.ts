@@ -48,7 +48,7 @@ export class StatusService {
   ) {}
 
   async status(tenant: string): Promise<StatusView> {
-    const [[n], halts, temporal, interpreter, stuck, failed, approvals] = await Promise.all([
+    const [[n], halts, temporal, interpreter, stuck, failed, approvals, schedules] = await Promise.all([
       this.counts(tenant),
       this.halts.live(tenant),
       this.workflows.check().then(
@@ -59,6 +59,7 @@ export class StatusService {
       this.stuck(tenant),
       this.failed(tenant),
       this.approvals(tenant),
+      this.schedules(tenant),
     ]);
     const c = n!;
     const now = this.clock.now();
@@ -85,6 +86,7 @@ export class StatusService {
       long: { count: c.long, run: c.long_run ?? undefined },
       failed,
       undone: { count: c.undone, run: c.last_undone ?? undefined },
+      schedules,
       paused: c.paused,
       approvals,
       queued: { count: c.queued, run: c.oldest_queued ?? undefined, since: c.queued_since ?? undefined },
@@ -128,6 +130,16 @@ export class StatusService {
       text: `SELECT flow, count(*)::int AS count, (array_agg(id ORDER BY ended_at DESC))[1] AS run FROM control.admission
         WHERE tenant = $1 AND ended_at > clock_timestamp() - interval '1 hour' AND status = 'failed' GROUP BY flow ORDER BY count(*) DESC, flow LIMIT $2`,
       values: [tenant, FLOWS_MAX],
+    });
+  }
+
+  private schedules(tenant: string): Promise<{ name: string; problem: string }[]> {
+    return this.db.query({
+      name: 'control.status-schedules',
+      text: `SELECT s.name, coalesce(s.problem, f.reason, 'its start failed') AS problem FROM control.schedule s LEFT JOIN LATERAL
+          (SELECT result, reason FROM control.firing f WHERE f.tenant = s.tenant AND f.schedule = s.name AND f.result IN ('started', 'failed') ORDER BY at DESC LIMIT 1) f ON true
+        WHERE s.tenant = $1 AND s.paused_at IS NULL AND (s.problem IS NOT NULL OR f.result = 'failed') ORDER BY s.name LIMIT $2`,
+      values: [tenant, APPROVALS_MAX],
     });
   }
 

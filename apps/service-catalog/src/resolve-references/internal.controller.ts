@@ -11,6 +11,8 @@ type TablesAnswer = InternalCalls['POST /internal/catalog/tables']['answer'];
 const TablesBody = z.strictObject({ refs: z.array(z.string().max(300)).max(1_000) });
 type ConfigsAnswer = InternalCalls['POST /internal/catalog/configs']['answer'];
 
+type SchedulesAnswer = InternalCalls['POST /internal/catalog/schedules']['answer'];
+
 @ApiExcludeController()
 @ServiceOnly()
 @Controller('internal/catalog')
@@ -33,6 +35,12 @@ export class InternalCatalogController {
   @HttpCode(200)
   tables(@CurrentPrincipal() who: Principal, @Body() body: unknown): Promise<TablesAnswer> {
     return this.offerings.tables(who.tenant, parseBody(TablesBody, body).refs);
+  }
+
+  @Post('schedules')
+  @HttpCode(200)
+  schedules(@CurrentPrincipal() who: Principal): Promise<SchedulesAnswer> {
+    return this.offerings.schedules(who.tenant);
   }
 
   @Post('configs')

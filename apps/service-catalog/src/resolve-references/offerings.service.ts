@@ -6,6 +6,7 @@ import type {
   InternalCalls,
   JsonObject,
   TableDocument,
+  ScheduleDocument,
 } from '@opsloop/contracts';
 import { OpsError } from '@opsloop/contracts';
 import type { Finding } from '@opsloop/rules';
@@ -81,6 +82,16 @@ export class Offerings {
       if (found !== undefined) tables[ref] = found.body;
     }
     return { tables };
+  }
+
+  /** All schedules of the tenant that are in force. */
+  async schedules(tenant: string): Promise<InternalCalls['POST /internal/catalog/schedules']['answer']> {
+    const schedules = await this.db.query<{ name: string; digest: string; body: ScheduleDocument }>({
+      name: 'catalog.schedules',
+      text: `SELECT name, digest, body FROM catalog.document WHERE tenant = $1 AND kind = 'schedule' AND live ORDER BY name`,
+      values: [tenant],
+    });
+    return { schedules };
   }
 
   /** Compiles a stored version, or takes the result from before. */

@@ -80,8 +80,7 @@ function hintsFor(
   version: string | undefined,
   status: DocumentStatus,
 ): { warning?: string; next?: string } {
-  if (kind === 'schedule')
-    return { warning: 'The schedule is checked and stored, but this release does not fire schedules yet.' };
+  if (kind === 'schedule') return { next: `GET /v1/schedules/${name}/next tells when it fires` };
   if (kind === 'flow' && status === 'draft')
     return { next: `POST /v1/flows/${name}/publish {"version":"${version ?? ''}"} lets it start` };
   return {};

@@ -131,7 +131,7 @@ export class SchedulesController {
   }
 
   @Put(':domain/:name')
-  @ApiRoute('Keep a schedule; this release checks and stores it but does not fire it yet')
+  @ApiRoute('Keep a schedule; from now on it fires at its times')
   @ApiBody(VersionedBody)
   @ApiCreatedResponse({ standardSchema: PutAnswer })
   @ApiOkResponse({ standardSchema: PutAnswer })
