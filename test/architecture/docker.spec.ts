@@ -16,12 +16,41 @@ const { services } = parse(text, { merge: true }) as { services: Record<string, 
 const APPS = ['event-ingest', 'decision', 'control', 'service-catalog', 'dsl-interpreter'];
 
 describe('docker/compose.yaml', () => {
-  it('starts the five apps, PostgreSQL and Temporal; Kafka only when asked for', () => {
+  it('starts the five apps, PostgreSQL, Temporal, Kafka and one gateway', () => {
     const always = Object.entries(services)
       .filter(([, s]) => s.profiles === undefined)
       .map(([name]) => name);
-    expect(always).toEqual(expect.arrayContaining([...APPS, 'postgres', 'temporal']));
-    expect(services['kafka']?.profiles).toEqual(['kafka']);
+    expect(always).toEqual(expect.arrayContaining([...APPS, 'postgres', 'temporal', 'kafka', 'gateway']));
+  });
+
+  it('puts the apps on Kafka unless told otherwise, and gives each of them what it needs to start', () => {
+    for (const name of APPS) {
+      const environment = services[name]!.environment!;
+      expect(environment['KAFKA_BROKERS']).toBe('${KAFKA_BROKERS-kafka:9092}');
+      for (const variable of ['DATABASE_URL', 'TEMPORAL_ADDRESS', 'OPSLOOP_SERVICE_TOKEN', 'OPSLOOP_CONTROL_URL'])
+        expect(environment, name).toHaveProperty(variable);
+    }
+    expect(services['service-catalog']!.environment).toHaveProperty('OPSLOOP_SECRETS_KEY');
+  });
+
+  it('lets several processes of an app run: none has a port or a volume of its own', () => {
+    for (const name of APPS) {
+      expect(services[name]).not.toHaveProperty('ports');
+      expect(services[name]).not.toHaveProperty('volumes');
+      expect(services[name]).toHaveProperty('stop_grace_period');
+    }
+  });
+
+  it('has a gateway that knows every app by the name of its service, and lets nobody at internal routes', () => {
+    const gateway = read('docker/gateway.conf');
+    const upstreams = [...gateway.matchAll(/set \$(\w+) http:\/\/([\w-]+):7300;/g)];
+    expect(upstreams.map(([, , host]) => host).toSorted()).toEqual(
+      APPS.filter((a) => a !== 'dsl-interpreter').toSorted(),
+    );
+    for (const [, variable, host] of upstreams) expect(variable).toBe(host!.replaceAll('-', '_'));
+    for (const [, used] of gateway.matchAll(/proxy_pass \$(\w+);/g))
+      expect(upstreams.map(([, name]) => name)).toContain(used);
+    expect(gateway).toMatch(/location \/internal\/ \{ return 404; \}/);
   });
 
   it.each(APPS)('%s is built from its own folder', (name) => {

@@ -56,6 +56,11 @@ export class Stack {
     return new Stack(await startStackProcess({ ...more, env, firstPort }));
   }
 
+  /** Somebody else's, of which only the origin is known. */
+  static at(url: string, key: string): Stack {
+    return new Stack({ url, key, stop: () => Promise.resolve() } as StackProcess);
+  }
+
   async send(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> {
     const response = await fetch(this.process.url + path, {
       method,

@@ -3,6 +3,9 @@ import { randomInt } from 'node:crypto';
 /** `OPSLOOP_FAULT_SEED=<n>` repeats a run with the same order of events and places of death. */
 export const seed = Number(process.env['OPSLOOP_FAULT_SEED'] ?? randomInt(1, 1_000_000));
 
+/** `OPSLOOP_CHAOS_EVENTS=15000` is the size of a release; the default lasts as long as four deaths. */
+export const chaosEvents = Number(process.env['OPSLOOP_CHAOS_EVENTS'] ?? 120);
+
 /** What a child gets: our environment without what belongs to the test runner or points at somebody's servers. */
 export function childEnvironment(extra: Record<string, string>): NodeJS.ProcessEnv {
   const dropped = /^(NODE_OPTIONS|NODE_ENV|VITEST.*|DATABASE_URL|TEMPORAL_.*|OPSLOOP_.*)$/;
