@@ -134,17 +134,24 @@ describe.skipIf(missing !== undefined)('a cluster', () => {
     expect(new Set(keys.values()).size).toBe(EVENTS);
   }, 240_000);
 
-  test('SIGTERM drains: every process ends by itself with what it had in hand, and the others go on', async () => {
+  test('SIGTERM drains: what a process has in hand it finishes, and the others go on', async () => {
     const names = Array.from({ length: 12 }, (_, i) => `drain/h${i}`);
+    const slow = 'drain/slow';
+    world.stuck.add(slow);
+    await down(slow);
+    await eventually(() => expect(world.calls(`/fix/${slow}`)).toHaveLength(1), { timeoutMs: 20_000 });
     await Promise.all(names.slice(0, 6).map(down));
-    const began = performance.now();
-    const ends = Promise.all(APPS.map((app) => cluster.of(app)[1]!.end('SIGTERM')));
+    const leaving = [...cluster.of('dsl-interpreter'), ...APPS.slice(0, -1).map((app) => cluster.of(app)[1]!)];
+    const ends = Promise.all(leaving.map((replica) => replica.end('SIGTERM')));
+    world.stuck.delete(slow);
     await Promise.all(names.slice(6).map(down));
-    expect(await ends).toEqual(APPS.map(() => '0'));
-    expect(performance.now() - began).toBeLessThan(30_000);
+    // After its hooks Nest ends the process by the signal that it got.
+    expect(await ends).toEqual(leaving.map(() => 'SIGTERM'));
+    // A worker that had just gone would have left this step to another one, which asks for it again.
+    expect(world.down.has(slow)).toBe(false);
+    expect(world.calls(`/fix/${slow}`)).toHaveLength(1);
+    cluster.of('dsl-interpreter')[0]!.start();
     await healed(names);
-    // Those that are left go too, with nothing to hand over to.
-    expect(await Promise.all(APPS.map((app) => cluster.of(app)[0]!.end('SIGTERM')))).toEqual(APPS.map(() => '0'));
   }, 180_000);
 });
 

@@ -2,6 +2,7 @@
 import { eventually, type HttpTarget, type RecordedCall, startHttpTarget } from '@opsloop/testing';
 import { expect } from 'vitest';
 import { type StackProcess, startStackProcess } from '../../tools/stack-process.mjs';
+import { carrierEnvironment } from '../faults/config.js';
 
 export interface Answer {
   status: number;
@@ -50,7 +51,7 @@ export class Stack {
 
   static async start(more: { env?: Record<string, string>; keepLines?: number } = {}): Promise<Stack> {
     // Goals are looked at every second, so that a story ends within seconds; 30 s is the default.
-    const env = { OPSLOOP_RESYNC: '1s', OPSLOOP_LOG_LEVEL: 'warn', ...more.env };
+    const env = { OPSLOOP_RESYNC: '1s', OPSLOOP_LOG_LEVEL: 'warn', ...(await carrierEnvironment()), ...more.env };
     // Below the ports that the system hands out, and away from other stacks that start at this moment.
     const firstPort = 12_000 + 10 * (process.pid % 1_500);
     return new Stack(await startStackProcess({ ...more, env, firstPort }));

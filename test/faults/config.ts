@@ -1,4 +1,5 @@
-import { randomInt } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
+import { testKafka } from '@opsloop/testing';
 
 /** `OPSLOOP_FAULT_SEED=<n>` repeats a run with the same order of events and places of death. */
 export const seed = Number(process.env['OPSLOOP_FAULT_SEED'] ?? randomInt(1, 1_000_000));
@@ -6,9 +7,16 @@ export const seed = Number(process.env['OPSLOOP_FAULT_SEED'] ?? randomInt(1, 1_0
 /** `OPSLOOP_CHAOS_EVENTS=15000` is the size of a release; the default lasts as long as four deaths. */
 export const chaosEvents = Number(process.env['OPSLOOP_CHAOS_EVENTS'] ?? 120);
 
+/** `OPSLOOP_TEST_CARRIER=kafka` runs the end-to-end and the fault specs with Kafka as the carrier of the bus. */
+export async function carrierEnvironment(): Promise<Record<string, string>> {
+  if (process.env['OPSLOOP_TEST_CARRIER'] !== 'kafka') return {};
+  const { brokers } = await testKafka();
+  return { KAFKA_BROKERS: brokers, KAFKA_TOPIC_PREFIX: `e${randomBytes(6).toString('hex')}.`, KAFKA_PARTITIONS: '4' };
+}
+
 /** What a child gets: our environment without what belongs to the test runner or points at somebody's servers. */
 export function childEnvironment(extra: Record<string, string>): NodeJS.ProcessEnv {
-  const dropped = /^(NODE_OPTIONS|NODE_ENV|VITEST.*|DATABASE_URL|TEMPORAL_.*|OPSLOOP_.*)$/;
+  const dropped = /^(NODE_OPTIONS|NODE_ENV|VITEST.*|DATABASE_URL|TEMPORAL_.*|OPSLOOP_.*|KAFKA_.*)$/;
   const kept = Object.entries(process.env).filter(([name]) => !dropped.test(name));
   return { ...Object.fromEntries(kept), ...extra };
 }

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isAlive, isPortBusy, type ProcessMark, stopProcess } from '@opsloop/embedded';
-import { childEnvironment } from './config.js';
+import { carrierEnvironment, childEnvironment } from './config.js';
 
 const MAIN = fileURLToPath(new URL('../../apps/stack/dist/main.js', import.meta.url));
 /** A warm start takes 3–6 s on two cores that other tests use as well. */
@@ -45,6 +45,7 @@ export class FaultStack {
     const stack = new FaultStack(dataDir, await freePortBlock(), {
       // Hundreds of starts of one rule within a minute are what these tests are about.
       OPSLOOP_BRAKE: 'off',
+      ...(await carrierEnvironment()),
       ...env,
       OPSLOOP_LOG_LEVEL: 'warn',
       OPSLOOP_FAILPOINT: `@${join(dataDir, 'failpoint')}`,

@@ -41,6 +41,8 @@ export interface Subscription {
   workers?: number;
   /** Messages per transaction. Default {@link BATCH}. */
   batchSize?: number;
+  /** True = what the handler needs is away: nothing is taken until somebody wakes the consumer again. */
+  away?: () => boolean;
 }
 
 interface Row {
@@ -78,7 +80,7 @@ export class Consumer {
 
   /** There may be something to do. Cheap when there is not. */
   wake(): void {
-    if (this.stopped) return;
+    if (this.stopped || this.subscription.away?.() === true) return;
     // Whoever is looking now must look once more: what it found may be older than what we were woken for.
     this.wakes += 1;
     if (this.running.size >= (this.subscription.workers ?? WORKERS)) return;

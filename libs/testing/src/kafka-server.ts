@@ -15,6 +15,8 @@ const START_MS = 60_000;
 const STOP_MS = 10_000;
 
 export interface KafkaOptions {
+  /** Clients have to say who they are, by SASL PLAIN. */
+  user?: { name: string; password: string };
   /** Lines of `server.properties` beside or instead of those of the kit. */
   properties?: Record<string, string>;
 }
@@ -42,7 +44,10 @@ export class KafkaBroker {
     const jars = await kafkaJars();
     const dir = mkdtempSync(join(tmpdir(), 'opsloop-kafka-'));
     const port = await freePortPair();
-    format(dir, port, options.properties ?? {});
+    format(dir, port, {
+      ...(options.user === undefined ? {} : saslProperties(port, options.user)),
+      ...options.properties,
+    });
     const broker = new KafkaBroker(jars, dir, port);
     await broker.start();
     return broker;
@@ -148,6 +153,19 @@ function format(dir: string, port: number, more: Record<string, string>): void {
   };
   const text = Object.entries(properties).map(([name, value]) => `${name}=${value}\n`);
   writeFileSync(join(dir, PROPERTIES), text.join(''));
+}
+
+function saslProperties(port: number, { name, password }: { name: string; password: string }): Record<string, string> {
+  const login = 'org.apache.kafka.common.security.plain.PlainLoginModule required';
+  return {
+    listeners: `SASL_PLAINTEXT://${HOST}:${port},CONTROLLER://${HOST}:${port + 1}`,
+    'advertised.listeners': `SASL_PLAINTEXT://${HOST}:${port}`,
+    'listener.security.protocol.map': 'CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT',
+    'inter.broker.listener.name': 'SASL_PLAINTEXT',
+    'sasl.enabled.mechanisms': 'PLAIN',
+    'sasl.mechanism.inter.broker.protocol': 'PLAIN',
+    'listener.name.sasl_plaintext.plain.sasl.jaas.config': `${login} username="${name}" password="${password}" user_${name}="${password}";`,
+  };
 }
 
 /** Two ports below the range from which systems take those of outgoing connections: they must be free at a restart. */

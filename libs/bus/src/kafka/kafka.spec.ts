@@ -174,12 +174,14 @@ describe.skipIf(kafkaMissing !== undefined)('over Kafka', () => {
     specKafka((await testKafka()).brokers, timings);
 
   test('a broker that is killed and comes back: publishers notice nothing, nothing is lost, and readiness tells', async () => {
-    const broker = await KafkaBroker.start();
+    const user = { name: 'ops', password: 'of-the-spec' };
+    const broker = await KafkaBroker.start({ user });
     closing.push(() => broker.close());
-    const { ready, app } = await start(
-      specKafka(broker.brokers, { awayMs: 200, sendMs: 1_000, silentMs: 2_000 }),
-      Recorder,
-    );
+    const sasl = { mechanism: 'plain', username: user.name, password: user.password } as const;
+    const kafka = { ...specKafka(broker.brokers, { awayMs: 200, sendMs: 1_000, silentMs: 2_000 }), sasl };
+    const stranger = kafkaClient({ ...kafka, sasl: { ...sasl, password: 'guessed' } }, silent);
+    await expect(stranger.admin().connect()).rejects.toThrow(/authentication/i);
+    const { ready, app } = await start(kafka, Recorder);
     await publish(1, 200);
     await sawAll(1, 200);
     await broker.kill();

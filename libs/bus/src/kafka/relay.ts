@@ -38,6 +38,8 @@ export class Relay {
         // Each send holds a connection of the pool while it waits for Kafka.
         workers: 1,
         batchSize: BATCH,
+        // Its return wakes everything.
+        away: () => !this.link.up,
         handle: (messages: BusMessage[], tx: Tx, stretch: Stretch) => this.carry(topic, messages, tx, stretch),
       };
       return new Consumer(subscription, db, logger, observer(topic));
@@ -52,9 +54,8 @@ export class Relay {
     }
   }
 
-  /** Something was published. While Kafka is away nothing is tried: its return wakes everything. */
+  /** Something was published. */
   wake(topics: readonly string[] = RELAYED_TOPICS): void {
-    if (!this.link.up) return;
     for (const consumer of this.consumers) if (topics.includes(consumer.subscription.topic)) consumer.wake();
   }
 
