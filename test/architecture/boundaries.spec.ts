@@ -170,6 +170,8 @@ describe('repository', () => {
       'gz',
       'bin',
       'ics',
+      'xml',
+      'conf',
       'toml',
       'env',
       'example',

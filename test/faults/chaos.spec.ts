@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { JsonObject } from '@opsloop/contracts';
-import { createTestDatabase, eventually, kafkaIsMissing, testKafka, type TestDatabase } from '@opsloop/testing';
+import { createTestDatabase, eventually, testKafka, type TestDatabase, whereKafka } from '@opsloop/testing';
 import { afterEach, describe, expect, test } from 'vitest';
 import { type App, Cluster, type Replica } from '../e2e/cluster.spec-kit.js';
 import { flow, plainRule } from '../e2e/documents.spec-kit.js';
@@ -23,8 +23,7 @@ const KILLED: readonly App[] = ['event-ingest', 'decision'];
 /** While nobody is killed any more: backlog, and the restart of what was killed last. */
 const SETTLE_MS = 180_000;
 
-const missing = await kafkaIsMissing();
-const carriers = ['PostgreSQL', 'Kafka'].filter((name) => name === 'PostgreSQL' || missing === undefined);
+const carriers = [{ name: 'PostgreSQL' }, ...(await whereKafka())];
 
 let cluster: Cluster | undefined;
 let made: TestDatabase | undefined;
@@ -123,7 +122,7 @@ async function postUntilAcked(stack: Stack, event: JsonObject): Promise<string> 
   }
 }
 
-describe.each(carriers)('over %s', (carrier) => {
+describe.each(carriers)('over $name', ({ name: carrier }) => {
   test(`${chaosEvents} events, delivered ${Math.round(chaosEvents * COPIES)} times in any order between deaths, are one decision each`, async () => {
     const stack = await startCluster(carrier);
     const random = randomOf(seed);

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { kafkaIsMissing, testKafka } from '@opsloop/testing';
+import { testKafka, whereKafka } from '@opsloop/testing';
 import type { BusOptions } from './bus.service.js';
 import type { KafkaConfig } from './kafka/kafka.config.js';
 
@@ -21,8 +21,6 @@ export function specKafka(brokers: string, timings: KafkaConfig['timings'] = {})
   };
 }
 
-export const kafkaMissing = await kafkaIsMissing();
-
 const postgres: SpecCarrier = { name: 'PostgreSQL', options: () => Promise.resolve({}) };
 const kafka: SpecCarrier = {
   name: 'Kafka',
@@ -30,4 +28,4 @@ const kafka: SpecCarrier = {
 };
 
 /** Whatever is promised of the bus holds on each of them. */
-export const carriers: readonly SpecCarrier[] = kafkaMissing === undefined ? [postgres, kafka] : [postgres];
+export const carriers: readonly SpecCarrier[] = [postgres, ...(await whereKafka()).map(() => kafka)];

@@ -31,17 +31,17 @@ export function testKafka(): Promise<TestKafka> {
 }
 
 /**
- * Why there can be no broker on this machine; undefined when there can. Says so in capitals, since a suite that did not
- * run looks like one that passed; on a build server (`CI=true`) it is an error. For `describe.skipIf` at a spec's top.
+ * For `describe.each`: one entry where there can be a broker, none where not. Says so in capitals then, since a suite
+ * that did not run looks like one that passed; on a build server (`CI=true`) it is an error.
  */
-export async function kafkaIsMissing(): Promise<string | undefined> {
+export async function whereKafka(): Promise<readonly { name: 'Kafka' }[]> {
   try {
     await kafkaJars();
-    return undefined;
+    return [{ name: 'Kafka' }];
   } catch (error) {
     const why = (error as Error).message;
     if (onBuildServer()) throw new Error(`the specs on Kafka cannot run: ${why}`, { cause: error });
     process.stderr.write(`\n*** KAFKA SPECS ARE NOT RUN: ${why} ***\n\n`);
-    return why;
+    return [];
   }
 }

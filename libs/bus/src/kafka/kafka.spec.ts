@@ -1,19 +1,28 @@
 /** What Kafka, its client and whoever writes to it can do to the bus. */
 import 'reflect-metadata';
+import { createRequire } from 'node:module';
 import { Controller, Module } from '@nestjs/common';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import type { EpisodesMessage } from '@opsloop/contracts';
 import { newId } from '@opsloop/contracts/ids';
 import { createHttpApp, Metrics, type PlatformConfig, PlatformModule, Readiness } from '@opsloop/platform';
 import { connectDatabase, Database, PostgresModule } from '@opsloop/postgres';
-import { createTestDatabase, deferred, eventually, KafkaBroker, testKafka, type TestDatabase } from '@opsloop/testing';
+import {
+  createTestDatabase,
+  deferred,
+  eventually,
+  KafkaBroker,
+  testKafka,
+  type TestDatabase,
+  whereKafka,
+} from '@opsloop/testing';
 import type { Kafka, KafkaMessage } from 'kafkajs';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { busMigrations } from '../bus.migrations.js';
 import { BusModule } from '../bus.module.js';
 import { Bus } from '../bus.service.js';
 import { type BusContext, BusHandler } from '../bus.strategy.js';
-import { kafkaMissing, specKafka } from '../carriers.spec-kit.js';
+import { specKafka } from '../carriers.spec-kit.js';
 import { connectBus } from '../connect-bus.js';
 import type { BusMessage } from '../consumer.js';
 import { kafkaClient } from './kafka-client.js';
@@ -169,7 +178,17 @@ async function loseAll(config: KafkaConfig): Promise<void> {
   });
 }
 
-describe.skipIf(kafkaMissing !== undefined)('over Kafka', () => {
+test('a connection with nothing to send asks for no timer', () => {
+  kafkaClient(specKafka('127.0.0.1:1'), silent);
+  const load = createRequire(import.meta.url);
+  const queue = load('kafkajs/src/network/requestQueue') as { prototype: { checkPendingRequests(): void } };
+  const idle = { pending: [] as unknown[], throttledUntil: -1, throttleCheckTimeoutId: null };
+  const connection = Object.assign(Object.create(queue.prototype) as typeof queue.prototype, idle);
+  connection.checkPendingRequests();
+  expect(connection).toMatchObject({ throttleCheckTimeoutId: null });
+});
+
+describe.each(await whereKafka())('over $name', () => {
   const config = async (timings: KafkaConfig['timings'] = {}): Promise<KafkaConfig> =>
     specKafka((await testKafka()).brokers, timings);
 
