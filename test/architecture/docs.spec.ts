@@ -74,14 +74,15 @@ describe('the documentation', () => {
       .concat(
         'libs/platform/src/cluster.config.ts',
         'libs/temporal/src/config.ts',
+        'libs/bus/src/kafka/kafka.config.ts',
         'libs/temporal/src/embedded/find-temporal-binary.ts',
       )
       .filter((path) => existsSync(join(root, path)));
     const variables = configs.flatMap(
-      (path) => read(path).match(/\b(OPSLOOP|TEMPORAL)_[A-Z_]*[A-Z]\b|\bDATABASE_URL\b/g) ?? [],
+      (path) => read(path).match(/\b(OPSLOOP|TEMPORAL|KAFKA)_[A-Z_]*[A-Z]\b|\bDATABASE_URL\b/g) ?? [],
     );
-    const listed = read('docs/guides/operations.md');
-    const constants = /_CONFIG$|^TEMPORAL_(CLI_VERSION|NAMES)$/;
+    const listed = read('docs/guides/operations.md') + read('docs/guides/cluster.md');
+    const constants = /_CONFIG$|^TEMPORAL_(CLI_VERSION|NAMES)$|^KAFKA_TIMINGS$/;
     expect([...new Set(variables)].filter((name) => !constants.test(name) && !listed.includes(name))).toEqual([]);
   });
 });
