@@ -102,6 +102,8 @@ export class Cluster {
       OPSLOOP_SECRETS_KEY: Buffer.alloc(32, 7).toString('base64'),
       OPSLOOP_HTTP_ALLOW: '127.0.0.0/8',
       OPSLOOP_RESYNC: '1s',
+      // Many starts of one rule within a minute are what these specs are about.
+      OPSLOOP_BRAKE: 'off',
       OPSLOOP_LOG_LEVEL: 'warn',
       // Ten processes load the same files: the first of each app compiles them for the others.
       NODE_COMPILE_CACHE: join(tmpdir(), 'opsloop-compile-cache'),

@@ -15,7 +15,7 @@ import { flow, plainRule } from './documents.spec-kit.js';
 import { Stack, World } from './stack.spec-kit.js';
 
 /** Events before, between and after the five deaths. */
-const EVENTS = 60;
+const EVENTS = 36;
 
 const HOST = { schema: { type: 'object', required: ['host'], properties: { host: { type: 'string' } } } };
 

@@ -1,15 +1,14 @@
 import { kafkaClient } from '@opsloop/bus';
-import { eventually, kafkaIsMissing, testKafka } from '@opsloop/testing';
+import { eventually, testKafka, whereKafka } from '@opsloop/testing';
 import type { Producer } from 'kafkajs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startIngest } from '../ingest-app.spec-kit.js';
 import type { IngestApp } from '../ingest-app.spec-kit.js';
 
-const missing = await kafkaIsMissing();
 const SILENT = { debug: () => undefined };
 const TOPIC = `spec-source-${process.pid}`;
 
-describe.runIf(missing === undefined)('topics as sources', () => {
+describe.each(await whereKafka())('topics of $name as sources', () => {
   let ingest: IngestApp;
   let producer: Producer;
   let brokers: string[];
