@@ -16,7 +16,7 @@ export function decideEvents(
 function decideEvent(world: World, event: EventMessage, aims: readonly Aim[]): void {
   const reports = event.state !== undefined && event.subject !== undefined && !isShadowReplay(event);
   const { late, changes } = reports
-    ? world.observe(event.subject!, event.state!, event.time, event.eventId)
+    ? world.observe(event.subject!, event.state!, event.time, event.eventId, event.type)
     : { late: false, changes: {} as JsonObject };
   const verdicts: Record<string, RuleTrace> = {};
   for (const one of aims) verdicts[one.rule.name] = judge(world, one, late);

@@ -28,7 +28,15 @@ export function subjectIn(seen: Map<string, Resource>, event: EventMessage): Res
   return event.subject === undefined ? undefined : (seen.get(event.subject) ?? unknownResource(event.subject));
 }
 
-export function waitsOf({ event, rule, targets, dedupeKey, throttleKey, incidentKey, groupKey }: Aim): { rule: string; kind: WaitKind; key: string }[] {
+export function waitsOf({
+  event,
+  rule,
+  targets,
+  dedupeKey,
+  throttleKey,
+  incidentKey,
+  groupKey,
+}: Aim): { rule: string; kind: WaitKind; key: string }[] {
   const subject = event.subject ?? '';
   return [
     ...(rule.doc.for === undefined ? [] : [{ rule: rule.name, kind: 'for' as const, key: subject }]),

@@ -2,7 +2,7 @@
 import type { EventMessage, EventPattern, Json, JsonObject } from '@opsloop/contracts';
 import { matchesPattern } from '@opsloop/contracts';
 import { equalJson } from '../resources/merge.pure.js';
-import type { Because, LiveRule } from '../store/model.js';
+import type { Because, LiveRule, Resource } from '../store/model.js';
 
 /** opsloop's own events must be named in full: a rule on `*` would answer its own runs for ever. */
 const OWN_TYPES = 'opsloop.';
@@ -93,11 +93,14 @@ export function stateMatchesOn(rule: LiveRule, path: string, state: JsonObject):
   );
 }
 
-/** The same without `data`: whether the rule looks after this resource at all. */
-export function looksAfter(rule: LiveRule, path: string): boolean {
-  return rule.doc.on.some(
-    (entry) =>
-      (entry.type === undefined || entry.type.endsWith('.state') || entry.type.endsWith('*')) &&
-      (entry.subject === undefined || matchesPattern(entry.subject, path)),
-  );
+/**
+ * The same without `data`: whether the rule looks after this resource at all. One that names no subject looks after what
+ * its events have reported: to others that happen to have the same words in their state it has nothing to say.
+ */
+export function looksAfter(rule: LiveRule, { path, reportedBy }: Pick<Resource, 'path' | 'reportedBy'>): boolean {
+  return rule.doc.on.some(({ type, subject }) => {
+    if (type !== undefined && !type.endsWith('.state') && !type.endsWith('*')) return false;
+    if (subject !== undefined) return matchesPattern(subject, path);
+    return type === undefined || reportedBy.some((one) => matchesPattern(type, one));
+  });
 }

@@ -98,12 +98,17 @@ export function ruleNamed(ruleset: Ruleset, name: string): LiveRule | undefined 
   return names.get(name);
 }
 
+/** A resource is reported by a handful of types; more are names made of something that changes, and nobody's rule. */
+const REPORTERS_MAX = 16;
+
 export class World {
   readonly traces: TraceRow[] = [];
   readonly traceUpdates: { eventId: string; verdicts: Record<string, RuleTrace> }[] = [];
   readonly decisions: DecisionRow[] = [];
   readonly outgoing: Outgoing[] = [];
   readonly stateChanges: { path: string; at: string; changes: JsonObject; cause?: string }[] = [];
+  /** Types of events that report a resource for the first time. */
+  readonly reporters: { path: string; type: string }[] = [];
   readonly charges: Charge[] = [];
   readonly asked: AskedStart[] = [];
   readonly halts: readonly Halt[];
@@ -195,19 +200,28 @@ export class World {
 
   /**
    * Merges a report and tells every episode of the resource what it means for its goal. Returns whether a newer
-   * observation of one of the keys was known.
+   * observation of one of the keys was known. `type`: of the event that reports.
    */
   observe(
     path: string,
     report: JsonObject,
     at: string,
     cause: string | undefined,
+    type?: string,
   ): { late: boolean; changes: JsonObject } {
-    const { resource, changes, late } = mergeState(this.resource(path), report, at);
+    const { resource, changes, late } = mergeState(this.reported(path, type), report, at);
     this.setResource(resource);
     if (isTransition(changes)) this.stateChanges.push({ path, at, changes, ...(cause === undefined ? {} : { cause }) });
     this.checkGoals(path);
     return { late, changes };
+  }
+
+  private reported(path: string, type: string | undefined): Resource {
+    const resource = this.resource(path);
+    const { reportedBy } = resource;
+    if (type === undefined || reportedBy.includes(type) || reportedBy.length >= REPORTERS_MAX) return resource;
+    this.reporters.push({ path, type });
+    return { ...resource, reportedBy: [...reportedBy, type] };
   }
 
   /** Level-triggered: what counts is the state now, not the change that led to it. */

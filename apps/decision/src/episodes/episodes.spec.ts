@@ -274,6 +274,26 @@ describe('observation', () => {
     expect((await nthStart(1)).targets).toEqual([HOST]);
     expect(await decision.starts()).toHaveLength(1);
   });
+
+  it('by a rule without a subject is of what its events reported, whatever words others have in their state', async () => {
+    const target = await startHttpTarget(() => ({ status: 500 }));
+    await putVariant({
+      on: [{ type: 'fleet.service.state', data: { state: 'down' } }],
+      goal: {
+        ...GOAL,
+        observe: { call: 'probe.http@1', with: { url: `${target.url}/\${resource.path}` }, staleAfter: '200ms' },
+      },
+    });
+    await decision.events({ ...down, type: 'fleet.disk.state', subject: 'disk/a' }, up);
+    await eventually(async () => {
+      await decision.app.get(ResyncService).pass();
+      expect(await decision.starts()).toHaveLength(1);
+    });
+    expect((await nthStart(1)).targets).toEqual([HOST]);
+    expect(target.calls.filter((call) => call.path !== `/${HOST}`)).toEqual([]);
+    expect((await decision.call('GET', '/v1/resources/disk/a')).body).toMatchObject({ state: { state: 'down' } });
+    await target.close();
+  });
 });
 
 describe('windows', () => {

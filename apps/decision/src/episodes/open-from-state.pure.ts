@@ -14,7 +14,7 @@ import type { LiveRule, Resource } from '../store/model.js';
  * Rules that a resync asks about this resource at all. Not those that count events (a state is no event), and not those
  * whose targets are others than the subject: the state of a service says nothing about the goal of its members.
  */
-export function caresFor({ mode, doc, ...rule }: LiveRule, path: string): boolean {
+export function caresFor({ mode, doc, ...rule }: LiveRule, resource: Resource): boolean {
   const { goal, atLeast, targets = { from: 'event' } } = doc;
   const ofSubject = 'from' in targets && targets.from === 'event';
   return (
@@ -22,7 +22,7 @@ export function caresFor({ mode, doc, ...rule }: LiveRule, path: string): boolea
     goal !== undefined &&
     atLeast === undefined &&
     ofSubject &&
-    looksAfter({ ...rule, mode, doc }, path)
+    looksAfter({ ...rule, mode, doc }, resource)
   );
 }
 
@@ -56,7 +56,7 @@ export function stateCause(rule: string, resource: Resource): string {
  */
 export function openFromState(world: World, rule: LiveRule, path: string, again: (episodeId: string) => boolean): void {
   const resource = world.resource(path);
-  if (!caresFor(rule, path) || resource.observedAt === undefined) return;
+  if (!caresFor(rule, resource) || resource.observedAt === undefined) return;
   if (waitsInWindow(rule.doc, resource, world.now)) return;
   if (!stateMatchesOn(rule, path, resource.state) || world.goalOfRule(rule, path) !== 'false') return;
   if (openStage(world, rule, [path], world.nowIso).targets.length === 0) return;

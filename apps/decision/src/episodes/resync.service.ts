@@ -91,7 +91,7 @@ export class ResyncService {
     const now = this.clock.now().getTime();
     const { rules } = await this.rules.live();
     const pairs = resources.flatMap((resource) =>
-      rules.filter((rule) => caresFor(rule, resource.path)).map((rule) => ({ rule, resource })),
+      rules.filter((rule) => caresFor(rule, resource)).map((rule) => ({ rule, resource })),
     );
     if (pairs.length === 0) return 0;
     const looks = staleLooks(pairs, now).slice(0, Math.max(0, looksLeft));

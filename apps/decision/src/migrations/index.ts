@@ -3,6 +3,7 @@ import { CreateDecision1700000002000 } from './1700000002000-create-decision.js'
 import { IndexByAge1700000002001 } from './1700000002001-index-by-age.js';
 import { PlanDecisionOnce1700000002050 } from './1700000002050-plan-once.js';
 import { IncidentsAndLinks1700000002100 } from './1700000002100-incidents-and-links.js';
+import { KnowReporters1700000002160 } from './1700000002160-know-reporters.js';
 
 export const decisionMigrations: MigrationSet = {
   schema: 'decision',
@@ -11,5 +12,6 @@ export const decisionMigrations: MigrationSet = {
     IndexByAge1700000002001,
     PlanDecisionOnce1700000002050,
     IncidentsAndLinks1700000002100,
+    KnowReporters1700000002160,
   ],
 };

@@ -20,6 +20,7 @@ export function unknownResource(path: string): Resource {
     state: {},
     stateAt: {},
     seenAt: {},
+    reportedBy: [],
     memberOf: [],
     dependsOn: [],
     declared: false,

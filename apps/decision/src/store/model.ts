@@ -33,6 +33,8 @@ export interface Ruleset {
 export interface Resource extends ResourceView {
   /** Time of the last observation per key; also of keys that were deleted, so that a late event cannot bring them back. */
   seenAt: Record<string, string>;
+  /** Types of the events that have reported its state: by them a rule without a subject knows its own. */
+  reportedBy: readonly string[];
   declared: boolean;
   lastRunEnd?: string;
   checkAt?: string;

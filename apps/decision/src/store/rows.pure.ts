@@ -12,6 +12,7 @@ export interface ResourceJson {
   state: JsonObject;
   state_at: Record<string, string>;
   seen_at: Record<string, string>;
+  reported_by: string[];
   observed_at: string | Date | null;
   member_of: string[];
   depends_on: string[];
@@ -59,6 +60,7 @@ export function resourceOf(row: ResourceJson): Resource {
     state: row.state,
     stateAt: row.state_at,
     seenAt: row.seen_at,
+    reportedBy: row.reported_by,
     memberOf: row.member_of,
     dependsOn: row.depends_on,
     declared: row.declared,

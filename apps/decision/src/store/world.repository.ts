@@ -60,6 +60,15 @@ export class WorldRepository {
       text: 'SELECT decision.save($1, $2::jsonb)',
       values: [tx.tenant, JSON.stringify(rows)],
     });
+    // Once in the life of a resource for each type, so it is no part of every save.
+    if (world.reporters.length > 0)
+      tx.send({
+        name: 'decision.reporters',
+        text: `UPDATE decision.resource r SET reported_by = r.reported_by || x.types
+          FROM (SELECT path, array_agg(type) AS types FROM unnest($2::text[], $3::text[]) AS n(path, type) GROUP BY path) x
+          WHERE r.tenant = $1 AND r.path = x.path`,
+        values: [tx.tenant, world.reporters.map((r) => r.path), world.reporters.map((r) => r.type)],
+      });
   }
 
   private async read(tx: Tx, paths: string[], request: LoadRequest, now: number): Promise<LoadJson> {
