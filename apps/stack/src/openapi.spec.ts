@@ -108,7 +108,7 @@ test('each says what it does, what it takes, and how it fails', () => {
   for (const [route, operation] of operations()) {
     expect(operation.summary, route).toMatch(/^\S.{5,}/);
     expect(Object.keys(operation.responses['default']?.content ?? {}), route).toEqual(['application/problem+json']);
-    const takesBody = /^(PUT|PATCH) /.test(route) || (/^POST /.test(route) && !route.endsWith('}/replay'));
+    const takesBody = /^(PUT|PATCH) /.test(route) || (/^POST /.test(route) && !/\}\/(replay|requeue)$/.test(route));
     expect(operation.requestBody !== undefined, route).toBe(takesBody);
     const inPath = (operation.parameters ?? []).filter((p) => p.in === 'path').map(({ name }) => `{${name}}`);
     expect(inPath.sort(), route).toEqual((route.match(/\{\w+\}/g) ?? []).sort());
