@@ -466,14 +466,20 @@ describe('explain, events, halts and locks', () => {
       body: { ready: false, parts: [{ name: 'temporal', ok: false, detail: 'away' }] },
     };
     routes['GET /v1/status'] = {
-      body: { ok: true, counts: { running: 2 }, items: [{ title: 'one run waits', next: 'opsloop locks ls' }] },
+      body: {
+        ok: true,
+        counts: { running: 2 },
+        items: [{ level: 'waiting', code: 'queued', title: 'one run waits', next: 'opsloop locks ls' }],
+      },
     };
     expect((await opsloop(['locks', 'ls', 'host/a'])).out).toContain('host/a is free');
     expect((await opsloop(['locks', 'break', '42', '--reason', 'x'])).code).toBe(0);
     const status = await opsloop(['status']);
     expect(status).toMatchObject({
       code: 1,
-      out: expect.stringMatching(/temporal: away[^]*running 2\n- one run waits {3}\(opsloop locks ls\)/),
+      out: expect.stringMatching(
+        /running 2\n {2}temporal: away\nwaiting {2}one run waits\n {9}(npx )?opsloop locks ls/,
+      ),
     });
     expect(calls().slice(0, 2)).toEqual(['GET /v1/locks?path=host%2Fa', 'POST /v1/locks/42/break']);
   });
