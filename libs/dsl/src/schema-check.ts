@@ -13,8 +13,14 @@ const DEPTH_MAX = 64;
 /** More errors than this are not read; the first ones usually cause the rest. */
 const ERRORS_MAX = 50;
 
-/** Our own schemas, so strict: a typing error in one is a bug of ours. */
+/**
+ * Our own schemas, so strict: a typing error in one is a bug of ours, and the specs hold them against the meta-schema.
+ * Here that, and a second pass over the code that is made, would double what the first document of a process waits for.
+ */
 const ajv = new Ajv2020({
+  meta: false,
+  validateSchema: false,
+  code: { optimize: false },
   strict: true,
   strictRequired: false,
   strictTypes: false,

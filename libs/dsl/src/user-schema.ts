@@ -8,6 +8,7 @@ import { finding, pointerTo, PROTOTYPE_NAMES, type Finding } from '@opsloop/rule
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
 import formatsPlugin from 'ajv-formats';
 import safeRegex from 'safe-regex2';
+import { isPlainKeyword, misfit } from './user-schema-keywords.js';
 
 /** A schema of a form or an atom has tens of members; 32 KB and 2,000 nodes compile in well under 50 ms. */
 const BYTES_MAX = 32 * 1024;
@@ -32,39 +33,6 @@ const ONE = new Set([
 ]);
 const LIST = new Set(['prefixItems', 'allOf', 'anyOf', 'oneOf']);
 const MAP = new Set(['properties', 'patternProperties', 'dependentSchemas', '$defs']);
-const PLAIN = new Set([
-  '$schema',
-  '$ref',
-  '$comment',
-  'type',
-  'enum',
-  'const',
-  'title',
-  'description',
-  'default',
-  'examples',
-  'deprecated',
-  'readOnly',
-  'writeOnly',
-  'format',
-  'multipleOf',
-  'maximum',
-  'exclusiveMaximum',
-  'minimum',
-  'exclusiveMinimum',
-  'maxLength',
-  'minLength',
-  'pattern',
-  'maxItems',
-  'minItems',
-  'uniqueItems',
-  'maxContains',
-  'minContains',
-  'maxProperties',
-  'minProperties',
-  'required',
-  'dependentRequired',
-]);
 const DATA = new Set(['enum', 'const', 'default', 'examples']);
 
 /** What is wrong with a schema of a user, before any compiler sees it. */
@@ -97,12 +65,17 @@ export function schemaFindings(schema: unknown, pointer: string): Finding[] {
       }
       return;
     }
-    if (!PLAIN.has(key))
+    if (!isPlainKeyword(key))
       return bad(
         at,
         `"${key.slice(0, 40)}" is not a keyword that is supported here`,
         'keywords of JSON Schema 2020-12 without $id, $anchor and $dynamicRef',
       );
+    const wanted = misfit(key, member);
+    if (wanted !== undefined) {
+      findings.push(finding('OPS1302', at, `is no valid JSON Schema: "${key}" takes ${wanted}`));
+      return;
+    }
     if (key === '$ref' && !(typeof member === 'string' && /^#(\/|$)/.test(member)))
       bad(at, 'references lead into this schema only (#/$defs/…)');
     if (key === 'pattern') patternProblem(member, at);
@@ -154,7 +127,9 @@ const ajv = new Ajv2020({
   allErrors: true,
   useDefaults: true,
   $data: false,
-  validateSchema: true,
+  // Its shape is checked before, keyword by keyword.
+  meta: false,
+  validateSchema: false,
   addUsedSchema: false,
   inlineRefs: false,
 });
