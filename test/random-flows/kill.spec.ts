@@ -170,6 +170,8 @@ async function begin(seed: number): Promise<string> {
     taskQueue: TEMPORAL_NAMES.flowQueue,
     workflowId: workflowIdOf(ir.flow.name, id),
     args: [input],
+    // A task that was killed is given to the next worker after this, instead of 10 s.
+    workflowTaskTimeout: '5s',
   });
   return id;
 }

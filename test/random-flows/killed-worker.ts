@@ -30,7 +30,13 @@ async function ask(argument: Json): Promise<unknown> {
 const connection = await NativeConnection.connect({ address });
 const common = { connection, namespace, activities: { default: ask } };
 const workers = await Promise.all([
-  Worker.create({ ...common, taskQueue: TEMPORAL_NAMES.flowQueue, workflowBundle: { codePath } }),
+  Worker.create({
+    ...common,
+    taskQueue: TEMPORAL_NAMES.flowQueue,
+    workflowBundle: { codePath },
+    // What a killed worker has taken along goes to the next one after this, instead of 10 s.
+    stickyQueueScheduleToStartTimeout: '1s',
+  }),
   Worker.create({ ...common, taskQueue: TEMPORAL_NAMES.atomQueue, maxConcurrentActivityTaskExecutions: 50 }),
 ]);
 process.stdout.write('ready\n');

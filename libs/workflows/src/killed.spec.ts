@@ -77,7 +77,7 @@ it.each([7, 11])(
     for (const act of acts) {
       const steps = h.recorded.length;
       if (act.act !== 'resume')
-        // A task for the worker that was stopped is given to the next one after 10 s.
+        // Each task replays all, and a stopped worker's waits a moment for the next one.
         await eventually(() => expect(h.recorded.length).toBeGreaterThanOrEqual(Math.min(steps + 2, 8)), {
           timeoutMs: 40_000,
         });
