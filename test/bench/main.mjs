@@ -3,6 +3,7 @@ import { cpus, loadavg, totalmem } from 'node:os';
 import { Api } from '../../tools/api.mjs';
 import { startStackProcess } from '../../tools/stack-process.mjs';
 import { benchDecide } from './decide.bench.mjs';
+import { benchControl } from './control.bench.mjs';
 import { benchEvents } from './events.bench.mjs';
 import { benchFlow } from './flow.bench.mjs';
 import { benchLock } from './lock.bench.mjs';
@@ -13,6 +14,7 @@ const BENCHES = {
   flow: benchFlow,
   start: benchStart,
   lock: benchLock,
+  control: benchControl,
   validate: benchValidate,
   decide: benchDecide,
   events: benchEvents,
