@@ -22,7 +22,10 @@ const CASES = [
   [8, true],
 ];
 /** Locks held on other paths; a million take half a minute to put there. */
-const HELD = (process.env.OPSLOOP_BENCH_HELD ?? '10000,100000,1000000').split(',').map(Number).filter((n) => n > 0);
+const HELD = (process.env.OPSLOOP_BENCH_HELD ?? '10000,100000,1000000')
+  .split(',')
+  .map(Number)
+  .filter((n) => n > 0);
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
 
 export async function benchControl({ stack }) {
@@ -150,7 +153,7 @@ function turnsSide(turns) {
       waitMs: 30_000,
       rankAt: new Date(),
     };
-    const turn = await turns.park(wish, await turns.ask(wish), 10_000);
+    const turn = await turns.wait(wish, 10_000);
     await turns.release('default', turn.fence, 'bench');
   };
 }

@@ -4,6 +4,9 @@ import { testKafka } from '@opsloop/testing';
 /** `OPSLOOP_FAULT_SEED=<n>` repeats a run with the same order of events and places of death. */
 export const seed = Number(process.env['OPSLOOP_FAULT_SEED'] ?? randomInt(1, 1_000_000));
 
+/** Kills of the whole platform; none below one at each place. */
+export const kills = Number(process.env['OPSLOOP_FAULT_KILLS'] ?? 0);
+
 /** `OPSLOOP_CHAOS_EVENTS=15000` is the size of a release; the default lasts as long as four deaths. */
 export const chaosEvents = Number(process.env['OPSLOOP_CHAOS_EVENTS'] ?? 120);
 

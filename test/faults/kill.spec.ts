@@ -1,7 +1,7 @@
 /** kill -9 of the whole platform at every place between two steps that are not one commit. */
 import { FAILPOINTS, type FailpointName } from '@opsloop/platform';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { randomOf, seed } from './config.js';
+import { kills, randomOf, seed } from './config.js';
 import { ledger, type LockWatch, watchLocks } from './facts.js';
 import { type Sink, startSink } from './sink.js';
 import { FaultStack } from './stack.js';
@@ -51,26 +51,33 @@ async function sendUntilDeath(name: string): Promise<{ acking: Promise<Sent[]> }
 const passes = (failpoint: FailpointName): number =>
   1 + Math.floor(random() * (/^(ingest|decision)/.test(failpoint) ? 2 : 6));
 
-test.each(FAILPOINTS)('kill -9 at %s loses nothing and does nothing twice', { timeout: 120_000 }, async (failpoint) => {
-  const since = performance.now();
-  const pass = passes(failpoint);
-  stack.arm(`${failpoint}:${pass}`);
-  const { acking } = await sendUntilDeath(failpoint);
-  stack.arm('');
-  await stack.start();
-  const started = performance.now();
-  sent.push(...(await acking));
-  const { facts, violations } = await ledger(stack, sent, DECISIONS, sink, watch);
-  console.log(
-    `faults: ${failpoint}:${pass}, ${facts.acked.length} events, ${facts.runs.length} runs, ${facts.sink.applied.length} effects, ` +
-      `${((started - since) / 1000).toFixed(1)} s down and up, ${((performance.now() - started) / 1000).toFixed(1)} s to the end`,
-  );
-  expect(violations, stack.tail()).toEqual([]);
-  expect(facts.runs).toHaveLength(sent.length * DECISIONS);
-});
+/** Each place once; with `OPSLOOP_FAULT_KILLS=200` that often in all, each time at another pass. */
+const PLACES = Array.from({ length: Math.max(kills, FAILPOINTS.length) }, (_, i) => FAILPOINTS[i % FAILPOINTS.length]!);
+
+test.each(PLACES.map((place, i) => [place, i + 1] as const))(
+  'kill -9 at %s (%i) loses nothing and does nothing twice',
+  { timeout: 120_000 },
+  async (failpoint, turn) => {
+    const since = performance.now();
+    const pass = passes(failpoint);
+    stack.arm(`${failpoint}:${pass}`);
+    const { acking } = await sendUntilDeath(`${failpoint}-${turn}`);
+    stack.arm('');
+    await stack.start();
+    const started = performance.now();
+    sent.push(...(await acking));
+    const { facts, violations } = await ledger(stack, sent, DECISIONS, sink, watch);
+    console.log(
+      `faults: ${failpoint}:${pass}, ${facts.acked.length} events, ${facts.runs.length} runs, ${facts.sink.applied.length} effects, ` +
+        `${((started - since) / 1000).toFixed(1)} s down and up, ${((performance.now() - started) / 1000).toFixed(1)} s to the end`,
+    );
+    expect(violations, stack.tail()).toEqual([]);
+    expect(facts.runs).toHaveLength(sent.length * DECISIONS);
+  },
+);
 
 test('the process died once at each place, and only there', () => {
-  expect(stack.deaths).toBe(FAILPOINTS.length);
+  expect(stack.deaths).toBe(PLACES.length);
   expect(stack.alive).toBe(true);
   expect(watch.looks).toBeGreaterThan(0);
   // Both repeats really happened: an event delivered again, and an effect asked for again.

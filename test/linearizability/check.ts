@@ -42,7 +42,7 @@ function run(binary: string, history: History): Promise<boolean> {
     child.on('error', reject).on('close', (code) => {
       if (code !== 0) return reject(new Error(`the checker ended with ${code}`));
       const { result } = JSON.parse(out) as { result: 'Ok' | 'Illegal' | 'Unknown' };
-      if (result === 'Unknown') return reject(new Error('the checker did not come to an end within a minute'));
+      if (result === 'Unknown') return reject(new Error('the checker did not come to an end within three minutes'));
       resolve(result === 'Ok');
     });
     child.stdin.end(JSON.stringify(history));

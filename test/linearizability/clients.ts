@@ -71,7 +71,7 @@ const holds =
 export const person = (db: Database, turns: LockTurns): Party => ({
   acquire: async (holder, claims, waitMs) => {
     const wish = wishOf(holder, claims, waitMs);
-    const turn = await turns.park(wish, await turns.ask(wish), waitMs);
+    const turn = await turns.wait(wish, waitMs);
     if (turn.fence !== undefined) return { result: 'granted', fence: Number(turn.fence) };
     return { result: turn.status === 202 ? 'waiting' : 'busy', fence: 0 };
   },

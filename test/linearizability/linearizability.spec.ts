@@ -1,7 +1,7 @@
 /** Locks behave as if every request took effect at one moment between its call and its answer. */
 import type { Claim } from '@opsloop/contracts';
 import type { Database } from '@opsloop/postgres';
-import { createTestDatabase, type TestDatabase } from '@opsloop/testing';
+import { createTestDatabase, eventually, type TestDatabase } from '@opsloop/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { randomOf } from '../faults/config.js';
 import { isLinearizable } from './checker.pure.js';
@@ -22,7 +22,7 @@ import type { History, Op } from './history.js';
 
 const CLIENTS = 12;
 /** Some hundred kills in the full size; each makes a few answers unknown. */
-const KILL_MS = 100;
+const KILL_MS = 200;
 
 type Turns = Awaited<ReturnType<typeof openTurns>>;
 
@@ -211,25 +211,34 @@ describe('the queue', () => {
 
   test('is fair: with ten equal contenders nobody waits three times as long as the middle one', async () => {
     const waits: number[] = [];
+    /** Grants to others while it waited: the length of a wait without the moods of the machine. */
+    const passed: number[] = [];
+    let grants = 0;
     const contender = async (n: number): Promise<void> => {
       const { turns } = n % 2 === 0 ? a : b;
       for (let i = 0; i < 12; i += 1) {
         const wish = wishOf(`fair-${n}-${i}`, x('fair'), 60_000);
-        const began = performance.now();
-        const turn = await turns.park(wish, await turns.ask(wish), 10_000);
+        const [began, before] = [performance.now(), grants];
+        const turn = await turns.wait(wish, 10_000);
         expect(turn.fence).toBeDefined();
         waits.push(performance.now() - began);
+        passed.push(grants - before);
+        grants += 1;
         await turns.release('default', turn.fence!, 'spec');
       }
     };
     await Promise.all(Array.from({ length: 10 }, (_, n) => contender(n)));
     // The first round finds the queue empty, and the last finds it emptying.
-    const sorted = waits.slice(10).sort((p, q) => p - q);
-    const [median, max] = [sorted[Math.floor(sorted.length / 2)]!, sorted.at(-1)!];
+    const ends = (all: number[]): [number, number] => {
+      const sorted = all.slice(10).sort((p, q) => p - q);
+      return [sorted[Math.floor(sorted.length / 2)]!, sorted.at(-1)!];
+    };
+    const [median, max] = ends(waits);
     console.log(
       `linearizability: waits p50 ${median.toFixed(1)} ms, max ${max.toFixed(1)} ms, ratio ${(max / median).toFixed(2)}`,
     );
-    expect(max / median).toBeLessThanOrEqual(3);
+    const [middle, most] = ends(passed);
+    expect(most / middle).toBeLessThanOrEqual(3);
   });
 
   test('starves nobody: an exclusive waiter gets in under a continual stream of shared ones', async () => {
@@ -240,17 +249,22 @@ describe('the queue', () => {
       for (let i = 0; !stop; i += 1) {
         const wish = wishOf(`reader-${n}-${i}`, [{ path: `stream/${n}`, mode: 'shared' }], 60_000);
         const before = waiting;
-        const turn = await a.turns.park(wish, await a.turns.ask(wish), 10_000);
+        const turn = await a.turns.wait(wish, 10_000);
         // Came after the waiter and was granted before it.
         if (before && !stop) passed += 1;
         await a.turns.release('default', turn.fence!, 'spec');
       }
     };
+    const held = await a.turns.ask(wishOf('holds', [{ path: 'stream/0', mode: 'shared' }], 0));
     const readers = Array.from({ length: 8 }, (_, n) => reader(n));
     const wish = wishOf('writer', x('stream'), 60_000);
-    const first = await b.turns.ask(wish);
+    const granted = b.turns.wait(wish, 10_000);
+    await eventually(async () =>
+      expect(await admin.query(`SELECT 1 FROM control.waiter WHERE path = 'stream'`)).toHaveLength(1),
+    );
     waiting = true;
-    const turn = await b.turns.park(wish, first, 10_000);
+    await a.turns.release('default', held.fence!, 'spec');
+    const turn = await granted;
     stop = true;
     expect(turn.fence).toBeDefined();
     await b.turns.release('default', turn.fence!, 'spec');
@@ -258,7 +272,7 @@ describe('the queue', () => {
     expect(passed).toBe(0);
   });
 
-  test('ten thousand random sets of 32 clients: no deadlock, every one granted', { timeout: 240_000 }, async () => {
+  test('ten thousand random sets of 32 clients: no deadlock, every one granted', { timeout: 900_000 }, async () => {
     const count = opsOfSeed > 1_000 ? 10_000 : 200;
     const random = randomOf(firstSeed);
     let left = count;
@@ -273,7 +287,7 @@ describe('the queue', () => {
           ),
         ].map((path): Claim => ({ path, mode: random() < 0.5 ? 'exclusive' : 'shared' }));
         const wish = wishOf(`many-${left}`, claims, 20_000);
-        const turn = await turns.park(wish, await turns.ask(wish), 10_000);
+        const turn = await turns.wait(wish, 10_000);
         if (turn.fence === undefined) ends.late += 1;
         else {
           ends.granted += 1;

@@ -32,6 +32,7 @@ import { NoticeService } from './brake/notice.service.js';
 import { VerifiedConsumer } from './brake/verified.consumer.js';
 import { VerifiedService } from './brake/verified.service.js';
 import { DiagnoseService } from './diagnose/diagnose.service.js';
+import { GrantTogether1700000003120 } from './migrations/1700000003120-grant-together.js';
 import { PassLateWaiters1700000003110 } from './migrations/1700000003110-pass-late-waiters.js';
 import { HoldPolicies1700000003200 } from './migrations/1700000003200-hold-policies.js';
 import { BudgetRepository } from './policies/budget.repository.js';
@@ -90,6 +91,7 @@ export const controlMigrations: MigrationSet = {
     AdmitOne1700000003050,
     LockForOthers1700000003100,
     PassLateWaiters1700000003110,
+    GrantTogether1700000003120,
     HoldPolicies1700000003200,
     WatchRuns1700000003300,
     Brake1700000003310,

@@ -214,7 +214,7 @@ func main() {
 		ops[i] = porcupine.Operation{ClientId: o.Client, Input: o, Call: o.Call, Output: o, Return: o.Return}
 	}
 	began := time.Now()
-	// Illegal histories end in milliseconds, legal ones in seconds; a minute means that it cannot be told.
-	result := porcupine.CheckOperationsTimeout(model.ToModel(), ops, time.Minute)
+	// Illegal histories end in milliseconds, legal ones in seconds; three minutes mean that it cannot be told.
+	result := porcupine.CheckOperationsTimeout(model.ToModel(), ops, 3*time.Minute)
 	fmt.Printf("{\"result\":%q,\"ms\":%d}\n", result, time.Since(began).Milliseconds())
 }

@@ -57,10 +57,13 @@ interface Row {
   ahead: BlockedBy[] | boolean | null;
 }
 
+/** Answered now, with who is in its way; kept back if it has to wait; or kept back already, and woken. */
+export type AskMode = 'now' | 'keep' | 'again';
+const MODES: readonly AskMode[] = ['now', 'keep', 'again'];
+
 interface Asked {
   wish: LockWish;
-  /** Woken: it has its place, and who is in its way is known. */
-  again: boolean;
+  mode: AskMode;
   /** Its keys, once. */
   own: string[];
   up: string[];
@@ -139,11 +142,11 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
     for (const off of this.offs) await off();
   }
 
-  ask(wish: LockWish, again = false): Promise<LockTurn> {
+  ask(wish: LockWish, mode: AskMode = 'now'): Promise<LockTurn> {
     const paths = wish.claims.map((c) => c.path);
     const own = coverPaths(paths);
     return new Promise((resolve, reject) => {
-      this.asked.push({ wish, again, own, up: own.flatMap(prefixesOf), resolve, reject });
+      this.asked.push({ wish, mode, own, up: own.flatMap(prefixesOf), resolve, reject });
       this.go();
     });
   }
@@ -155,8 +158,16 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
     });
   }
 
+  /** Asks, and keeps the answer back for at most `ms` while the request has to wait. */
+  async wait(wish: LockWish, ms: number, gone?: AbortSignal): Promise<LockTurn> {
+    if (ms <= 0) return this.ask(wish);
+    const turn = await this.park(wish, await this.ask(wish, 'keep'), ms, gone);
+    // Time is over: now it is told who is in its way.
+    return turn.status === 202 && gone?.aborted !== true ? this.ask(wish) : turn;
+  }
+
   /** Asks again as soon as it may be its turn; the last answer when `ms` are over or the client is gone. */
-  park(wish: LockWish, first: LockTurn, ms: number, gone?: AbortSignal): Promise<LockTurn> {
+  private park(wish: LockWish, first: LockTurn, ms: number, gone?: AbortSignal): Promise<LockTurn> {
     if (first.status !== 202 || this.parked.size >= PARKED_MAX || gone?.aborted === true) return Promise.resolve(first);
     return new Promise((resolve) => {
       const entry: Parked = {
@@ -191,7 +202,7 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
   private wake(entry: Parked): void {
     if (entry.asking) return void (entry.missed = true);
     entry.asking = true;
-    this.ask(entry.wish, true).then(
+    this.ask(entry.wish, 'again').then(
       (next) => {
         // Who was in its way is not looked up again, only whether somebody is.
         entry.turn = next.status === 202 ? { ...entry.turn, ticket: next.ticket ?? entry.turn.ticket! } : next;
@@ -249,7 +260,8 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
   }
 
   private turn(): void {
-    const freed = this.freed.splice(0, BATCH_MAX);
+    // In the order of their fences, as every process has it.
+    const freed = this.freed.splice(0, BATCH_MAX).sort((a, b) => (BigInt(a.fence) < BigInt(b.fence) ? -1 : 1));
     for (const { fence } of freed) {
       const claims = this.known.get(fence);
       this.known.delete(fence);
@@ -294,7 +306,7 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
     const rows = await this.db.query<Row>({
       name: 'control.lock-turn',
       text: `SELECT * FROM control.lock_turn($1, $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::float8[], $10::float8[], $11,
-        $12::timestamptz[], $13::boolean[], $14::int[], $15::int[], $16::text[], $17::boolean[], $18::text[])`,
+        $12::timestamptz[], $13::int[], $14::boolean[], $15::int[], $16::int[], $17::text[], $18::boolean[], $19::text[], $20::int[])`,
       values: [
         tenant,
         batch.flatMap((a) => a.own),
@@ -308,12 +320,14 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
         batch.map((a) => a.wish.waitMs / 1_000),
         HEARTBEAT_MS / 1_000,
         batch.map((a) => a.wish.rankAt),
-        batch.map((a) => a.again),
+        batch.map((a) => MODES.indexOf(a.mode)),
+        aloneOf(batch),
         batch.map((a, i) => ends[i]! - a.wish.claims.length + 1),
         ends,
         claims.map((c) => c.path),
         claims.map((c) => c.mode === 'exclusive'),
         claims.map((c) => [...prefixesOf(c.path), c.path].join('\n')),
+        batch.flatMap((a, i) => a.wish.claims.map(() => i + 1)),
       ],
     });
     for (const row of rows) this.answer(row, freed, batch, mark);
@@ -355,4 +369,35 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
         .catch((error: unknown) => this.logger.debug('nobody was told of a release', { error }));
     }, NOTICE_MS);
   }
+}
+
+/** Below it the one statement for all costs more to begin than it saves. */
+const TOGETHER_MIN = 4;
+
+/**
+ * Which requests of a turn meet no other of it, so that it does not matter who comes first. Each claim is noted under
+ * its path and looked up under its prefixes: linear in the claims, where pairs would be thousands.
+ */
+function aloneOf(batch: readonly Asked[]): boolean[] {
+  if (batch.length < TOGETHER_MIN) return batch.map(() => false);
+  const on = new Map<string, Set<number>>();
+  const below = new Map<string, Set<number>>();
+  const note = (map: Map<string, Set<number>>, path: string, i: number): void =>
+    void (map.get(path) ?? map.set(path, new Set()).get(path)!).add(i);
+  batch.forEach((a, i) => {
+    for (const { path } of a.wish.claims) {
+      note(on, path, i);
+      for (const up of prefixesOf(path)) note(below, up, i);
+    }
+  });
+  const meets = (others: Set<number> | undefined, i: number): boolean =>
+    others !== undefined && (others.size > 1 || !others.has(i));
+  return batch.map((a, i) => {
+    // Woken ones have a place already, which is looked at one by one.
+    if (a.mode === 'again') return false;
+    return !a.wish.claims.some(
+      ({ path }) =>
+        meets(on.get(path), i) || meets(below.get(path), i) || prefixesOf(path).some((up) => meets(on.get(up), i)),
+    );
+  });
 }

@@ -69,8 +69,7 @@ export class LockService {
       waitMs: request.waitMs,
       rankAt: rankOf(USER_TIER, this.clock.now()),
     };
-    const first = await this.turns.ask(wish);
-    const turn = await this.turns.park(wish, first, Math.min(request.longPollMs, request.waitMs), gone);
+    const turn = await this.turns.wait(wish, Math.min(request.longPollMs, request.waitMs), gone);
     if (turn.status === 200 || turn.status === 201)
       return { status: turn.status, body: { fence: turn.fence!, expiresAt: turn.expires!.toISOString() } };
     const blockedBy = [...turn.holders, ...turn.ahead].slice(0, 10);
