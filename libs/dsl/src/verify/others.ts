@@ -6,7 +6,7 @@ import { isObject } from '../normalise.js';
 import { stepsOf } from '../walk.js';
 import { quorum, sameTwice } from './graph.js';
 import { found, isLost } from './model.js';
-import { template, workFindings } from './rule.js';
+import { workFindings } from './rule.js';
 import { duties } from './safety.js';
 import { near } from '../near.js';
 import { hitFindings } from './table.js';
