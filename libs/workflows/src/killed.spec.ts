@@ -62,7 +62,7 @@ it.each([7, 11])(
         ],
         output: '${steps.each.output}',
       },
-      { input: { hosts }, continueAfter: 90 },
+      { input: { hosts }, continueAfter: 90, taskTimeout: '3s' },
     );
     h.on('a.fix', (c) => c.input);
     const acts: SteerAct[] = [

@@ -58,6 +58,8 @@ export interface RunOptions {
   steering?: JsonObject;
   /** Events after which the run goes on in a new Temporal run. */
   continueAfter?: number;
+  /** How long a task that was lost with its worker keeps the next one waiting; 10 s unless said otherwise. */
+  taskTimeout?: '3s';
 }
 
 export type WorkflowBundle = WorkflowBundleWithSourceMap;
@@ -244,6 +246,7 @@ export class Harness {
       taskQueue: TEMPORAL_NAMES.flowQueue,
       workflowId: workflowIdOf(ir.flow.name, id),
       args: [input],
+      ...(options.taskTimeout === undefined ? {} : { workflowTaskTimeout: options.taskTimeout }),
       ...(options.attributes === true
         ? { typedSearchAttributes: [{ key: defineSearchAttributeKey('OpsPhase', 'KEYWORD'), value: 'running' }] }
         : {}),
