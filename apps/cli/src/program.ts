@@ -8,6 +8,7 @@ import { registerIncidents } from './commands/incidents.js';
 import { registerMaintenance } from './commands/maintenance.js';
 import { registerInit } from './commands/init.js';
 import { registerLocks } from './commands/locks.js';
+import { registerPolicies } from './commands/policies.js';
 import { registerPlan } from './commands/plan.js';
 import { registerAtoms } from './commands/atoms.js';
 import { registerRuns } from './commands/runs.js';
@@ -65,6 +66,7 @@ export function buildProgram(streams: Streams): Command {
     registerRuns,
     registerAtoms,
     registerApprovals,
+    registerPolicies,
     registerHalts,
     registerMaintenance,
     registerSchedules,

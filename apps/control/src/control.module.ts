@@ -35,6 +35,14 @@ import { DiagnoseService } from './diagnose/diagnose.service.js';
 import { GrantTogether1700000003120 } from './migrations/1700000003120-grant-together.js';
 import { PassLateWaiters1700000003110 } from './migrations/1700000003110-pass-late-waiters.js';
 import { HoldPolicies1700000003200 } from './migrations/1700000003200-hold-policies.js';
+import { PolicyApprovalsService } from './approvals/policy-approvals.service.js';
+import { PolicyQuestions } from './approvals/policy-questions.repository.js';
+import { BackpressureService } from './policies/backpressure.service.js';
+import { PreemptService } from './policies/preempt.service.js';
+import { StormRepository } from './policies/storm.repository.js';
+import { PolicyTestService } from './policies/policy-test.service.js';
+import { ThawService } from './policies/thaw.service.js';
+import { TurnsService } from './policies/turns.service.js';
 import { BudgetRepository } from './policies/budget.repository.js';
 import { PolicyGate } from './policies/gate.service.js';
 import { InventoryService } from './policies/inventory.service.js';
@@ -143,6 +151,14 @@ export class ControlModule {
         InventoryService,
         PolicyService,
         PolicyGate,
+        StormRepository,
+        BackpressureService,
+        PolicyQuestions,
+        PolicyApprovalsService,
+        PreemptService,
+        ThawService,
+        PolicyTestService,
+        TurnsService,
         AdmitService,
         StartsService,
         EndWaitingService,

@@ -1,5 +1,6 @@
 import { Injectable } from '@nestjs/common';
 import type { CompiledFlow } from '@opsloop/contracts';
+import type { PreemptFacts } from './policies/policy-verdict.pure.js';
 import type { StartableRow } from './admit/admission.repository.js';
 
 /** What an admission leaves to the starter of its process, so that nothing is read again. */
@@ -27,6 +28,8 @@ interface SignalArgs {
   documents: [kinds: readonly string[]];
   /** Lines of this run were stored. */
   logged: [id: string];
+  /** This one waits for locks of runs that are to give way. */
+  preempt: [id: string, facts: PreemptFacts];
 }
 
 type Listener<K extends keyof SignalArgs> = (...args: SignalArgs[K]) => void;
@@ -43,6 +46,7 @@ export class Signals {
     verified: new Set(),
     documents: new Set(),
     logged: new Set(),
+    preempt: new Set(),
   };
 
   on<K extends keyof SignalArgs>(name: K, listener: Listener<K>): () => void {

@@ -45,6 +45,10 @@ import type {
   MaintenanceView,
   PlanAnswer,
   PlanBody,
+  ForecastBody,
+  PolicyFindingView,
+  PolicyTestBody,
+  PolicyTestView,
   ReadinessView,
   ResourceExplanation,
   RetryView,
@@ -118,6 +122,25 @@ export class OpsloopClient {
   /** What a run would do with an input. */
   plan(body: PlanBody): Promise<PlanAnswer> {
     return this.http.post('/v1/flows/plan', body);
+  }
+
+  // ---- policies
+  /** What the policies would say to a start that nobody makes. */
+  testPolicies(body: PolicyTestBody): Promise<PolicyTestView> {
+    return this.http.post('/v1/policies/test', body);
+  }
+
+  lintPolicies(): Promise<{ items: PolicyFindingView[] }> {
+    return this.http.get('/v1/policies/lint');
+  }
+
+  policyVersions(name: string): Promise<Page<DocumentView>> {
+    return this.http.get(`${documentPath('policy', name)}/versions`);
+  }
+
+  /** What admission would say to a start now: every policy, the locks, and when its turn may come. */
+  forecast(body: ForecastBody): Promise<AdmissionView> {
+    return this.http.post('/v1/admissions/forecast', body);
   }
 
   patchRule(name: string, patch: { mode?: string; rollout?: JsonObject; reason?: string }): Promise<DocumentView> {

@@ -410,4 +410,48 @@ export interface IncidentView extends IncidentSummary {
 export interface MaintenanceView extends DocumentView {
   open?: { from: string; until: string };
   next?: { from: string; until: string };
+
+/** Body of `POST /v1/admissions/forecast`. */
+export interface ForecastBody {
+  flow: string;
+  version?: string;
+  input?: Json;
+  tier?: string;
+  coalesce?: boolean;
+}
+
+/** Body of `POST /v1/policies/test`. */
+export interface PolicyTestBody {
+  flow: string;
+  version?: string;
+  input?: Json;
+  tier?: string;
+  initiator?: { kind: string; name: string; team?: string };
+  rule?: string;
+  at?: string;
+  policies?: JsonObject[];
+}
+
+export interface PolicyFindingView {
+  policy: string;
+  other?: string;
+  severity: 'error' | 'warning';
+  message: string;
+}
+
+export interface PolicyTestView {
+  said: string;
+  reason?: string;
+  at: string;
+  targets: string[];
+  policies: {
+    name: string;
+    type: string;
+    layer: string;
+    matches: boolean;
+    why?: string;
+    lines: { saw: string; said: string }[];
+    next?: string;
+  }[];
+  findings: PolicyFindingView[];
 }

@@ -20,6 +20,10 @@ export interface AdmissionView {
   reason?: string;
   /** Of a queued one: when its turn may come, from past durations of the flows before it; absent when unknown. */
   eta?: string;
+  /** Of a held one: until when, if that is known. */
+  heldUntil?: string;
+  /** Of a forecast: the verdict in words. */
+  forecast?: string;
 }
 
 export interface RunView {
@@ -69,6 +73,8 @@ export interface PutAnswer {
   version?: string;
   change: 'created' | 'changed' | 'unchanged';
   digest: string;
+  /** Of a policy: where it contradicts others, or itself. */
+  warnings?: string[];
 }
 
 /** A document as GET answers it; in lists too. */

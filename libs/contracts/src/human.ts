@@ -165,6 +165,12 @@ export interface ApprovalView {
   reason?: string;
   initiator: { kind: string; name: string };
   answers: (ApprovalAnswer & { pending?: true })[];
+  /** Asked by this policy before the start; without it the flow asks. */
+  policy?: string;
+  /** Of the plan that is approved: nothing else starts on the strength of it. */
+  planHash?: string;
+  /** How often it was asked again. */
+  reminders?: number;
   /** Approvals so far, and how many it takes. */
   approvals: number;
   needed: number;

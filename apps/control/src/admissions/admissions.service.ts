@@ -1,6 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import {
   type AdmissionView,
+  type BlockedBy,
   type Claim,
   type Json,
   OpsError,
@@ -10,12 +11,14 @@ import {
 } from '@opsloop/contracts';
 import { newId } from '@opsloop/contracts/ids';
 import { Clock, encodeCursor, type Principal } from '@opsloop/platform';
-import { Database } from '@opsloop/postgres';
-import { type AdmissionRow, WAITING_STATES } from '../admit/admission.repository.js';
+import { Database, type Tx } from '@opsloop/postgres';
+import { AdmissionRepository, type AdmissionRow, WAITING_STATES } from '../admit/admission.repository.js';
 import { AdmitService } from '../admit/admit.service.js';
 import { checkedInput } from '../admit/plan.pure.js';
 import { refOf } from '../catalog-runs/catalog-runs.service.js';
 import { RunWaiter } from '../catalog-runs/run-waiter.service.js';
+import { freeAtOf } from '../policies/policy-verdict.pure.js';
+import { forecastText } from './forecast.pure.js';
 import { OfferingService } from '../admit/offering.service.js';
 import { claimErrors } from '../lock/lock.pure.js';
 import { EndWaitingService } from '../queue/end-waiting.service.js';
@@ -60,6 +63,7 @@ class Forecast extends Error {
 export class AdmissionsService {
   constructor(
     private readonly db: Database,
+    private readonly repository: AdmissionRepository,
     private readonly admission: AdmitService,
     private readonly offerings: OfferingService,
     private readonly ends: EndWaitingService,
@@ -107,19 +111,39 @@ export class AdmissionsService {
       await this.db.inTransaction(principal.tenant, async (tx) => {
         const [result] = await this.admission.admit(tx, [prepared]);
         const { verdict, consulted, position, blockedBy, reason } = result!;
-        throw new Forecast({
+        const view = {
           verdict,
           consulted,
           ...(position === undefined ? {} : { position }),
           ...(blockedBy === undefined ? {} : { blockedBy }),
           ...(reason === undefined ? {} : { reason }),
-        });
+          ...(await this.timesOf(tx, request.id, blockedBy ?? [])),
+        };
+        throw new Forecast({ ...view, forecast: forecastText(view) });
       });
     } catch (error) {
       if (error instanceof Forecast) return error.view;
       throw error;
     }
     throw new OpsError('internal', 'a forecast gave no verdict');
+  }
+
+  /** When it may have its turn, read in the transaction that is about to be undone. */
+  private async timesOf(
+    tx: Tx,
+    id: string,
+    blockedBy: readonly BlockedBy[],
+  ): Promise<Pick<AdmissionView, 'eta' | 'heldUntil'>> {
+    const [row] = await tx.query<Pick<AdmissionRow, 'state' | 'facts' | 'hold_until'>>(
+      'SELECT state, facts, hold_until FROM control.admission WHERE tenant = $1 AND id = $2',
+      [tx.tenant, id],
+    );
+    if (row?.state === 'held' && row.hold_until !== null) return { heldUntil: row.hold_until.toISOString() };
+    if (row?.state !== 'queued') return {};
+    const holders = blockedBy.filter((b) => b.since !== undefined);
+    const ahead = blockedBy.filter((b) => b.since === undefined);
+    const eta = freeAtOf(row) ?? (await this.repository.eta(tx, { holders, ahead }));
+    return eta === undefined ? {} : { eta };
   }
 
   async list(

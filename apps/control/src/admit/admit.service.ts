@@ -12,11 +12,12 @@ import {
 import { Clock } from '@opsloop/platform';
 import type { Tx } from '@opsloop/postgres';
 import { EventWaits } from '../deliver-events/event-waits.repository.js';
+import { planOf } from '../approvals/policy-plan.pure.js';
 import { haltsOn } from '../halts/halt-scope.pure.js';
 import { coverPaths, mergeClaims, rankOf, runHolder } from '../lock/lock.pure.js';
 import { LimitService } from '../policies/limit.service.js';
 import type { Demand, PolicyEffect, Weighed } from '../policies/demand.pure.js';
-import { countersOf, PolicyGate, withLimits } from '../policies/gate.service.js';
+import { type AtGate, countersOf, PolicyGate } from '../policies/gate.service.js';
 import { passes } from '../policies/policy-verdict.pure.js';
 import { PolicyService } from '../policies/policy.service.js';
 import { isLimitPath } from '../policies/run-limit.pure.js';
@@ -130,7 +131,7 @@ export class AdmitService {
 
   private async underPolicies(input: StartInput, plan: StartPlan): Promise<Prepared> {
     const policy = await this.policies.apply(weighedOf(input.request, plan));
-    const demand = withLimits(policy?.demand, plan.limits ?? []);
+    const demand = this.gate.demandOf(policy?.demand, plan.limits ?? [], input.request.tier);
     const claims = policy === undefined ? plan.claims : mergeClaims([...plan.claims, ...policy.claims]);
     return {
       ...input,
@@ -269,8 +270,8 @@ export class AdmitService {
         claims: plan.claims,
       });
     }
-    if (start.demand !== undefined && facts !== undefined)
-      this.gate.settle(tx, start.demand, facts, { id: request.id, ticket: seen.ticket, rankAt }, state);
+    if (start.demand !== undefined && facts !== undefined && plan !== undefined)
+      this.gate.settle(tx, start.demand, facts, atGate(start, plan, { ticket: seen.ticket, rankAt }), state);
     if (plan?.coalesceKey !== undefined && result.into === undefined && state !== 'rejected')
       seen.twins.set(plan.coalesceKey, request.id);
     this.tell(tx, start, decided, now);
@@ -302,7 +303,7 @@ export class AdmitService {
       targets: plan.targets,
       tier: request.tier,
     });
-    const place = { id: request.id, ticket: seen.ticket, rankAt: seen.rankAt };
+    const place = atGate(start, plan, seen);
     const policies =
       start.demand === undefined || twin !== undefined ? undefined : await this.gate.look(tx, start.demand, place);
     const wants = twin === undefined && halts.length === 0 && plan.claims.length > 0 && passes(policies);
@@ -323,6 +324,8 @@ export class AdmitService {
       onConflict: start.policy?.onConflict,
       limit: await this.limits.look(tx, { ...plan, act: plan.onLimit, grant, ...place }),
       policies,
+      preempt:
+        grant?.fence === null ? await this.gate.preempt(tx, start.demand, request.tier, grant.holders) : undefined,
     };
     return { ...decideVerdict(facts), facts, ...(grant?.fence == null ? {} : { fence: grant.fence }) };
   }
@@ -380,6 +383,13 @@ function grantOf(start: Prepared, plan: StartPlan, seen: { rankAt: Date }) {
     rankAt: seen.rankAt,
     ...(start.ttlMs === undefined ? {} : { ttlMs: start.ttlMs }),
   };
+}
+
+function atGate(start: Prepared, plan: StartPlan, seen: { ticket: string; rankAt: Date }): AtGate {
+  const { id, tier, initiator, input } = start.request;
+  const ir = start.offering && { digest: start.offering.irDigest, compiled: start.offering.compiled };
+  const asked = planOf(plan, input, ir);
+  return { id, tier, initiator, flow: plan.flow, ticket: seen.ticket, rankAt: seen.rankAt, plan: asked, isNew: true };
 }
 
 function unresolved(validForMs: number): VerdictResult & { fence?: string } {

@@ -1,6 +1,6 @@
 import { type BlockedBy, type Consulted, type HaltView, printDuration, type Verdict } from '@opsloop/contracts';
 import { besidesLimit, consultLimit, type LimitFacts } from '../policies/run-limit.pure.js';
-import { decidePolicies, type PolicyFacts } from '../policies/policy-verdict.pure.js';
+import { decidePolicies, type PolicyFacts, type PreemptFacts } from '../policies/policy-verdict.pure.js';
 import { describeScope } from '../halts/halt-scope.pure.js';
 
 /** What admission found out; every member was read under the locks of its transaction. */
@@ -24,6 +24,8 @@ export interface AdmissionFacts {
   limit?: LimitFacts | undefined;
   /** What the policies found; with them, claims are tried only where they let it pass. */
   policies?: PolicyFacts | undefined;
+  /** Lower tiers that hold the locks and give way. */
+  preempt?: PreemptFacts | undefined;
 }
 
 export interface VerdictResult {
@@ -119,5 +121,9 @@ function decideMutex(f: AdmissionFacts, consulted: Consulted[], done: Done): Ver
     return done('rejected', { reason: saw, blockedBy });
   }
   consulted.push({ policy, saw, said: 'queue' });
+  if (f.preempt !== undefined) {
+    const who = f.preempt.runs.map((r) => `${r.id} (${r.tier})`).join(', ');
+    consulted.push({ policy: f.preempt.policy, saw: `${f.preempt.tier} goes before ${who}`, said: 'preempt' });
+  }
   return done('queued', { position, blockedBy, reason: reason === undefined ? saw : `${reason}; ${saw}` });
 }

@@ -43,6 +43,8 @@ export function approvalView(row: ApprovalRow, answers: readonly AnswerRow[]): A
       ...(a.form === null ? {} : { form: a.form }),
       ...(a.accepted_at === null ? { pending: true as const } : {}),
     })),
+    ...(row.policy === null ? {} : { policy: row.policy, planHash: row.plan_hash! }),
+    ...(row.reminders === 0 ? {} : { reminders: row.reminders }),
     approvals: answers.filter((a) => a.answer === 'approve' && a.accepted_at !== null).length,
     needed: neededOf(row.approvers),
   };

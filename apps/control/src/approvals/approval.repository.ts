@@ -31,6 +31,10 @@ export interface ApprovalRow {
   escalated_at: Date | null;
   closed_at: Date | null;
   reason: string | null;
+  /** Set: a policy asks before the start; null: the flow asks while it runs. */
+  policy: string | null;
+  plan_hash: string | null;
+  reminders: number;
 }
 
 export interface AnswerRow {

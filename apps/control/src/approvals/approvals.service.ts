@@ -12,11 +12,13 @@ import {
 import { approvalId, messageId } from '@opsloop/contracts/ids';
 import { Clock, encodeCursor, InternalClient, type Principal } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
-import { AdmissionRepository, type AdmissionRow } from '../admit/admission.repository.js';
+import { AdmissionRepository, type AdmissionRow, WAITING_STATES } from '../admit/admission.repository.js';
 import { haltsOn, subjectOf } from '../halts/halt-scope.pure.js';
+import { EndWaitingService } from '../queue/end-waiting.service.js';
 import { requireRunId } from '../runs/internal-runs.service.js';
 import { cursorOf } from '../runs/run-reader.service.js';
 import { WorkflowClient } from '../start/workflow-client.service.js';
+import { PolicyApprovalsService } from './policy-approvals.service.js';
 import { approvalView, checkedForm, personOf } from './approval.pure.js';
 import { type AnswerRow, ApprovalRepository, type ApprovalRow } from './approval.repository.js';
 
@@ -43,6 +45,8 @@ export class ApprovalsService {
     private readonly workflows: WorkflowClient,
     private readonly internal: InternalClient,
     private readonly clock: Clock,
+    private readonly ofPolicies: PolicyApprovalsService,
+    private readonly ends: EndWaitingService,
   ) {}
 
   /** A flow asks, escalates, or has stopped asking. Idempotent by run and path. */
@@ -120,6 +124,7 @@ export class ApprovalsService {
 
   /** Hands an answer to the workflow that asks. What it refuses was no answer; what it did not hear stays pending. */
   async handOver(row: ApprovalRow, mine: AnswerRow): Promise<void> {
+    if (row.policy !== null) return this.ofPolicies.count(row, mine);
     try {
       const { status } = await this.workflows.answerApproval(
         row.workflow_id,
@@ -147,7 +152,8 @@ export class ApprovalsService {
     if (run === undefined) throw closed(row);
     const db = { tenant: row.tenant, query: this.db.query.bind(this.db) };
     const [halt] = haltsOn(await this.admissions.liveHalts(db), subjectOf(run));
-    if (halt !== undefined)
+    // A question before a start may be answered under a halt: the start is held by it all the same.
+    if (halt !== undefined && row.policy === null)
       throw new OpsError('halted', `Halt ${halt.id} stops this run (${halt.reason}); lift it first`);
     const standing = await this.recheck(run);
     if (standing.verdict === 'stands') return;
@@ -168,6 +174,11 @@ export class ApprovalsService {
   }
 
   private async withdraw(row: ApprovalRow, reason: string): Promise<void> {
+    if (row.policy !== null)
+      return this.db.inTransaction(row.tenant, async (tx) => {
+        await this.approvals.close(tx, row.tenant, row.id, { status: 'withdrawn', at: this.clock.now(), reason });
+        await this.ends.end(tx, row.run_id, 'withdrawn', reason);
+      });
     try {
       await this.workflows.answerApproval(
         row.workflow_id,
@@ -198,8 +209,8 @@ export class ApprovalsService {
   /** The run while it is open. */
   private async run(row: ApprovalRow): Promise<AdmissionRow | undefined> {
     const [run] = await this.db.query<AdmissionRow>(
-      `SELECT * FROM control.admission WHERE tenant = $1 AND id = $2 AND state IN ('admitted', 'started')`,
-      [row.tenant, row.run_id],
+      'SELECT * FROM control.admission WHERE tenant = $1 AND id = $2 AND state = ANY($3)',
+      [row.tenant, row.run_id, row.policy === null ? ['admitted', 'started'] : WAITING_STATES],
     );
     return run;
   }

@@ -92,6 +92,8 @@ export interface Demand {
   coalesce?: string;
   /** Policies under which lower tiers give way. */
   preempt?: string;
+  /** Temporal or the workers cannot follow. */
+  behind?: string;
 }
 
 /** What the policies that match a start add to it. */
@@ -370,8 +372,10 @@ function blastRooms(policy: BlastPolicy, key: string, c: Case): BudgetDemand['ro
   if (policy.percent === undefined) return rooms;
   const total = membersOf(policy, key, c);
   if (total === undefined) return undefined;
-  rooms.push({ max: shareOf(total, policy.percent), of: `${policy.percent}% of ${total}`, ...within });
-  return rooms;
+  // One of both is the limit; two rooms of the same time would count those who wait twice.
+  const share = shareOf(total, policy.percent);
+  if (policy.max !== undefined && policy.max <= share) return rooms;
+  return [{ max: share, of: `${policy.percent}% of ${total}`, ...within }];
 }
 
 const counted = new WeakMap<object, Map<string, number>>();

@@ -1,4 +1,4 @@
-import { type BlockedBy, type Consulted, printDuration } from '@opsloop/contracts';
+import { type BlockedBy, type Consulted, printDuration, type Tier } from '@opsloop/contracts';
 import type { ApprovalDemand, BudgetDemand, FreezeDemand } from './demand.pure.js';
 
 /** One limit of a counter as it was found under its lock. */
@@ -46,6 +46,13 @@ export interface StormFacts {
   /** In force, or made by this start. */
   until?: string;
   run?: string;
+}
+
+/** Runs that are asked to give way. */
+export interface PreemptFacts {
+  policy: string;
+  tier: Tier;
+  runs: { id: string; tier: Tier }[];
 }
 
 /** What the policies found; a verdict follows from it alone. */

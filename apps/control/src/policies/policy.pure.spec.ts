@@ -112,9 +112,9 @@ describe('what policies ask', () => {
         key: 'r7',
         counter: 'budget/ops/x/r7',
         units: ['host/r7/a', 'host/r7/b'],
-        rooms: [{ max: 5 }, { max: 2, of: '10% of 29' }],
+        rooms: [{ max: 2, of: '10% of 29' }],
       },
-      { key: 'r8', units: ['host/r8/c'], rooms: [{ max: 5 }, { max: 1, of: '10% of 1' }] },
+      { key: 'r8', units: ['host/r8/c'], rooms: [{ max: 1, of: '10% of 1' }] },
     ]);
     expect(needsOf([readPolicy('ops/x', doc(policy))], subject)).toEqual({ resources: true, kinds: ['host'] });
     expect(of(policy, { effect: 'read' })).toBeUndefined();

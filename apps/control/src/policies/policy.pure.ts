@@ -136,7 +136,13 @@ function roomsOf(body: JsonObject): Room[] {
     rooms.push({ max: runs, ...(body['within'] === undefined ? {} : { withinMs: ms(body['within'], 0) }) });
   for (const w of (body['windows'] ?? []) as { runs: number; within: string }[])
     rooms.push({ max: w.runs, withinMs: durationMs(w.within) });
-  return rooms;
+  // The smaller of two for the same time is the limit.
+  return rooms.filter(
+    (r) =>
+      !rooms.some(
+        (o) => o.withinMs === r.withinMs && (o.max < r.max || (o.max === r.max && rooms.indexOf(o) < rooms.indexOf(r))),
+      ),
+  );
 }
 
 /** A policy as the document says it, with its defaults; the document has passed its schema. */

@@ -1,9 +1,11 @@
 import { Injectable } from '@nestjs/common';
 import { type DocumentView, type JsonObject, OpsError, type Page, type PutAnswer } from '@opsloop/contracts';
 import { validateDocument } from '@opsloop/dsl';
-import { Clock, type PageQuery } from '@opsloop/platform';
-import { Database, DocumentStore, type StoredDocument } from '@opsloop/postgres';
+import { Clock, type PageQuery, type Principal } from '@opsloop/platform';
+import { Database, DocumentStore, type StoredDocument, type Tx } from '@opsloop/postgres';
 import { needsOf, type PolicyEffect, weigh, type Weighed, type World } from './demand.pure.js';
+import { Signals } from '../signals.service.js';
+import { lintPolicies, type PolicyFinding } from './lint.pure.js';
 import { InventoryService } from './inventory.service.js';
 import { type Policy, policyErrors, readPolicy } from './policy.pure.js';
 
@@ -18,6 +20,7 @@ export class PolicyService {
     private readonly db: Database,
     private readonly documents: DocumentStore,
     private readonly inventory: InventoryService,
+    private readonly signals: Signals,
     private readonly clock: Clock,
   ) {}
 
@@ -54,7 +57,8 @@ export class PolicyService {
     return { resources, ofKind: (kind) => kinds[needs.kinds.indexOf(kind)] };
   }
 
-  async put(tenant: string, name: string, body: unknown, by: string): Promise<PutAnswer> {
+  async put(principal: Pick<Principal, 'tenant' | 'name' | 'roles'>, name: string, body: unknown): Promise<PutAnswer> {
+    const { tenant, name: by } = principal;
     const { findings } = validateDocument('policy', body);
     const wrong = findings
       .filter((f) => f.severity === 'error')
@@ -65,11 +69,54 @@ export class PolicyService {
     if (wrong.length === 0) wrong.push(...policyErrors(document));
     if (wrong.length > 0)
       throw new OpsError('validation', `The policy: ${wrong[0]!.pointer} ${wrong[0]!.message}`, { errors: wrong });
-    const result = await this.db.inTransaction(tenant, (tx) =>
-      this.documents.put(tx, { kind: 'policy', name, body: document, by, live: true }),
-    );
+    await this.mayChange(principal, name, document);
+    const result = await this.db.inTransaction(tenant, async (tx) => {
+      const put = await this.documents.put(tx, { kind: 'policy', name, body: document, by, live: true });
+      if (put.change !== 'unchanged') this.wake(tx);
+      return put;
+    });
     this.forget();
-    return { kind: 'policy', name, change: result.change, digest: result.digest };
+    const all = (await this.inForce()).filter((p) => p.name !== name);
+    const warnings = lintPolicies([...all, readPolicy(name, document)])
+      .filter((f) => f.policy === name || f.other === name)
+      .map((f) => `${f.policy}: ${f.message}`);
+    const { change, digest } = result;
+    return { kind: 'policy', name, change, digest, ...(warnings.length === 0 ? {} : { warnings }) };
+  }
+
+  /** What the platform forbids only those who answer for the platform may change. */
+  private async mayChange(principal: Pick<Principal, 'roles'>, name: string, body?: JsonObject): Promise<void> {
+    if (principal.roles.includes('admin')) return;
+    const before = await this.documents.get(this.db, 'policy', name);
+    if (body?.['layer'] === 'platform' || (before?.live === true && before.body['layer'] === 'platform'))
+      throw new OpsError('authorization', `${name} is a policy of the platform; only the role admin may change it`);
+  }
+
+  /** Whatever waits is looked at under the policies of now. Sent, not awaited. */
+  private wake(tx: Tx): void {
+    tx.send({
+      text: `UPDATE control.admission SET hold_until = CASE WHEN state = 'held' AND hold_until IS NOT NULL THEN clock_timestamp() ELSE hold_until END,
+          due_at = CASE WHEN state = 'queued' THEN clock_timestamp() ELSE due_at END
+        WHERE tenant = $1 AND state IN ('queued', 'held') AND facts IS NOT NULL`,
+      values: [tx.tenant],
+    });
+    tx.send({
+      // The turn of one that was asked about reads whether it still has to be.
+      text: `UPDATE control.admission SET state = 'queued', next_try_at = '-infinity' WHERE tenant = $1 AND state = 'needs-approval'`,
+      values: [tx.tenant],
+    });
+    tx.afterCommit(() => this.signals.emit('released'));
+  }
+
+  async versions(name: string): Promise<Page<DocumentView>> {
+    const items = await this.documents.versions('policy', name);
+    if (items.length === 0) throw new OpsError('not-found', `There is no policy ${name}`);
+    return { items: items.map(viewOf) };
+  }
+
+  /** Where the policies in force contradict each other, or can never be satisfied. */
+  async lint(): Promise<{ items: PolicyFinding[] }> {
+    return { items: lintPolicies(await this.inForce()) };
   }
 
   async get(name: string): Promise<DocumentView> {
@@ -83,8 +130,12 @@ export class PolicyService {
     return { items: items.map(viewOf), ...(nextCursor === undefined ? {} : { nextCursor }) };
   }
 
-  async remove(tenant: string, name: string, by: string): Promise<void> {
-    const removed = await this.db.inTransaction(tenant, (tx) => this.documents.remove(tx, 'policy', name, by));
+  async remove(principal: Pick<Principal, 'tenant' | 'name' | 'roles'>, name: string): Promise<void> {
+    await this.mayChange(principal, name);
+    const removed = await this.db.inTransaction(principal.tenant, async (tx) => {
+      this.wake(tx);
+      return this.documents.remove(tx, 'policy', name, principal.name);
+    });
     this.forget();
     if (!removed) throw new OpsError('not-found', `There is no policy ${name}`);
   }

@@ -9,6 +9,7 @@ import {
   runsBase,
   WAITING_STATES,
 } from '../admit/admission.repository.js';
+import { closeApprovalsOf } from '../approvals/approval.repository.js';
 import { BudgetRepository } from '../policies/budget.repository.js';
 import { Signals } from '../signals.service.js';
 
@@ -40,7 +41,10 @@ export class EndWaitingService {
     });
     if (row === undefined) return undefined;
     await this.repository.dropWaiters(tx, row.ticket);
-    if (row.facts !== null) this.budgets.unwait(tx, row.ticket);
+    if (row.facts !== null) {
+      this.budgets.unwait(tx, row.ticket);
+      closeApprovalsOf(tx, id);
+    }
     if (row.kind === 'run') {
       const said = verdict === 'expired' ? 'validFor' : verdict === 'withdrawn' ? 'recheck' : 'operator';
       publishRuns(

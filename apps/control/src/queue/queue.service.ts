@@ -14,10 +14,11 @@ import { AdmitService, exclusivePaths, ownerOf, validityOf, weighedOf } from '..
 import type { StartPlan } from '../admit/plan.pure.js';
 import { type AdmissionFacts, decideVerdict } from '../admit/verdict.pure.js';
 import { EventWaits } from '../deliver-events/event-waits.repository.js';
+import { planOf as approvedPlanOf } from '../approvals/policy-plan.pure.js';
 import { haltsOn, subjectOf } from '../halts/halt-scope.pure.js';
 import { coverPaths, mergeClaims, runHolder } from '../lock/lock.pure.js';
 import type { Demand, PolicyEffect } from '../policies/demand.pure.js';
-import { countersOf, NO_DEMAND, PolicyGate, withLimits } from '../policies/gate.service.js';
+import { type AtGate, countersOf, NO_DEMAND, PolicyGate } from '../policies/gate.service.js';
 import { passes } from '../policies/policy-verdict.pure.js';
 import { LimitService } from '../policies/limit.service.js';
 import { PolicyService } from '../policies/policy.service.js';
@@ -52,6 +53,20 @@ interface Turn {
   compiled?: CompiledFlow;
   withdrawn: string[];
   recheck: Consulted[];
+}
+
+const asks = (demand: Demand): boolean =>
+  demand.approvals.length > 0 || demand.freezes.some((f) => f.exceptions !== undefined);
+
+function atGate(turn: Turn, row: AdmissionRow): AtGate {
+  const { id, tier, initiator, flow, ticket, rank_at: rankAt } = row;
+  const ir = turn.irDigest ?? row.ir_digest;
+  const plan = approvedPlanOf(
+    { flow, version: turn.plan?.version ?? row.version ?? '', targets: turn.plan?.targets ?? row.targets },
+    turn.request.input,
+    ir === null ? undefined : { digest: ir, ...(turn.compiled === undefined ? {} : { compiled: turn.compiled }) },
+  );
+  return { id, tier, initiator, flow, ticket, rankAt, plan, isNew: false };
 }
 
 /** A row as it was planned when it came. */
@@ -183,6 +198,9 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
     if (row.claims === null || turn.withdrawn.length > 0) {
       if (!(await this.plan(turn))) return;
     } else if (!row.dry_run) await this.readPolicies(turn);
+    // What people approved is compared with what would run now, so it is planned anew.
+    if (turn.compiled === undefined && row.kind === 'run' && turn.demand !== undefined && asks(turn.demand))
+      if (!(await this.plan(turn))) return;
     await this.db.inTransaction(row.tenant, (tx) => this.admit(tx, turn));
   }
 
@@ -211,7 +229,7 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
     const policy = await this.policies.apply(weighedOf(turn.request, plan));
     if (policy !== undefined) turn.policy = policy;
     const limits = await this.limits.demandsOf(turn.row, own_claims ?? claims ?? []);
-    const demand = withLimits(policy?.demand, limits);
+    const demand = this.gate.demandOf(policy?.demand, limits, turn.row.tier);
     if (demand !== undefined) turn.demand = demand;
     const now = mergeClaims([...(own_claims ?? claims ?? []), ...(policy?.claims ?? [])]);
     if (digestOf(now) !== digestOf(mergeClaims(claims ?? []))) turn.plan = { ...plan, claims: now };
@@ -273,7 +291,7 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
       return void (await this.ends.end(tx, row.id, 'expired', SILENT));
     const flow = turn.plan === undefined ? row : { ...row, atoms: turn.plan.atoms, targets: turn.plan.targets };
     const halts = haltsOn(await this.repository.liveHalts(tx), subjectOf(flow));
-    const place = { id: row.id, ticket: row.ticket, rankAt: row.rank_at };
+    const place = atGate(turn, row);
     const policies = turn.demand === undefined ? undefined : await this.gate.look(tx, turn.demand, place);
     const grant =
       halts.length > 0 || claims.length === 0 || !passes(policies)
@@ -307,6 +325,7 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
         irDigest: row.ir_digest,
       }),
       policies,
+      preempt: grant?.fence === null ? await this.gate.preempt(tx, turn.demand, row.tier, grant.holders) : undefined,
     };
     const result = decideVerdict(facts);
     // After what is written of the row below, in the same transaction.

@@ -12,6 +12,9 @@ import { Database } from '@opsloop/postgres';
 import { AdmissionRepository, type AdmissionRow } from '../admit/admission.repository.js';
 import { ownerOf } from '../admit/admit.service.js';
 import { coverPaths, isCovered, mergeClaims, runHolder } from '../lock/lock.pure.js';
+import { releaseCharges } from '../policies/budget.repository.js';
+import { countersOf } from '../policies/gate.service.js';
+import { TurnsService } from '../policies/turns.service.js';
 import { Signals } from '../signals.service.js';
 import { CloseRunService } from './close-run.service.js';
 
@@ -24,6 +27,7 @@ export class InternalRunsService {
     private readonly db: Database,
     private readonly repository: AdmissionRepository,
     private readonly closing: CloseRunService,
+    private readonly turns: TurnsService,
     private readonly signals: Signals,
   ) {}
 
@@ -54,8 +58,9 @@ export class InternalRunsService {
       if (wrong !== undefined)
         throw new OpsError('validation', `"${path}" ${wrong}`, { errors: [{ pointer: '/claims', message: wrong }] });
     }
+    const demand = await this.turns.demandOf(id, claims);
     return this.db.inTransaction(TENANT, async (tx): Promise<ClaimAnswer> => {
-      await this.repository.take(tx, coverPaths(claims.map((c) => c.path)));
+      await this.repository.take(tx, coverPaths([...claims.map((c) => c.path), ...countersOf(demand)]));
       const row = await this.repository.lockRow(tx, id);
       if (row === undefined) throw new OpsError('not-found', `There is no run ${id}`);
       if (row.state !== 'admitted' && row.state !== 'started')
@@ -69,6 +74,8 @@ export class InternalRunsService {
       const all = held.map((h): Claim => ({ path: h.path, mode: h.exclusive ? 'exclusive' : 'shared' }));
       const missing = claims.filter((c) => !isCovered(c, all));
       if (missing.length === 0) return { granted: true, fence: mine[0]?.fence ?? row.fence ?? held[0]?.fence ?? '0' };
+      const wants = demand === undefined ? undefined : await this.turns.look(tx, demand, row);
+      if (wants !== undefined && wants.blockedBy.length > 0) return { granted: false, blockedBy: wants.blockedBy };
       const grant = await this.repository.grant(tx, {
         claims: missing,
         holder: runHolder(id),
@@ -76,6 +83,7 @@ export class InternalRunsService {
         runId: id,
         step: body.step,
       });
+      if (grant.fence !== null && demand !== undefined) this.turns.charge(tx, row.id, demand, body.step);
       return grant.fence === null
         ? { granted: false, blockedBy: grant.holders }
         : { granted: true, fence: grant.fence };
@@ -84,10 +92,14 @@ export class InternalRunsService {
 
   async release(id: string, body: { step: string }): Promise<{ released: boolean }> {
     requireRunId(id);
-    const gone = await this.db.query(
-      'DELETE FROM control.claim WHERE tenant = $1 AND run_id = $2 AND step = $3 RETURNING fence',
-      [TENANT, id, body.step],
-    );
+    const gone = await this.db.inTransaction(TENANT, async (tx) => {
+      const freed = await tx.query(
+        'DELETE FROM control.claim WHERE tenant = $1 AND run_id = $2 AND step = $3 RETURNING fence',
+        [TENANT, id, body.step],
+      );
+      if (freed.length > 0) releaseCharges(tx, id, 0, body.step);
+      return freed;
+    });
     if (gone.length > 0) this.signals.emit('released');
     return { released: gone.length > 0 };
   }

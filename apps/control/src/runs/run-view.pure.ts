@@ -74,6 +74,10 @@ export function admissionViewOf(row: AdmissionRow, extras: ViewExtras = {}): Adm
     ...(extras.eta === undefined ? {} : { eta: extras.eta }),
     consulted: row.consulted,
     ...(row.reason === null ? {} : { reason: row.reason }),
+    ...(row.state === 'held' && row.hold_until !== null ? { heldUntil: row.hold_until.toISOString() } : {}),
+    ...((row.state === 'needs-approval' || row.state === 'held') && row.approval_id !== null
+      ? { approvalId: row.approval_id }
+      : {}),
   };
 }
 
