@@ -410,6 +410,7 @@ export interface IncidentView extends IncidentSummary {
 export interface MaintenanceView extends DocumentView {
   open?: { from: string; until: string };
   next?: { from: string; until: string };
+}
 
 /** Body of `POST /v1/admissions/forecast`. */
 export interface ForecastBody {

@@ -74,7 +74,7 @@ export interface PutAnswer {
   change: 'created' | 'changed' | 'unchanged';
   digest: string;
   /** Of a policy: where it contradicts others, or itself. */
-  warnings?: string[];
+  contradictions?: string[];
 }
 
 /** A document as GET answers it; in lists too. */

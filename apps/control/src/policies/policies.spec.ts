@@ -417,7 +417,7 @@ test('policies are tried before they are in force, looked over for contradiction
   });
   expect(wrong).toMatchObject({ status: 400, body: { errors: [{ pointer: '/policies/0/runs' }] } });
   const second = await a.call('PUT', '/v1/policies/ops/narrow', narrow);
-  expect(second.body.warnings[0]).toMatch(/a policy of the team cannot loosen one of the tenant/);
+  expect(second.body.contradictions[0]).toMatch(/a policy of the team cannot loosen one of the tenant/);
   named.push('ops/narrow');
   expect((await a.call('GET', '/v1/policies/lint')).body.items).toHaveLength(1);
   await put('ops/wide', { type: 'quota', match: { domain: 'demo' }, runs: 55 });

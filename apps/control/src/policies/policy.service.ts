@@ -77,11 +77,11 @@ export class PolicyService {
     });
     this.forget();
     const all = (await this.inForce()).filter((p) => p.name !== name);
-    const warnings = lintPolicies([...all, readPolicy(name, document)])
+    const contradictions = lintPolicies([...all, readPolicy(name, document)])
       .filter((f) => f.policy === name || f.other === name)
       .map((f) => `${f.policy}: ${f.message}`);
     const { change, digest } = result;
-    return { kind: 'policy', name, change, digest, ...(warnings.length === 0 ? {} : { warnings }) };
+    return { kind: 'policy', name, change, digest, ...(contradictions.length === 0 ? {} : { contradictions }) };
   }
 
   /** What the platform forbids only those who answer for the platform may change. */
