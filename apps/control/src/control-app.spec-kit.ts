@@ -8,6 +8,7 @@ import { BusModule, busMigrations, connectBus } from '@opsloop/bus';
 import {
   type ApprovalReport,
   type AtomDocument,
+  type Claim,
   type CompiledOffering,
   type FlowDocument,
   type InternalCalls,
@@ -321,6 +322,10 @@ async function startWorker(
     activities: {
       [TEMPORAL_NAMES.approvalActivity]: async (r: { run: string; report: ApprovalReport }) =>
         void (await internal.call('POST /internal/runs/:id/approvals', r.report, { id: r.run })),
+      [TEMPORAL_NAMES.claimActivity]: (r: { run: string; step: string; claims: Claim[] }) =>
+        internal.call('POST /internal/runs/:id/claims', { step: r.step, claims: r.claims }, { id: r.run }),
+      [TEMPORAL_NAMES.releaseActivity]: (r: { run: string; step: string }) =>
+        internal.call('POST /internal/runs/:id/release', { step: r.step }, { id: r.run }),
       [TEMPORAL_NAMES.reportActivity]: async (r: { run: string; outcome: never }) => {
         if (lost.has(r.run)) throw ApplicationFailure.nonRetryable('the report is lost');
         await internal.call('POST /internal/runs/:id/outcome', r.outcome, { id: r.run });

@@ -222,6 +222,8 @@ export interface PerTargetOptions {
   pause?: string;
   tolerate?: { failures?: number; percent?: number };
   concurrency?: number;
+  /** Each target is claimed, and charged, when its turn comes. */
+  turns?: boolean;
 }
 
 /** A batch is acted on together; above this many children at once they only queue for the same workers. */
@@ -237,7 +239,7 @@ export function flowPerTarget(inner: CompiledFlow, options: PerTargetOptions = {
     name: 'opsloop/per-target',
     version: '1.0.0',
     title: `${inner.flow.title ?? inner.flow.name}, target by target`,
-    lockTargets: 'none',
+    lockTargets: options.turns === true ? 'perItem' : 'none',
     do: [
       {
         id: 'targets',

@@ -124,6 +124,7 @@ export type StartableRow = Pick<
   | 'fence'
   | 'dry_run'
   | 'start_attempts'
+  | 'facts'
 >;
 
 /**

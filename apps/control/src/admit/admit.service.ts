@@ -423,6 +423,7 @@ function startableRow(tenant: string, start: Prepared, result: AdmitResult): Sta
     fence: result.fence ?? null,
     dry_run: start.dryRun ?? false,
     start_attempts: 0,
+    facts: start.demand === undefined ? null : { policies: { later: start.demand.later } },
   };
 }
 

@@ -224,6 +224,27 @@ test('targets that take turns are charged one by one, and freed with their claim
   expect(await a.db.query("SELECT * FROM control.charge WHERE policy = 'ops/turns'")).toEqual([]);
 });
 
+test('a run over many targets goes through a failure domain as its budget allows, target by target', async () => {
+  await put('ops/one', { type: 'blast-radius', match: { targets: 'host/pt/*' }, max: 1 });
+  FLOWS['fleet/short'] = { ...FLOWS['demo/quick']!, name: 'fleet/short', lockTargets: 'none' };
+  const paths = [host('pt', 1), host('pt', 2)];
+  const items = paths.map((path) => ({ path, input: { host: path } }));
+  const id = await a.send({
+    ref: 'fleet/short@1',
+    input: {},
+    targets: paths,
+    perTarget: { items, batches: [[paths[0]!], [paths[1]!]] },
+  });
+  await becomes(id, 'closed');
+  expect((await a.call('GET', `/v1/runs/${id}`)).body.status).toBe('succeeded');
+  expect(await said(id, 'ops/one')).toEqual({
+    policy: 'ops/one',
+    saw: 'charged for each target at its turn',
+    said: 'ok',
+  });
+  expect(await a.db.query('SELECT * FROM control.charge WHERE run_id = $1', [id])).toEqual([]);
+});
+
 test('a freeze holds, and at its end what still stands starts and what has cleared is withdrawn', async () => {
   const from = new Date(Date.now() - 60_000).toISOString();
   const until = new Date(Date.now() + 3_000).toISOString();

@@ -41,8 +41,20 @@ export class TurnsService {
   }
 
   /** Under the locks of the counters: who is in the way of this turn. It is tried again, so that a refusal waits too. */
-  async look(tx: Tx, demand: Demand, row: { ticket: string; rank_at: Date }): Promise<{ blockedBy: BlockedBy[] }> {
+  async look(
+    tx: Tx,
+    demand: Demand,
+    row: { id: string; ticket: string; rank_at: Date },
+    step: string,
+  ): Promise<{ blockedBy: BlockedBy[] }> {
     const { refused, unknown, freezes } = demand;
+    // The same step asks again after a lost answer: what it was let then still stands.
+    const [mine] = await tx.query<{ there: boolean }>({
+      name: 'control.turn-charged',
+      text: `SELECT EXISTS (SELECT 1 FROM control.charge WHERE tenant = $1 AND run_id = $2::uuid AND step = $3 AND live_until = 'infinity') AS there`,
+      values: [tx.tenant, row.id, step],
+    });
+    if (mine!.there) return { blockedBy: [] };
     const budgets = await this.budgets.look(tx, demand.budgets, { ticket: row.ticket, rankAt: row.rank_at });
     const verdict = decidePolicies({ ...NO_DEMAND, refused, unknown, freezes, budgets, approvals: [], storms: [] });
     if (verdict.said === 'ok') return { blockedBy: [] };

@@ -73,9 +73,11 @@ export class InternalRunsService {
       const mine = held.filter((h) => h.step === body.step);
       const all = held.map((h): Claim => ({ path: h.path, mode: h.exclusive ? 'exclusive' : 'shared' }));
       const missing = claims.filter((c) => !isCovered(c, all));
-      if (missing.length === 0) return { granted: true, fence: mine[0]?.fence ?? row.fence ?? held[0]?.fence ?? '0' };
-      const wants = demand === undefined ? undefined : await this.turns.look(tx, demand, row);
+      // Covered by the run's own locks or not: room is charged where nothing was charged for this step yet.
+      const wants = demand === undefined ? undefined : await this.turns.look(tx, demand, row, body.step);
       if (wants !== undefined && wants.blockedBy.length > 0) return { granted: false, blockedBy: wants.blockedBy };
+      if (missing.length === 0 && demand !== undefined) this.turns.charge(tx, row.id, demand, body.step);
+      if (missing.length === 0) return { granted: true, fence: mine[0]?.fence ?? row.fence ?? held[0]?.fence ?? '0' };
       const grant = await this.repository.grant(tx, {
         claims: missing,
         holder: runHolder(id),
@@ -97,10 +99,10 @@ export class InternalRunsService {
         'DELETE FROM control.claim WHERE tenant = $1 AND run_id = $2 AND step = $3 RETURNING fence',
         [TENANT, id, body.step],
       );
-      if (freed.length > 0) releaseCharges(tx, id, 0, body.step);
+      releaseCharges(tx, id, 0, body.step);
       return freed;
     });
-    if (gone.length > 0) this.signals.emit('released');
+    this.signals.emit('released');
     return { released: gone.length > 0 };
   }
 

@@ -32,7 +32,7 @@ export function attributeTargets(targets: readonly string[]): string[] {
 
 /** The flow and the input that the workflow gets: the chosen flow itself, or `opsloop/per-target` around it. */
 export function workflowOf(
-  row: Pick<StartableRow, 'flow' | 'request'>,
+  row: Pick<StartableRow, 'flow' | 'request' | 'facts'>,
   compiled: CompiledFlow,
 ): { type: string; ir: CompiledFlow; input: Json; summary: string } {
   const { perTarget, input } = row.request;
@@ -43,11 +43,15 @@ export function workflowOf(
   const { items, batches, ...options } = perTarget;
   return {
     type: TEMPORAL_NAMES.perTargetFlow,
-    ir: flowPerTarget(compiled, options),
+    ir: flowPerTarget(compiled, { ...options, turns: laterOf(row.facts).length > 0 }),
     input: { items, batches } as unknown as Json,
     summary: `${row.flow} on ${items.length} targets`,
   };
 }
+
+/** Policies that charge each target at its turn; what they said at the admission holds for the whole run. */
+const laterOf = (facts: JsonObject | null): readonly string[] =>
+  (facts as { policies?: { later?: string[] } } | null)?.policies?.later ?? [];
 
 export function contextOf(row: StartableRow, startedAt: Date): RunContext {
   const { request } = row;
