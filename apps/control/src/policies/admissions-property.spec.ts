@@ -245,7 +245,12 @@ test(`seed ${SEED}: ${ADMISSIONS} admissions of five at once under random polici
     expect(row.consulted.filter((c) => c.policy !== 'recheck')).toEqual(verdict.consulted);
   }
   const log = await db.query<Logged>('SELECT counter, unit, run, delta, at FROM public.charge_log ORDER BY n');
-  const byCounter = Map.groupBy(log, (l) => l.counter);
+  const byCounter = new Map<string, Logged[]>();
+  for (const l of log) {
+    const list = byCounter.get(l.counter);
+    if (list === undefined) byCounter.set(l.counter, [l]);
+    else list.push(l);
+  }
   let full = 0;
   for (const [counter, rooms] of limits)
     for (const room of rooms) {

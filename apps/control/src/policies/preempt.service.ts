@@ -5,7 +5,6 @@ import { OperateService } from '../runs/operate.service.js';
 import { RunReader } from '../runs/run-reader.service.js';
 import { Signals } from '../signals.service.js';
 import { SteerService } from '../steer/steer.service.js';
-import type { PreemptFacts } from './policy-verdict.pure.js';
 
 const OPSLOOP = (tenant: string): Principal => ({
   tenant,
