@@ -52,6 +52,8 @@ import { PolicyService } from './policies/policy.service.js';
 import { EndWaitingService } from './queue/end-waiting.service.js';
 import { QueueService } from './queue/queue.service.js';
 import { CloseRunService } from './runs/close-run.service.js';
+import { TellAgainController } from './runs/tell-again.controller.js';
+import { TellAgainService } from './runs/tell-again.service.js';
 import { InternalRunsController } from './runs/internal-runs.controller.js';
 import { InternalRunsService } from './runs/internal-runs.service.js';
 import { Signals } from './signals.service.js';
@@ -120,6 +122,7 @@ export class ControlModule {
         InternalApprovalsController,
         PolicyController,
         InternalRunsController,
+        TellAgainController,
         LockController,
         SteerController,
         RunsController,
@@ -168,6 +171,7 @@ export class ControlModule {
         StarterService,
         CloseRunService,
         InternalRunsService,
+        TellAgainService,
         LockTurns,
         LockService,
         DiagnoseService,

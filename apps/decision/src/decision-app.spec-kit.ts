@@ -38,12 +38,12 @@ export interface DecisionApp {
 /** Without a decorator: files outside the build are compiled without decorator support. */
 class SpecModule {}
 
-/** `catalog`: address of whoever plays the service catalog; without it there is none. */
-export async function startDecision(env: Record<string, string> = {}, catalog?: string): Promise<DecisionApp> {
+/** `others`: address of whoever plays the other apps; without it there are none. */
+export async function startDecision(env: Record<string, string> = {}, others?: string): Promise<DecisionApp> {
   const { url: databaseUrl, drop } = await createTestDatabase();
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
-  const urls = { ingest: url, decision: url, control: url, catalog: catalog ?? url };
+  const urls = { ingest: url, decision: url, control: others ?? url, catalog: others ?? url };
   const app = await createHttpApp(
     {
       module: SpecModule,

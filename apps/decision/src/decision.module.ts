@@ -23,6 +23,7 @@ import { MaintenanceService } from './maintenance/maintenance.service.js';
 import { MaintenanceCache } from './maintenance/maintenance-cache.service.js';
 import { DueService } from './episodes/due.service.js';
 import { LoopsService } from './episodes/loops.service.js';
+import { MissedEndsService } from './episodes/missed-ends.service.js';
 import { Observer } from './episodes/observer.service.js';
 import { RepeatService } from './episodes/repeat.service.js';
 import { ResyncService } from './episodes/resync.service.js';
@@ -80,6 +81,7 @@ export class DecisionModule {
         DueService,
         ExplainService,
         LoopsService,
+        MissedEndsService,
         Observer,
         RecheckService,
         ResourceRepository,

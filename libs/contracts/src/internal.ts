@@ -7,7 +7,7 @@ import type { AtomDocument, Effect, Retired, RuleMode, TableDocument, Tier, Sche
 import type { Claim, CompiledFlow, FlowDocument, RunOutcome } from './flow.js';
 import type { ApprovalReport } from './human.js';
 import type { LogBatch } from './logs.js';
-import type { BlockedBy, EventMessage, StartCause } from './messages.js';
+import type { BlockedBy, EventMessage, RunsMessage, StartCause } from './messages.js';
 
 export interface InternalCalls {
   /** service-catalog: `name@range` → the newest published version in range with everything it refers to, compiled. 404 when none. */
@@ -84,6 +84,8 @@ export interface InternalCalls {
   'POST /internal/runs/:id/ir': { body: { digest: string }; answer: CompiledFlow };
   /** control: halts in force and the open runs each of them stops. Polled by every worker each 500 ms. */
   'POST /internal/halts': { body: Record<string, never>; answer: HaltSnapshot };
+  /** control: what was last published about these admissions, for whoever lost a message: a start, an end, a refusal. */
+  'POST /internal/control/tell-again': { body: { ids: string[] }; answer: { messages: RunsMessage[] } };
   /** control: who holds, waits for and halts this path, for explain. */
   'POST /internal/control/holds': { body: { path: string }; answer: HoldsView };
 }

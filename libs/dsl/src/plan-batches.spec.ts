@@ -40,3 +40,43 @@ describe('planBatches', () => {
     ]);
   });
 });
+
+describe('constraints between the targets of a batch', () => {
+  /** Seeded, so that a failure can be repeated. */
+  const random = (seed: number) => () => (seed = (seed * 1_103_515_245 + 12_345) % 2_147_483_648) / 2_147_483_648;
+
+  it.each(Array.from({ length: 60 }, (_, seed) => seed))('never two of one shard or zone at once (seed %i)', (seed) => {
+    const next = random(seed + 1);
+    const paths = Array.from({ length: 1 + Math.floor(next() * 60) }, (_, n) => `host/h${n}`);
+    const labels = Object.fromEntries(
+      paths.map((path) => [
+        path,
+        {
+          rack: `r${Math.floor(next() * 3)}`,
+          ...(next() < 0.9 ? { shard: `s${Math.floor(next() * 12)}` } : {}),
+          zone: `z${Math.floor(next() * 8)}`,
+        },
+      ]),
+    );
+    const size = 1 + Math.floor(next() * 6);
+    const canary = Math.floor(next() * 3);
+    const spread = ['${resource.labels.shard}', '${resource.labels.zone}'];
+    const batches = planBatches(paths, labels, { by: '${resource.labels.rack}', spread, size, canary });
+    expect(batches.flat().sort()).toEqual([...paths].sort());
+    for (const batch of batches) {
+      expect(batch.length).toBeGreaterThan(0);
+      expect(batch.length).toBeLessThanOrEqual(Math.max(size, canary));
+      for (const key of ['shard', 'zone', 'rack'] as const) {
+        const values = batch.map((path) => labels[path]![key] ?? 'unknown');
+        expect(new Set(values).size).toBe(key === 'rack' ? 1 : values.length);
+      }
+    }
+  });
+
+  it('grows after each batch, up to a bound', () => {
+    const paths = Array.from({ length: 40 }, (_, n) => `host/h${n}`);
+    expect(planBatches(paths, {}, { canary: 1, size: 2, ramp: { max: 12 } }).map((one) => one.length)).toEqual([
+      1, 2, 4, 8, 12, 12, 1,
+    ]);
+  });
+});

@@ -66,13 +66,6 @@ function notNow(world: World, rule: LiveRule, path: string, owing: EventMessage 
     owe(maintenance.until);
     return no('maintenance', 'maintenance', { text: maintenanceText(maintenance) });
   }
-  const storm = world.stormOver(path);
-  if (storm !== undefined) {
-    owe(storm.until);
-    return no('halted', 'storm', {
-      text: `storm ${storm.policy} in ${storm.domain}: ${storm.unhealthy} of ${storm.size} are unhealthy; looked at again when it is over`,
-    });
-  }
   const flapping = flappingOf(world, rule, path);
   if (flapping === undefined) return undefined;
   owe(flapping.until);

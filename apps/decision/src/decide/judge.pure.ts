@@ -14,6 +14,7 @@ import type { Answer } from './answer.pure.js';
 import { no } from './answer.pure.js';
 import { openStage } from './door.pure.js';
 import { onMismatch, stateMatchesOn } from './match.pure.js';
+import { chainKey } from '../facts/around.pure.js';
 import { incidentOf, noteTurn, throttle } from './noise.pure.js';
 import { ruleScope, whyFalse } from './scope.pure.js';
 import { branchOf, buildDecision, commitDecision, haltOver, hitFor, mostCriticalHit, planOf } from './start.pure.js';
@@ -21,6 +22,8 @@ import type { World } from './world.pure.js';
 
 /** An event this deep was caused by 16 runs in a row: it is recorded and starts nothing. */
 export const HOPS_MAX = 16;
+/** A rule that has worked on the same resource so often in one causal chain feeds itself; a person has to look. */
+export const REENTRIES_MAX = 3;
 /** Events that one window remembers: a host that flaps must not let its row grow with every event. */
 export const EVENTS_MAX = 1_000;
 /** Members of one group, unless the rule says otherwise. */
@@ -69,6 +72,13 @@ function matching(world: World, { event, rule }: Aim, late: boolean): Answer | u
       path: 'event.hops',
       expected: HOPS_MAX,
       actual: event.hops,
+    });
+  const again = world.around.reentries?.get(chainKey(rule.name, event.eventId)) ?? 0;
+  if (again >= REENTRIES_MAX)
+    return no('hop-limit', 'loop', {
+      text: `this rule has worked on ${event.subject} ${again} times in the chain that ${event.correlationId} began: what it does brings its cause back`,
+      expected: REENTRIES_MAX,
+      actual: again,
     });
   if (rule.doc.when === undefined) return undefined;
   const resource = event.subject === undefined ? undefined : world.resource(event.subject);

@@ -112,7 +112,7 @@ export function buildDecision(world: World, plan: StartPlan): DecisionRow {
   const rows = [...plan.rows].sort((a, b) => (a.episode.resource < b.episode.resource ? -1 : 1));
   const targets = rows.map((row) => world.standsFor(row.episode.resource).path);
   const { incident, work } = rows[0]!;
-  const batch = batchOf(doc, work);
+  const batch = batchOf(doc, work, Math.max(...rows.map((row) => row.episode.attempts)), targets.length);
   const batches = batchesOf(world, batch, targets);
   const shared = {
     tier,
@@ -190,9 +190,22 @@ function workOf(
   };
 }
 
-/** The rule's batch, with what the tier replaces of it. */
-function batchOf(doc: RuleDocument, work: EpisodeRow['work']): RuleBatch {
-  return { ...doc.batch, ...work?.batch };
+/**
+ * The rule's batch, with what the tier replaces of it. With `ramp` what is tried again, since it did not work the last
+ * time, begins with smaller batches.
+ */
+function batchOf(doc: RuleDocument, work: EpisodeRow['work'], attempts: number, total: number): RuleBatch {
+  const batch: RuleBatch = { ...doc.batch, ...work?.batch };
+  if (batch.ramp === undefined || attempts === 0) return batch;
+  const [largest = []] = planBatches(
+    Array.from({ length: total }, (_, n) => String(n)),
+    {},
+    {
+      ...(batch.size === undefined ? {} : { size: batch.size }),
+      ...(batch.max === undefined ? {} : { max: batch.max }),
+    },
+  );
+  return { ...batch, size: Math.max(1, Math.floor(largest.length / (batch.ramp.shrink ?? 2) ** attempts)) };
 }
 
 function batchesOf(world: World, batch: RuleBatch, targets: string[]): string[][] {

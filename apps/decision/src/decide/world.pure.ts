@@ -51,19 +51,6 @@ export interface Loaded {
   /** Starts that episodes outside this world still wait for. */
   siblings: string[];
   halts: Halt[];
-  /** Failure domains in storm mode that cover one of the paths. */
-  storms?: OpenStorm[];
-}
-
-export interface OpenStorm {
-  policy: string;
-  domain: string;
-  /** Milliseconds since 1970. */
-  until: number;
-  unhealthy: number;
-  size: number;
-  /** Resources of the domain. */
-  paths: ReadonlySet<string>;
 }
 
 export interface Outgoing {
@@ -123,7 +110,6 @@ export class World {
   private readonly budgets = new Map<string, number>();
   private readonly holds: Hold[];
   private readonly siblings: ReadonlySet<string>;
-  readonly storms: OpenStorm[];
 
   constructor(
     readonly tenant: string,
@@ -143,7 +129,6 @@ export class World {
       this.budgets.set(three(budget.rule, String(budget.slot), budget.key), budget.used);
     this.holds = loaded.holds;
     this.siblings = new Set(loaded.siblings);
-    this.storms = [...(loaded.storms ?? [])];
     this.halts = loaded.halts.filter((halt) => halt.until === undefined || Date.parse(halt.until) > now);
   }
 
@@ -414,10 +399,6 @@ export class World {
   maintenanceOver(rule: string, path: string): OpenMaintenance | undefined {
     const { maintenance } = this.around;
     return maintenance.length === 0 ? undefined : maintenanceOver(maintenance, rule, this.resource(path), this.now);
-  }
-
-  stormOver(path: string): OpenStorm | undefined {
-    return this.storms.find((storm) => storm.until > this.now && storm.paths.has(path));
   }
 
   /** One look is owed to this rule and resource; whoever owes it longer wins, and the last event stands for all. */

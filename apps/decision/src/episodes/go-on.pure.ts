@@ -24,9 +24,7 @@ export function budgetKeysOf(
 function leftAlone(world: World, { episode }: EpisodeRow): { until: number; reason: string } | undefined {
   if (episode.state !== 'verifying' || (episode.due ?? 0) > world.now) return undefined;
   const maintenance = world.maintenanceOver(episode.rule, episode.resource);
-  if (maintenance !== undefined) return { until: maintenance.until, reason: maintenanceText(maintenance) };
-  const storm = world.stormOver(episode.resource);
-  return storm === undefined ? undefined : { until: storm.until, reason: `storm ${storm.policy} in ${storm.domain}` };
+  return maintenance && { until: maintenance.until, reason: maintenanceText(maintenance) };
 }
 
 /** What stands in the place of a retired resource is looked at instead. */

@@ -8,6 +8,7 @@ import { DECISION_CONFIG } from '../config.js';
 import { WindowsService } from '../decide/windows.service.js';
 import { RetainService } from '../retain/retain.service.js';
 import { DueService } from './due.service.js';
+import { MissedEndsService } from './missed-ends.service.js';
 import { RepeatService, UNANSWERED_MS } from './repeat.service.js';
 import { ResyncService } from './resync.service.js';
 
@@ -27,6 +28,7 @@ export class LoopsService implements OnApplicationBootstrap, OnApplicationShutdo
     private readonly windows: WindowsService,
     private readonly resync: ResyncService,
     private readonly repeat: RepeatService,
+    private readonly missed: MissedEndsService,
     private readonly retain: RetainService,
     private readonly logger: Logger,
     @Inject(DECISION_CONFIG) private readonly config: DecisionConfig,
@@ -50,6 +52,12 @@ export class LoopsService implements OnApplicationBootstrap, OnApplicationShutdo
         everyMs: UNANSWERED_MS,
         logger,
         run: once(() => this.repeat.run()),
+      }),
+      startDueLoop({
+        name: 'decision missed ends',
+        everyMs: UNANSWERED_MS,
+        logger,
+        run: once(() => this.missed.run()),
       }),
       startDueLoop({
         name: 'decision retention',

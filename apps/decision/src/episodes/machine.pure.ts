@@ -107,7 +107,7 @@ export type EpisodeInput =
   | { kind: 'closed'; status: RunEnd | 'withdrawn'; at: number; goal: GoalTruth; goalAt?: number }
   | { kind: 'state'; goal: GoalTruth; goalAt?: number }
   | { kind: 'due'; goal: GoalTruth; goalAt?: number; budget: boolean }
-  /** Nothing may be tried before a time: maintenance, storm. */
+  /** Nothing may be tried before a time, such as the end of maintenance. */
   | { kind: 'postpone'; until: number; reason: string }
   /** The rule was switched off or deleted. */
   | { kind: 'stop'; reason: string }

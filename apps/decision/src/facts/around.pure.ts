@@ -8,7 +8,11 @@ export interface Around {
   maintenance: readonly MaintenanceInForce[];
   /** Counts of facts by {@link countKey}; what happens in the batch itself is added when it is asked. */
   counts: ReadonlyMap<string, Counted>;
+  /** How often a rule has worked on the subject of an event in its causal chain, by {@link chainKey}. */
+  reentries?: ReadonlyMap<string, number>;
 }
+
+export const chainKey = (rule: string, eventId: string): string => `${rule} ${eventId}`;
 
 export interface Counted {
   count: number;

@@ -1,11 +1,14 @@
 /** What holds back noise and what is counted, on a real decision: facts, tables, maintenance, flapping, incidents, links. */
-import type { EventMessage, MaintenanceDocument } from '@opsloop/contracts';
+import type { EventMessage, MaintenanceDocument, RunsMessage } from '@opsloop/contracts';
 import { eventually, startHttpTarget } from '@opsloop/testing';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { DecisionApp } from '../decision-app.spec-kit.js';
 import { eventOf, runsOf, startDecision } from '../decision-app.spec-kit.js';
+import { MissedEndsService } from '../episodes/missed-ends.service.js';
 
 let decision: DecisionApp;
+/** What control says when it is asked again. */
+let told: RunsMessage[] = [];
 let catalog: Awaited<ReturnType<typeof startHttpTarget>>;
 
 const TABLE = {
@@ -24,6 +27,7 @@ const TABLE = {
 
 beforeAll(async () => {
   catalog = await startHttpTarget(({ path, body }) => {
+    if (path === '/internal/control/tell-again') return { status: 200, body: { messages: told } };
     if (path !== '/internal/catalog/tables') return { status: 404, body: {} };
     const { refs } = body as { refs: string[] };
     return { status: 200, body: { tables: Object.fromEntries(refs.map((ref) => [ref, TABLE])) } };
@@ -288,6 +292,29 @@ describe('incidents', () => {
   });
 });
 
+describe('a rule that brings its own cause back', () => {
+  it('is stopped after three rounds of the same chain, and says so', async () => {
+    await put({});
+    const first = eventOf({});
+    const verdicts: (string | undefined)[] = [];
+    for (let hops = 0; hops < 5; hops += 1) {
+      const [event] = await decision.events(hops === 0 ? first : { correlationId: first.correlationId, hops });
+      await decision.settled();
+      const { verdict: said, stage, text } = await verdict(event!);
+      verdicts.push(said);
+      if (said !== 'decided') expect([stage, text]).toEqual(['loop', expect.stringContaining('brings its cause back')]);
+      const start = (await decision.starts()).at(-1)!;
+      await decision.runs(runsOf(start, { kind: 'started' }), runsOf(start, { kind: 'closed', status: 'succeeded' }));
+      await decision.settled();
+    }
+    expect(verdicts).toEqual(['decided', 'decided', 'decided', 'hop-limit', 'hop-limit']);
+    // Another chain about the same host is not to blame.
+    const [fresh] = await decision.events({});
+    await decision.settled();
+    expect((await verdict(fresh!)).verdict).toBe('decided');
+  });
+});
+
 describe('links between resources', () => {
   it('no work on what depends on something under change, nor on members of it; it is looked at when that ends', async () => {
     await put({ goal: GOAL });
@@ -340,5 +367,28 @@ describe('links between resources', () => {
     const [again] = await decision.events({});
     await decision.settled();
     expect((await verdict(again!)).text).toContain('is retired, host/dc1/r1/new stands in its place');
+  });
+});
+
+describe('a message of control that was given up', () => {
+  it('is asked for again by the episode that waits for it', async () => {
+    await put({});
+    await decision.events({});
+    await decision.settled();
+    const [start] = await decision.starts();
+    await decision.runs(runsOf(start!, { kind: 'started' }));
+    await decision.settled();
+    const state = async (): Promise<unknown> => (await decision.call('GET', '/v1/episodes')).body.items[0]!['state'];
+    const missed = decision.app.get(MissedEndsService);
+    told = [runsOf(start!, { kind: 'started' }), runsOf(start!, { kind: 'closed', status: 'succeeded' })];
+    // Too early: the message may still be on its way.
+    expect(await missed.run()).toBe(0);
+    expect(await state()).toBe('acting');
+    await decision.database.query(
+      `UPDATE decision.episode SET doc = jsonb_set(doc, '{episode,changedAt}', to_jsonb((doc->'episode'->>'changedAt')::bigint - 600000))`,
+    );
+    expect(await missed.run()).toBe(1);
+    expect(await state()).toBe('converged');
+    expect(await missed.run()).toBe(0);
   });
 });

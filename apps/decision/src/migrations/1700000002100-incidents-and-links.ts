@@ -7,11 +7,6 @@ CREATE INDEX episode_incident ON decision.episode (tenant, incident, opened_at, 
 ALTER TABLE decision.resource ADD COLUMN retired jsonb;
 -- Who waits for what: asked when the run on the other side ends.
 CREATE INDEX resource_depends ON decision.resource USING gin (depends_on);
-
--- Failure domains in storm mode. One row per policy and domain; ended ones are kept for the story.
-CREATE TABLE decision.storm (tenant text NOT NULL, policy text NOT NULL, domain text NOT NULL, since timestamptz NOT NULL, until timestamptz NOT NULL, ended_at timestamptz, doc jsonb NOT NULL,
-  PRIMARY KEY (tenant, policy, domain, since));
-CREATE UNIQUE INDEX storm_open ON decision.storm (tenant, policy, domain) WHERE ended_at IS NULL;
 `;
 
 /** As before, with claims on what the resources depend on or are members of, and without reading retired ones twice. */
@@ -84,7 +79,7 @@ BEGIN
 END $$;
 `;
 
-/** Incidents, links between resources, storms. The functions of before are kept under other names for the way back. */
+/** Incidents and links between resources. The functions of before are kept under other names for the way back. */
 export class IncidentsAndLinks1700000002100 implements MigrationInterface {
   async up(runner: QueryRunner): Promise<void> {
     await runner.query(TABLES);
@@ -104,7 +99,6 @@ export class IncidentsAndLinks1700000002100 implements MigrationInterface {
       DROP FUNCTION decision.save;
       ALTER FUNCTION decision.load_before_2100 RENAME TO load;
       ALTER FUNCTION decision.save_before_2100 RENAME TO save;
-      DROP TABLE decision.storm;
       DROP INDEX decision.resource_depends;
       ALTER TABLE decision.resource DROP COLUMN retired;
       ALTER TABLE decision.episode DROP COLUMN incident`);

@@ -1,8 +1,12 @@
 /** Does the cause of a start that waited still stand? */
 import type { EventMessage, RuleDocument } from '@opsloop/contracts';
+import type { Scope } from '@opsloop/rules';
 import { dataMismatch } from '../decide/match.pure.js';
 import { goalTruth, isFresh, ruleScope, whyFalse } from '../decide/scope.pure.js';
 import type { Configs, Resource } from '../store/model.js';
+
+/** What the condition of the rule sees of an event: with facts, where the rule declares any. */
+export type ScopeOf = (event: EventMessage) => Scope;
 
 export type Standing = 'stands' | 'cleared' | 'unknown';
 
@@ -23,11 +27,12 @@ export function standing(
   resource: Resource,
   configs: Configs,
   now: number,
+  scopeOf: ScopeOf = (today) => ruleScope(configs, today, resource),
 ): Standing {
   if (doc.goal !== undefined) return goalStanding(doc, resource, configs, now);
   // Without a goal only a reported state can clear; an alert or an order stands until somebody takes it back.
   if (event?.state === undefined || !isReportOf(doc, event, resource)) return 'stands';
-  const today = stateStanding(doc, event, resource, configs);
+  const today = stateStanding(doc, event, resource, scopeOf);
   // A report of after the cause that it is gone counts at once; that it is still there may be older than what a run did.
   return today === 'stands' && reportPending(resource, now) ? 'unknown' : today;
 }
@@ -58,7 +63,7 @@ function reportPending(resource: Resource, now: number): boolean {
   return Date.parse(resource.observedAt) < ended && now - ended < REPORT_GRACE_MS;
 }
 
-function stateStanding(doc: RuleDocument, event: EventMessage, resource: Resource, configs: Configs): Standing {
+function stateStanding(doc: RuleDocument, event: EventMessage, resource: Resource, scopeOf: ScopeOf): Standing {
   const fits = doc.on.some(
     (entry) => entry.data === undefined || dataMismatch(entry.data, resource.state) === undefined,
   );
@@ -66,7 +71,7 @@ function stateStanding(doc: RuleDocument, event: EventMessage, resource: Resourc
   if (doc.when === undefined) return 'stands';
   try {
     const today = { ...event, subject: resource.path, data: resource.state };
-    return whyFalse(doc.when, ruleScope(configs, today, resource)) === undefined ? 'stands' : 'cleared';
+    return whyFalse(doc.when, scopeOf(today)) === undefined ? 'stands' : 'cleared';
   } catch {
     return 'unknown';
   }

@@ -1,21 +1,24 @@
 import { Injectable } from '@nestjs/common';
-import type { InternalCalls, RuleDocument, StartCause, TimelineEntry } from '@opsloop/contracts';
+import type { EventMessage, InternalCalls, RuleDocument, StartCause, TimelineEntry } from '@opsloop/contracts';
 import { durationMs, pathPrefixes } from '@opsloop/contracts';
 import { Clock } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
-import { viewOf } from '../decide/scope.pure.js';
+import { ruleScope, viewOf } from '../decide/scope.pure.js';
 import { readsConfig } from '../decide/slots.pure.js';
 import { ConfigCache } from '../documents/config-cache.service.js';
+import { AroundService } from '../facts/around.service.js';
+import type { FactSources } from '../facts/facts.pure.js';
+import { factsOf } from '../facts/facts.pure.js';
 import { isLive } from '../episodes/machine.pure.js';
 import { Observer } from '../episodes/observer.service.js';
 import { DecisionsRepository } from '../explain/decisions.repository.js';
 import { unknownResource } from '../resources/merge.pure.js';
 import { ResourceRepository } from '../resources/resource.repository.js';
 import { RuleCache } from '../rules/rule-cache.service.js';
-import type { DecisionRow, Resource } from '../store/model.js';
+import type { Configs, DecisionRow, Resource } from '../store/model.js';
 import { WorldService } from '../store/world.service.js';
 import { storyOf } from './story.pure.js';
-import type { Standing } from './recheck.pure.js';
+import type { ScopeOf, Standing } from './recheck.pure.js';
 import { needsLook, overall, standing } from './recheck.pure.js';
 
 type Recheck = InternalCalls['POST /internal/decision/recheck'];
@@ -43,6 +46,7 @@ export class RecheckService {
     private readonly repository: DecisionsRepository,
     private readonly worlds: WorldService,
     private readonly observer: Observer,
+    private readonly around: AroundService,
     private readonly clock: Clock,
   ) {}
 
@@ -72,13 +76,34 @@ export class RecheckService {
     const event = cause.eventId === undefined ? undefined : (await this.repository.trace(cause.eventId))?.event;
     const now = this.clock.now().getTime();
     const configs = await this.configs.get(readsConfig(doc), now);
-    const verdicts = all.map((path) => ({
-      path,
-      verdict: ended.has(path)
-        ? ('cleared' as const)
-        : standing(doc, event, known.get(path) ?? unknownResource(path), configs, now),
-    }));
+    const sources = await this.factSources(doc, event, known, configs, now);
+    const verdicts = all.map((path) => {
+      if (ended.has(path)) return { path, verdict: 'cleared' as const };
+      const resource = known.get(path) ?? unknownResource(path);
+      const scopeOf: ScopeOf = (today) =>
+        ruleScope(configs, today, resource, {
+          now: new Date(now).toISOString(),
+          facts: factsOf(doc, today, resource, sources),
+        });
+      return { path, verdict: standing(doc, event, resource, configs, now, scopeOf) };
+    });
     return answer(verdicts, doc.goal === undefined ? 'the state that the rule is about' : 'the goal of the rule');
+  }
+
+  /** Facts as they are today; a rule without any costs nothing. */
+  private async factSources(
+    doc: RuleDocument,
+    event: EventMessage | undefined,
+    known: ReadonlyMap<string, Resource>,
+    configs: Configs,
+    now: number,
+  ): Promise<FactSources> {
+    const pairs =
+      event === undefined || doc.facts === undefined
+        ? []
+        : [...known.values()].map((resource) => ({ doc, event: { ...event, subject: resource.path }, resource }));
+    const around = await this.around.read(this.db, pairs, configs, now);
+    return { now, configs, around, events: () => [], opened: () => [] };
   }
 
   async story({ decisionId, targets, since, until }: Story['body']): Promise<Story['answer']> {

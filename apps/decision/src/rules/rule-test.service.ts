@@ -6,7 +6,9 @@ import { Database } from '@opsloop/postgres';
 import { z } from 'zod';
 import { aim } from '../decide/aim.pure.js';
 import { decideEvents } from '../decide/batch.pure.js';
+import type { Loaded } from '../decide/world.pure.js';
 import { World } from '../decide/world.pure.js';
+import { AroundService } from '../facts/around.service.js';
 import { readsConfig } from '../decide/slots.pure.js';
 import { ConfigCache } from '../documents/config-cache.service.js';
 import { unknownResource } from '../resources/merge.pure.js';
@@ -45,6 +47,7 @@ export class RuleTestService {
     private readonly configs: ConfigCache,
     private readonly resources: ResourceRepository,
     private readonly db: Database,
+    private readonly around: AroundService,
     private readonly clock: Clock,
   ) {}
 
@@ -80,7 +83,13 @@ export class RuleTestService {
       resources.set(path, resources.get(path) ?? one);
     const configs = await this.configs.get(readsConfig(doc), now.getTime());
     const resource = (path: string): Resource => resources.get(path) ?? unknownResource(path);
-    const world = new World('default', now.getTime(), configs, { id: 'test', rules: [rule] }, new Map(), {
+    const around = await this.around.read(
+      this.db,
+      [{ doc, event, resource: event.subject === undefined ? undefined : resource(event.subject) }],
+      configs,
+      now.getTime(),
+    );
+    const loaded: Loaded = {
       resources: [...resources.values()],
       episodes: [],
       blocked: [],
@@ -89,7 +98,16 @@ export class RuleTestService {
       holds: [],
       siblings: [],
       halts: [],
-    });
+    };
+    const world = new World(
+      'default',
+      now.getTime(),
+      configs,
+      { id: 'test', rules: [rule] },
+      new Map(),
+      loaded,
+      around,
+    );
     decideEvents(world, [event], new Map([[event, [aim({ event, rule, configs, resource, members: () => members })]]]));
     const { decisionIds: _ids, ...trace } = world.traces[0]!.verdicts[rule.name]!;
     return {
