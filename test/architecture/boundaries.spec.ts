@@ -110,9 +110,7 @@ describe('sources', () => {
   /** Longest function and file. What is longer today stands here with its length and may only shrink. */
   const FUNCTION_LINES_MAX = 70;
   const FILE_LINES_MAX = 500;
-  const LONG_FUNCTIONS: Record<string, number> = {
-    'apps/decision/src/store/rows.pure.ts#saveJson': 71,
-  };
+  const LONG_FUNCTIONS: Record<string, number> = {};
   const LONG_FILES: Record<string, number> = {};
 
   it(`functions have at most ${FUNCTION_LINES_MAX} lines`, () => {

@@ -89,23 +89,13 @@ export class RuleTestService {
       configs,
       now.getTime(),
     );
-    const loaded: Loaded = {
-      resources: [...resources.values()],
-      episodes: [],
-      blocked: [],
-      waits: [],
-      budgets: [],
-      holds: [],
-      siblings: [],
-      halts: [],
-    };
     const world = new World(
       'default',
       now.getTime(),
       configs,
       { id: 'test', rules: [rule] },
       new Map(),
-      loaded,
+      onlyResources([...resources.values()]),
       around,
     );
     decideEvents(world, [event], new Map([[event, [aim({ event, rule, configs, resource, members: () => members })]]]));
@@ -125,6 +115,10 @@ export class RuleTestService {
       })),
     };
   }
+}
+
+function onlyResources(resources: Resource[]): Loaded {
+  return { resources, episodes: [], blocked: [], waits: [], budgets: [], holds: [], siblings: [], halts: [] };
 }
 
 function eventOf(body: z.output<typeof EventBody>, now: Date): EventMessage {

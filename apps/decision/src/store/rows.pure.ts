@@ -111,6 +111,25 @@ function verdictsByEvent(world: World): Map<string, Record<string, RuleTrace>> {
   return byEvent;
 }
 
+function episodeJson({ episode, origin, event, tier, incident, work }: EpisodeRow): Record<string, unknown> {
+  return {
+    id: episode.id,
+    rule: episode.rule,
+    rule_version: episode.ruleVersion,
+    resource: episode.resource,
+    live: isLive(episode),
+    state: episode.state,
+    start_id: episode.startId ?? null,
+    due_at: at(nextLook(episode)),
+    blocked_until: at(episode.blockedUntil),
+    origin,
+    doc: { episode, tier, ...(incident === undefined ? {} : { incident }), ...(work === undefined ? {} : { work }) },
+    incident: incident?.id ?? null,
+    event,
+    opened_at: at(episode.openedAt),
+  };
+}
+
 /** The one argument of `decision.save`. */
 export function saveJson(world: World): Record<string, unknown[]> {
   const dirty = world.dirty();
@@ -155,22 +174,7 @@ export function saveJson(world: World): Record<string, unknown[]> {
       start: d.start,
       at: d.at,
     })),
-    episodes: dirty.episodes.map(({ episode, origin, event, tier, incident, work }) => ({
-      id: episode.id,
-      rule: episode.rule,
-      rule_version: episode.ruleVersion,
-      resource: episode.resource,
-      live: isLive(episode),
-      state: episode.state,
-      start_id: episode.startId ?? null,
-      due_at: at(nextLook(episode)),
-      blocked_until: at(episode.blockedUntil),
-      origin,
-      doc: { episode, tier, ...(incident === undefined ? {} : { incident }), ...(work === undefined ? {} : { work }) },
-      incident: incident?.id ?? null,
-      event,
-      opened_at: at(episode.openedAt),
-    })),
+    episodes: dirty.episodes.map(episodeJson),
     ended: dirty.ended,
     waits: dirty.waits.map((w) => ({
       rule: w.rule,
