@@ -4,6 +4,8 @@ import { AtomExecutor, HttpGuard, ScriptRunner, StoredSecrets } from '@opsloop/a
 import type { PlatformConfig } from '@opsloop/platform';
 import { InternalClient, PLATFORM_CONFIG } from '@opsloop/platform';
 import { Database, DocumentStore } from '@opsloop/postgres';
+import { BacktestController } from './backtest/backtest.controller.js';
+import { BacktestService } from './backtest/backtest.service.js';
 import type { DecisionConfig } from './config.js';
 import { DECISION_CONFIG } from './config.js';
 import { DecideService } from './decide/decide.service.js';
@@ -53,6 +55,8 @@ export class DecisionModule {
     return {
       module: DecisionModule,
       controllers: [
+        // Before the rules: `backtest/<id>` would be the name of one.
+        BacktestController,
         RulesController,
         ResourcesController,
         ExplainController,
@@ -68,6 +72,7 @@ export class DecisionModule {
         { provide: DocumentStore, inject: [Database], useFactory: (db: Database) => new DocumentStore(db, 'decision') },
         { provide: AtomExecutor, inject: [PLATFORM_CONFIG, DECISION_CONFIG, InternalClient], useFactory: executorOf },
         AroundService,
+        BacktestService,
         ConfigCache,
         FactCounts,
         IncidentsRepository,

@@ -66,6 +66,7 @@ export const ACCESS: readonly Row[] = [
   ...['flows', 'atoms', 'rules', 'policies', 'sources', 'configs', 'tables', 'schedules', 'flowtests'].flatMap((kind) =>
     row('PUT|DELETE', `/v1/${kind}/*`, 'expert'),
   ),
+  ...row('PUT', '/v1/rules', 'expert'),
   ...['publish', 'rollback', 'deprecate'].flatMap((act) => row('POST', `/v1/flows/:domain/:name/${act}`, 'expert')),
 ];
 

@@ -4,6 +4,7 @@ import { IndexByAge1700000002001 } from './1700000002001-index-by-age.js';
 import { PlanDecisionOnce1700000002050 } from './1700000002050-plan-once.js';
 import { IncidentsAndLinks1700000002100 } from './1700000002100-incidents-and-links.js';
 import { KnowReporters1700000002160 } from './1700000002160-know-reporters.js';
+import { KeepBacktests1700000002200 } from './1700000002200-keep-backtests.js';
 
 export const decisionMigrations: MigrationSet = {
   schema: 'decision',
@@ -13,5 +14,6 @@ export const decisionMigrations: MigrationSet = {
     PlanDecisionOnce1700000002050,
     IncidentsAndLinks1700000002100,
     KnowReporters1700000002160,
+    KeepBacktests1700000002200,
   ],
 };

@@ -14,6 +14,9 @@ export class MemoryStore {
   private readonly charges = new Map<string, { decisionId: string; at: number }[]>();
   private readonly memberships = new Map<string, string[]>();
 
+  /** At most the earliest moment at which something is due: what is put aside meanwhile leaves it too early, never too late. */
+  private due = Infinity;
+
   constructor(resources: readonly Resource[]) {
     for (const resource of resources) this.putResource(resource);
   }
@@ -56,7 +59,10 @@ export class MemoryStore {
     for (const resource of resources) this.putResource(resource);
     for (const row of episodes) this.putEpisode(row, world.now);
     for (const { rule, kind, key } of ended) this.waits.delete(slot(rule, kind, key));
-    for (const wait of waits) this.waits.set(slot(wait.rule, wait.kind, wait.key), wait);
+    for (const wait of waits) {
+      this.waits.set(slot(wait.rule, wait.kind, wait.key), wait);
+      this.note(wait.dueAt === undefined ? undefined : Date.parse(wait.dueAt));
+    }
     for (const { rule, slot: number, key, decisionId } of world.charges) {
       if (decisionId === undefined) continue;
       const id = slot(rule, number, key);
@@ -66,16 +72,17 @@ export class MemoryStore {
     }
   }
 
-  /** Earliest moment at which a window ends or an episode wants to be looked at. */
-  nextDue(): number | undefined {
-    let next: number | undefined;
-    const note = (at: number | undefined): void => {
-      if (at !== undefined && (next === undefined || at < next)) next = at;
-    };
-    for (const wait of this.waits.values()) note(wait.dueAt === undefined ? undefined : Date.parse(wait.dueAt));
-    for (const rows of this.episodes.values())
-      for (const { episode } of rows.values()) note(isLive(episode) ? nextLook(episode) : undefined);
-    return next;
+  /** Earliest moment up to `to` at which a window ends or an episode wants to be looked at. */
+  nextDue(to: number): number | undefined {
+    if (this.due > to) return undefined;
+    this.due = Infinity;
+    for (const wait of this.waits.values()) this.note(wait.dueAt === undefined ? undefined : Date.parse(wait.dueAt));
+    for (const { episode } of this.live()) this.note(nextLook(episode));
+    return this.due > to ? undefined : this.due;
+  }
+
+  private note(at: number | undefined): void {
+    if (at !== undefined && at < this.due) this.due = at;
   }
 
   dueWaits(now: number): WaitRow[] {
@@ -105,6 +112,7 @@ export class MemoryStore {
   private putEpisode(row: EpisodeRow, now: number): void {
     const { episode } = row;
     const rows = this.episodes.get(episode.resource) ?? new Map<string, EpisodeRow>();
+    if (isLive(episode)) this.note(nextLook(episode));
     if (isLive(episode) || (episode.blockedUntil ?? 0) > now) rows.set(episode.id, row);
     else rows.delete(episode.id);
     this.episodes.set(episode.resource, rows);

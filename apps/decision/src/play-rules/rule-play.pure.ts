@@ -85,8 +85,8 @@ export class RulePlay {
   /** Lets time pass: windows end, episodes are looked at, ladders go on. */
   advance(to: number): void {
     for (let moment = 0; ; moment += 1) {
-      const due = this.store.nextDue();
-      if (due === undefined || due > to) break;
+      const due = this.store.nextDue(to);
+      if (due === undefined) break;
       if (moment > MOMENTS_MAX) throw new Error(`something is due ${MOMENTS_MAX} times between two events`);
       this.now = Math.max(this.now, due);
       this.endWindows();
