@@ -77,6 +77,9 @@ export default tseslint.config(
               onlyDependOnLibsWithTags: [
                 'type:contracts',
                 'type:embedded',
+                'type:pure',
+                'type:atoms',
+                'type:flowtest',
                 'type:platform',
                 'type:adapter',
                 'type:app',

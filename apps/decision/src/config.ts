@@ -1,3 +1,4 @@
+import type { AtomExecutor } from '@opsloop/atoms';
 import { durationMs, OpsError } from '@opsloop/contracts';
 
 /** What this app needs beside the platform's configuration; the only place of this app that reads the environment. */
@@ -8,6 +9,8 @@ export interface DecisionConfig {
   retentionMs: number;
   /** How read atoms of the script form are run when a goal observes by one. */
   scripts: { path: string; unsafeHostExec: boolean; network: boolean };
+  /** Who makes the calls of observations, where it is not this process itself. */
+  atoms?: Pick<AtomExecutor, 'execute'>;
 }
 
 /** A lost event delays healing by half a minute at most, and a pass over 10,000 resources takes about a second of it. */

@@ -110,9 +110,10 @@ export class DecisionModule {
 /** Observations go through the same guard as every outgoing call of a flow. */
 function executorOf(
   { httpAllow, embedded, ownPorts }: PlatformConfig,
-  { scripts }: DecisionConfig,
+  { scripts, atoms }: DecisionConfig,
   internal: InternalClient,
-): AtomExecutor {
+): Pick<AtomExecutor, 'execute'> {
+  if (atoms !== undefined) return atoms;
   const guard = new HttpGuard({ allow: httpAllow, embedded, ...(ownPorts === undefined ? {} : { ownPorts }) });
   const secrets = new StoredSecrets((name) => internal.secret(name));
   return new AtomExecutor({ guard, embedded, secrets, scripts: new ScriptRunner({ ...scripts, embedded }) });

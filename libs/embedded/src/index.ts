@@ -1,6 +1,7 @@
 export { postgresBinaries, type PostgresBinaries } from './postgres-binaries.js';
 export {
   isPortBusy,
+  runSql,
   startEmbeddedPostgres,
   type EmbeddedPostgres,
   type EmbeddedPostgresOptions,

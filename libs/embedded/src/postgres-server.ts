@@ -207,6 +207,19 @@ async function createDatabase(url: string): Promise<void> {
   }
 }
 
+/** Statements on a connection of their own, one after the other; the rows of the last one. */
+export async function runSql(url: string, statements: readonly string[]): Promise<Record<string, unknown>[]> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    let rows: Record<string, unknown>[] = [];
+    for (const statement of statements) rows = (await client.query<Record<string, unknown>>(statement)).rows;
+    return rows;
+  } finally {
+    await client.end();
+  }
+}
+
 /** True when something listens on the port of loopback. */
 export function isPortBusy(port: number): Promise<boolean> {
   return new Promise((resolve) => {

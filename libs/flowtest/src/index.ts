@@ -19,3 +19,8 @@ export { libraryOf } from './play/resolve.pure.js';
 export type { Library } from './play/resolve.pure.js';
 export { junitOf } from './play/junit.pure.js';
 export { recordTest } from './play/record.pure.js';
+export { answerOf } from './play/mocks.pure.js';
+export { fromPayload } from './virtual/payloads.js';
+export type { ScenarioAct, ScenarioAnswer, ScenarioEvent, ScenarioSeen, ScenarioTest } from './scenario/scenario.js';
+export { judgeScenario } from './scenario/judge-scenario.pure.js';
+export { ScenarioAnswers } from './scenario/answers.pure.js';

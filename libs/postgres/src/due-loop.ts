@@ -19,15 +19,21 @@ export interface DueLoopOptions {
 export interface DueLoop {
   /** Something became due now. */
   poke(): void;
+  /** Runs now and again until a run finds nothing; answers how much was done. For whoever makes time pass. */
+  drain(): Promise<number>;
   /** Waits for the run in flight; starts no other. */
   stop(): Promise<void>;
 }
+
+/** The loops of this process. */
+export const dueLoops: ReadonlySet<DueLoop> = new Set();
 
 /** The one loop behind every deadline: runs each `everyMs`, and at once while runs return full batches. */
 export function startDueLoop(options: DueLoopOptions & { db?: unknown }): DueLoop {
   const { everyMs = EVERY_MS, batch = BATCH } = options;
   let stopped = false;
   let poked = false;
+  let total = 0;
   let timer: NodeJS.Timeout | undefined;
   let current: Promise<void> | undefined;
 
@@ -37,6 +43,7 @@ export function startDueLoop(options: DueLoopOptions & { db?: unknown }): DueLoo
       poked = false;
       try {
         const done = await options.run(batch);
+        total += done;
         if (done >= batch) poked = true;
       } catch (error) {
         options.logger.error('a due-loop run failed', { loop: options.name, error });
@@ -53,15 +60,27 @@ export function startDueLoop(options: DueLoopOptions & { db?: unknown }): DueLoo
   };
   timer = setTimeout(start, everyMs);
 
-  return {
+  const loop: DueLoop = {
     poke: () => {
       poked = true;
       if (current === undefined && !stopped) start();
     },
+    drain: async () => {
+      const before = total;
+      for (let last = -1; last !== total && !stopped;) {
+        last = total;
+        loop.poke();
+        await current;
+      }
+      return total - before;
+    },
     stop: async () => {
       stopped = true;
+      (dueLoops as Set<DueLoop>).delete(loop);
       clearTimeout(timer);
       await current;
     },
   };
+  (dueLoops as Set<DueLoop>).add(loop);
+  return loop;
 }

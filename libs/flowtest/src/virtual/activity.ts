@@ -29,6 +29,8 @@ export type ActivityAnswer = { afterMs?: number; ignoresCancel?: boolean } & (
   | { hangs: true }
   /** Nobody polls the queue. */
   | { unpolled: true }
+  /** Somebody real is asked meanwhile; time must stand still until `done` is called. */
+  | { asked: (done: (answer: ActivityAnswer) => void) => void }
 );
 
 /** An attempt that says nothing else takes this long: one tick, so that start and end differ. */
@@ -74,6 +76,19 @@ export class VirtualActivity {
       at: clock.now,
     });
     this.running = running;
+    this.take(running);
+  }
+
+  private take(running: ActivityAnswer): void {
+    const { task } = this;
+    const { clock } = this.host;
+    if ('asked' in running) {
+      const attempt = this.attempt;
+      running.asked((answer) => {
+        if (!this.ended && attempt === this.attempt) this.take((this.running = answer));
+      });
+      return;
+    }
     if ('unpolled' in running) {
       const ms = Math.min(msOf(task.scheduleToStartTimeout) || Infinity, this.deadline - clock.now);
       this.later(ms, () => this.fail(timeoutFailure(TimeoutType.SCHEDULE_TO_START), RetryState.TIMEOUT));

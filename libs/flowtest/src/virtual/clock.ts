@@ -26,6 +26,12 @@ export class VirtualClock {
     return true;
   }
 
+  /** When something is due next; undefined when nothing is. */
+  next(): number | undefined {
+    while (this.heap[0]?.off === true) this.pop();
+    return this.heap[0]?.at;
+  }
+
   private push(alarm: Alarm): void {
     const { heap } = this;
     let at = heap.push(alarm) - 1;
