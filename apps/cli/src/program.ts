@@ -11,6 +11,7 @@ import { registerLocks } from './commands/locks.js';
 import { registerPolicies } from './commands/policies.js';
 import { registerPlan } from './commands/plan.js';
 import { registerAtoms } from './commands/atoms.js';
+import { registerRules } from './commands/rules.js';
 import { registerRuns } from './commands/runs.js';
 import { registerSecrets } from './commands/secrets.js';
 import { registerSchedules } from './commands/schedules.js';
@@ -63,6 +64,7 @@ export function buildProgram(streams: Streams): Command {
     registerApply,
     registerTest,
     registerDocumentCommands,
+    registerRules,
     registerRuns,
     registerAtoms,
     registerApprovals,

@@ -26,6 +26,8 @@ import { HttpApi, segments } from './http.js';
 import type { ApiAnswer, ClientOptions, QueryParameters } from './http.js';
 import type {
   AdmissionDetailView,
+  BacktestBody,
+  BacktestView,
   BulkAnswer,
   BulkBody,
   CreateTokenBody,
@@ -51,6 +53,8 @@ import type {
   PolicyTestView,
   ReadinessView,
   ResourceExplanation,
+  RuleTestBody,
+  RuleTestView,
   RetryView,
   RunAct,
   SecretPut,
@@ -371,6 +375,24 @@ export class OpsloopClient {
       reason,
       ...(input === undefined ? {} : { input }),
     });
+  // ---- rules tried before they act
+  testRule(body: RuleTestBody): Promise<RuleTestView> {
+    return this.http.post('/v1/rules/test', body);
+  }
+
+  backtest(body: BacktestBody): Promise<BacktestView> {
+    return this.http.post('/v1/rules/backtest', body);
+  }
+
+  getBacktest(id: string): Promise<BacktestView> {
+    return this.http.get(`/v1/rules/backtest/${encodeURIComponent(id)}`);
+  }
+
+  /** A whole set of rules; all of it judges from one moment on, or none. */
+  putRules(items: readonly Json[]): Promise<{ items: PutAnswer[] }> {
+    return this.http
+      .request<{ items: PutAnswer[] }>('PUT', '/v1/rules', { body: { items: [...items] } })
+      .then((answer) => answer.body);
   }
 
   // ---- halts, locks, status

@@ -410,6 +410,79 @@ export interface IncidentView extends IncidentSummary {
 export interface MaintenanceView extends DocumentView {
   open?: { from: string; until: string };
   next?: { from: string; until: string };
+// ---------------------------------------------------------------- rules tried before they act
+export interface RuleTestBody {
+  rule: Json;
+  event: Json;
+  resource?: Json;
+}
+
+export interface RuleTestView {
+  rule: string;
+  version: string;
+  verdict: string;
+  stage: string;
+  because?: { text: string; path?: string; expected?: Json; actual?: Json };
+  decisions: {
+    branch: string;
+    rung: string;
+    tier: string;
+    targets: string[];
+    batches: string[][];
+    ref: string;
+    input: Json;
+  }[];
+}
+
+export interface BacktestBody {
+  rules?: Json[];
+  remove?: string[];
+  /** A time, or a duration back from now; `until` alike, default now. */
+  since: string;
+  until?: string;
+  under?: string;
+}
+
+export interface BacktestDecision {
+  rule: string;
+  eventId: string;
+  start: number;
+  at: string;
+  branch: string;
+  rung: string;
+  tier: string;
+  targets: string[];
+  batches: string[][];
+  ref: string;
+  input: Json;
+  [member: string]: Json;
+}
+
+interface BacktestList<T> {
+  count: number;
+  byTier: Record<string, number>;
+  items: T[];
+}
+
+export interface BacktestView {
+  id: string;
+  status: 'queued' | 'running' | 'done' | 'failed';
+  at: string;
+  by: string;
+  progress: { done: number; total: number };
+  result?: {
+    from: string;
+    until: string;
+    events: number;
+    cut: boolean;
+    decisions: { before: number; after: number };
+    gained: BacktestList<BacktestDecision>;
+    lost: BacktestList<BacktestDecision>;
+    changed: BacktestList<{ members: string[]; before: BacktestDecision; after: BacktestDecision }>;
+    rules: Record<string, { before: Record<string, number>; after: Record<string, number> }>;
+    digest: string;
+  };
+  problem?: string;
 }
 
 /** Body of `POST /v1/admissions/forecast`. */

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { AtomDocument, DocumentKind, FlowDocument, JsonObject } from '@opsloop/contracts';
 import { describe, expect, it } from 'vitest';
-import { schemaErrors } from './schema-check.js';
+import { schemaErrors, type TestKind } from './schema-check.js';
 import { bundledAtoms, compileFlow, normaliseDocument, parseRef, validateDocument } from './index.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
@@ -19,8 +19,10 @@ function examples<T>(group: 'valid' | 'invalid'): { kind: string; file: string; 
   );
 }
 
+const TESTS = ['flowtest', 'ruletest', 'scenario'];
+
 describe('example documents', () => {
-  it.each(examples<JsonObject>('valid').filter((e) => e.kind !== 'flowtest'))(
+  it.each(examples<JsonObject>('valid').filter((e) => !TESTS.includes(e.kind)))(
     '$kind/$file is valid, and stays so in its stored form',
     ({ kind, body }) => {
       const { findings, document } = validateDocument(kind as DocumentKind, body);
@@ -32,10 +34,10 @@ describe('example documents', () => {
     },
   );
 
-  it.each(examples<JsonObject>('valid').filter((e) => e.kind === 'flowtest'))(
-    'flowtest/$file matches its schema',
-    ({ body }) => {
-      expect(schemaErrors('flowtest', body)).toEqual([]);
+  it.each(examples<JsonObject>('valid').filter((e) => TESTS.includes(e.kind)))(
+    '$kind/$file matches its schema',
+    ({ kind, body }) => {
+      expect(schemaErrors(kind as TestKind, body)).toEqual([]);
     },
   );
 

@@ -67,8 +67,11 @@ export function shapeFindings(body: unknown): Finding[] {
     : [];
 }
 
+/** Tests lie beside the documents and are never stored. */
+export type TestKind = 'flowtest' | 'ruletest' | 'scenario';
+
 /** Errors of the JSON Schema of a kind: one per mistake, with a remedy. */
-export function schemaErrors(kind: DocumentKind | 'flowtest', body: JsonObject): Finding[] {
+export function schemaErrors(kind: DocumentKind | TestKind, body: JsonObject): Finding[] {
   const validate = validatorOf(kind);
   if (validate(body)) return [];
   const findings = new Map<string, Finding>();

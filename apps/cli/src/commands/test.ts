@@ -11,6 +11,7 @@ import type { Context } from '../context.js';
 import { readDocuments, readTests } from '../documents/read-documents.js';
 import type { LoadedTest } from '../documents/read-documents.js';
 import { CliError, EXIT } from '../errors.js';
+import { playTests } from './play-tests.js';
 import type { Streams } from '../output.js';
 
 interface TestOptions {
@@ -35,7 +36,9 @@ interface FileResult {
 export function registerTest(program: Command, streams: Streams): void {
   const test = program
     .command('test')
-    .description('run flow tests (*.flowtest.json) in virtual time; no server is needed and nothing real is called')
+    .description(
+      'run tests of flows, rules and whole scenarios (*.flowtest.json, *.ruletest.json, *.scenario.json) in virtual time; no server is needed and nothing real is called',
+    )
     .argument('[paths...]', 'files and folders with tests and the documents that they are about; default: here')
     .option('-d, --documents <path>', 'further documents; repeatable', (value: string, all: string[] = []) => [
       ...all,
@@ -64,7 +67,10 @@ async function runTests(context: Context, paths: string[], options: TestOptions)
   const least = options.minCoverage === undefined ? undefined : percentOf(options.minCoverage);
   const loaded = readTests(paths, streams.cwd).filter(({ test }) => String(test['name']).includes(options.only ?? ''));
   if (loaded.length === 0)
-    throw new CliError(`no flow tests in ${paths.join(', ')}: a test says "kind": "flowtest"`, EXIT.usage);
+    throw new CliError(
+      `no tests in ${paths.join(', ')}: a test says "kind": "flowtest", "ruletest" or "scenario"`,
+      EXIT.usage,
+    );
   const {
     interpreterSandbox,
     libraryOf,
@@ -73,13 +79,15 @@ async function runTests(context: Context, paths: string[], options: TestOptions)
     junitOf,
     defaultCacheDir,
   } = await import('@opsloop/flowtest');
-  const library = libraryOf(readDocuments(placesOf(paths, options.documents ?? [], streams.cwd), streams.cwd));
-  const sandbox = await interpreterSandbox(defaultCacheDir(streams.env));
+  const documents = readDocuments(placesOf(paths, options.documents ?? [], streams.cwd), streams.cwd);
+  const library = libraryOf(documents);
+  const ofFlows = loaded.filter(({ kind }) => kind === 'flowtest');
   const coverage = new Map<string, CoverageOf>();
   const files = new Map<string, FileResult>();
-  for (const one of loaded) {
+  const sandbox = ofFlows.length === 0 ? undefined : await interpreterSandbox(defaultCacheDir(streams.env));
+  for (const one of ofFlows) {
     const started = performance.now();
-    const played = wrongOf(one, library) ?? playTest(sandbox, one.test as unknown as FlowTest, library);
+    const played = wrongOf(one, library) ?? playTest(sandbox!, one.test as unknown as FlowTest, library);
     const { document } = played;
     if (document !== undefined) {
       const key = `${document.name}@${document.version}`;
@@ -90,6 +98,13 @@ async function runTests(context: Context, paths: string[], options: TestOptions)
     files.set(one.place, result);
     result.tests.push(played);
     result.tookMs += Math.round(performance.now() - started);
+  }
+  const others = loaded.filter(({ kind }) => kind !== 'flowtest');
+  for (const { file, tookMs, ...played } of await playTests(others, documents, streams)) {
+    const result = files.get(file) ?? { file, tests: [], tookMs: 0 };
+    files.set(file, result);
+    result.tests.push(played);
+    result.tookMs += tookMs;
   }
   const results = [...files.values()];
   if (options.junit !== undefined) writeFileSync(resolve(streams.cwd, options.junit), junitOf(results));
@@ -161,12 +176,10 @@ function conclude(
     for (const test of tests) print(out, test);
     if (showCoverage) printCoverage(out, coverage);
     const of = `${tests.length} ${tests.length === 1 ? 'test' : 'tests'}`;
-    out.line(
-      `${failed === 0 ? `${of} passed` : `${failed} of ${of} failed`}, ${taken} of ${total} branches taken (${percent} %)`,
-    );
+    const branches = coverage.length === 0 ? '' : `, ${taken} of ${total} branches taken (${percent} %)`;
+    out.line(`${failed === 0 ? `${of} passed` : `${failed} of ${of} failed`}${branches}`);
   });
-  if (failed > 0)
-    throw new CliError(`${failed} of ${tests.length} flow tests failed`, EXIT.failed, [], undefined, true);
+  if (failed > 0) throw new CliError(`${failed} of ${tests.length} tests failed`, EXIT.failed, [], undefined, true);
   if (least !== undefined && percent < least)
     throw new CliError(
       `${percent} % of the branches were taken, ${least} % are wanted; --coverage names the others`,

@@ -3,6 +3,7 @@ import { readFileSync, readdirSync, statSync } from 'node:fs';
 import { dirname, extname, join, relative, resolve } from 'node:path';
 import { DOCUMENT_KINDS, DSL_VERSION } from '@opsloop/contracts';
 import type { DocumentKind, JsonObject } from '@opsloop/contracts';
+import type { TestKind } from '@opsloop/dsl';
 import { parseAllDocuments } from 'yaml';
 import { CliError, EXIT } from '../errors.js';
 
@@ -23,17 +24,18 @@ const FILE_BYTES_MAX = 5 * 1024 * 1024;
 const SCRIPT_BYTES_MAX = 64 * 1024;
 const EXTENSIONS: ReadonlySet<string> = new Set(['.json', '.yaml', '.yml']);
 
-/** Tests of flows lie beside them; they are run, never written to the server. */
-const TEST_KIND = 'flowtest';
+/** Tests lie beside what they test; they are run, never written to the server. */
+const TEST_KINDS: readonly string[] = ['flowtest', 'ruletest', 'scenario'] satisfies TestKind[];
 
-/** A flow test, not yet checked. */
+/** A test, not yet checked. */
 export interface LoadedTest {
+  kind: TestKind;
   test: JsonObject;
   /** File, and which of several in it. */
   place: string;
 }
 
-/** Flow tests below the given files and folders. */
+/** Tests below the given files and folders. */
 export function readTests(paths: readonly string[], cwd: string): LoadedTest[] {
   return paths
     .flatMap((path) => filesOf(resolve(cwd, path), path))
@@ -41,13 +43,17 @@ export function readTests(paths: readonly string[], cwd: string): LoadedTest[] {
       const place = relative(cwd, file) || file;
       const values = valuesOf(file).filter(isTest);
       if (explicit && values.length === 0)
-        throw new CliError(`${place} holds no flow test: "kind: ${TEST_KIND}" is missing`, EXIT.usage);
-      return values.map((test, i) => ({ test, place: values.length === 1 ? place : `${place}#${i + 1}` }));
+        throw new CliError(`${place} holds no test: "kind: ${TEST_KINDS.join('", "')}" is missing`, EXIT.usage);
+      return values.map((test, i) => ({
+        kind: test['kind'] as TestKind,
+        test,
+        place: values.length === 1 ? place : `${place}#${i + 1}`,
+      }));
     });
 }
 
 function isTest(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && (value as JsonObject)['kind'] === TEST_KIND;
+  return typeof value === 'object' && value !== null && TEST_KINDS.includes(String((value as JsonObject)['kind']));
 }
 
 /** Reads everything below the given files and folders; every mistake is reported at once. */
@@ -153,7 +159,7 @@ function identify(value: JsonObject, place: string, folder: string): LoadedDocum
   const { dsl, kind, version } = value;
   if (dsl !== undefined && dsl !== DSL_VERSION)
     throw new Error(`/dsl is ${JSON.stringify(dsl)}; this release reads "${DSL_VERSION}"`);
-  if (kind === TEST_KIND) throw new Error(`is a test of a flow; run it with "opsloop test ${place}"`);
+  if (TEST_KINDS.includes(String(kind))) throw new Error(`is a test; run it with "opsloop test ${place}"`);
   if (typeof kind !== 'string' || !Object.hasOwn(DOCUMENT_KINDS, kind))
     throw new Error(`/kind is ${JSON.stringify(kind)}; it must be one of ${Object.keys(DOCUMENT_KINDS).join(', ')}`);
   const name = kind === 'resource' ? value['path'] : value['name'];

@@ -1,6 +1,6 @@
 /**
- * The process behind scenario tests: one line of JSON in, with the tests and their documents; one line out for each
- * test. It has a PostgreSQL of its own and calls nothing else.
+ * The process behind rule tests and scenarios: one line of JSON in, with the tests and their documents; one line out
+ * for each test, rule tests first. Scenarios have a PostgreSQL of their own; nothing else is called.
  */
 import { mkdtempSync, chmodSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -8,17 +8,25 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { startEmbeddedPostgres } from '@opsloop/embedded';
+import { playRuleTest, type RuleTestGiven } from '@opsloop/decision';
 import type { ScenarioTest } from '@opsloop/flowtest';
 import { defaultCacheDir, interpreterSandbox } from '@opsloop/flowtest';
 import { readEnvironment } from '../config.js';
 import type { PlayedDocument } from './put-documents.js';
 
+/** A rule test brings its rule; a scenario all documents of its world. */
 interface Work {
-  tests: { test: ScenarioTest; documents: PlayedDocument[] }[];
+  rules: RuleTestGiven[];
+  scenarios: { test: ScenarioTest; documents: PlayedDocument[] }[];
 }
 
 async function main(): Promise<void> {
   const work = JSON.parse(await firstLine()) as Work;
+  for (const given of work.rules) tell(await attempt(async () => playRuleTest(given)));
+  if (work.scenarios.length > 0) await playAll(work.scenarios);
+}
+
+async function playAll(scenarios: Work['scenarios']): Promise<void> {
   const dataDir = mkdtempSync(join(tmpdir(), 'opsloop-play-'));
   // As root, PostgreSQL runs as another account, which must reach its data.
   chmodSync(dataDir, 0o711);
@@ -32,17 +40,25 @@ async function main(): Promise<void> {
       import('./play-scenario.js'),
     ]);
     const time = new VirtualTime(Date.parse(START));
-    for (const [i, { test, documents }] of work.tests.entries()) {
+    for (const [i, { test, documents }] of scenarios.entries()) {
       const options = { sandbox, time, admin: postgres.url, database: `play_${i}`, port: await freePort() };
-      const answer = await playScenario(test, documents, options).then(
-        (seen) => ({ seen }),
-        (error: unknown) => ({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) }),
-      );
-      process.stdout.write(`${JSON.stringify(answer)}\n`);
+      tell(await attempt(() => playScenario(test, documents, options)));
     }
   } finally {
     await postgres.stop();
     rmSync(dataDir, { recursive: true, force: true });
+  }
+}
+
+function tell(answer: object): void {
+  process.stdout.write(`${JSON.stringify(answer)}\n`);
+}
+
+async function attempt(play: () => Promise<unknown>): Promise<object> {
+  try {
+    return { seen: await play() };
+  } catch (error) {
+    return { error: error instanceof Error ? error.message : String(error) };
   }
 }
 

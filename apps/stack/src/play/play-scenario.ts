@@ -27,8 +27,8 @@ import { DUE_COLUMNS, makeDatabase, nextDueSql } from './virtual-time.js';
 export const START = '2026-01-05T09:00:00.000Z';
 /** Nothing is watched for longer: a world that is still busy after a day will be for ever. */
 const WATCH_MAX_MS = 86_400_000;
-/** Goals are looked at again this often without any event, as in production. */
-const LOOK_EVERY_MS = 30_000;
+/** Everything that is due has a moment of its own; in between goals are looked at this often, for what nobody has told. */
+const LOOK_EVERY_MS = 300_000;
 /** Looks in a row that find nothing before a moment is over; work passes from one part to the next within a turn. */
 const QUIET_LOOKS = 3;
 /** Looks at one moment; each does something, so more of them are a circle. */
@@ -64,6 +64,7 @@ class ScenarioPlay {
   private readonly calls: JsonObject[] = [];
   private readonly troubles: string[] = [];
   private readonly sent: string[] = [];
+  private readonly people = new Map<string, string>();
   private activities: Record<string, (request: never) => Promise<unknown>> = {};
   private stack!: PlayStack;
   private dueSql = '';
@@ -163,7 +164,18 @@ class ScenarioPlay {
     );
     while ((this.world.clock.next() ?? Infinity) <= time.now) this.world.clock.advance();
     this.world.clock.now = time.now;
-    while ((this.happenings[0]?.at ?? Infinity) <= time.now) await this.happenings.shift()!.act();
+    while ((this.happenings[0]?.at ?? Infinity) <= time.now) this.launch(this.happenings.shift()!.act);
+  }
+
+  /** An answer of a person is heard by a flow, which hears while the world settles: nobody may wait for it before. */
+  private launch(act: () => Promise<void>): void {
+    this.asked += 1;
+    void act()
+      .catch((error: unknown) => this.troubles.push(error instanceof Error ? error.message : String(error)))
+      .finally(() => {
+        this.asked -= 1;
+        this.done += 1;
+      });
   }
 
   /** Lets everything happen that can happen now. True when something did. */
@@ -194,7 +206,7 @@ class ScenarioPlay {
     const id = `scenario-${this.done}`;
     const { type, source = 'scenario', subject, data = {} } = event;
     const body = { specversion: '1.0', id, source, type, ...(subject === undefined ? {} : { subject }), data };
-    const answer = await this.stack.call('POST', '/v1/events', body);
+    const answer = await this.stack.call('POST', '/v1/events', body, 'application/cloudevents+json');
     if (answer.status !== 202) {
       this.troubles.push(`the event ${type} was refused: ${detailOf(answer.body)}`);
       return;
@@ -223,21 +235,34 @@ class ScenarioPlay {
         refuse(await this.stack.call('POST', `/v1/halts/${id}/lift`, { reason }));
       return;
     }
-    await this.answerApprovals(act.act, act.flow, reason, refuse);
+    await this.answerApprovals(act.act, act, reason, refuse);
   }
 
   private async answerApprovals(
     answer: 'approve' | 'reject',
-    flow: string | undefined,
+    { flow, by }: { flow?: string; by?: string },
     reason: string,
     refuse: (answer: { status: number; body: unknown }) => void,
   ): Promise<void> {
-    const { body } = await this.stack.call('GET', '/v1/approvals?state=open');
-    const items = (body as { items: { id: string; flow?: string }[] }).items ?? [];
-    const mine = items.filter((one) => flow === undefined || one.flow?.split('@', 1)[0] === flow);
+    const { body } = await this.stack.call('GET', '/v1/approvals?status=open');
+    const items = (body as { items: { id: string; flow: string }[] }).items;
+    const mine = items.filter((one) => flow === undefined || one.flow === flow);
     if (mine.length === 0)
       this.troubles.push(`nobody asked anything${flow === undefined ? '' : ` for ${flow}`} when it was to be answered`);
-    for (const { id } of mine) refuse(await this.stack.call('POST', `/v1/approvals/${id}/answer`, { answer, reason }));
+    const token = by === undefined ? undefined : await this.person(by);
+    for (const { id } of mine)
+      refuse(await this.stack.call('POST', `/v1/approvals/${id}/answer`, { answer, reason }, undefined, token));
+  }
+
+  /** A token in the name of a person, so that two of them are two. */
+  private async person(name: string): Promise<string> {
+    let token = this.people.get(name);
+    if (token === undefined) {
+      const { status, body } = await this.stack.call('POST', '/v1/tokens', { name, roles: ['admin'] });
+      if (status !== 201) throw new Error(`${name} gets no token: ${detailOf(body)}`);
+      this.people.set(name, (token = (body as { token: string }).token));
+    }
+    return token;
   }
 
   // ---------------------------------------------------------------- who answers

@@ -27,7 +27,13 @@ export interface PlayStack {
   bus: Bus;
   client: InternalClient;
   platform: PlatformConfig;
-  call(method: string, path: string, body?: unknown): Promise<{ status: number; body: unknown }>;
+  call(
+    method: string,
+    path: string,
+    body?: unknown,
+    type?: string,
+    token?: string,
+  ): Promise<{ status: number; body: unknown }>;
   close(): Promise<void>;
 }
 
@@ -56,12 +62,12 @@ export async function startPlayStack(options: {
   const app = await createHttpApp(moduleOf(platform, databaseUrl, options), { title: 'play', shutdownHooks: false });
   await app.listen(port, HOST);
   await connectBus(app);
-  const call: PlayStack['call'] = async (method, path, body) => {
+  const call: PlayStack['call'] = async (method, path, body, type = 'application/json', token = KEY) => {
     const answer = await fetch(url + path, {
       method,
       headers: {
-        authorization: `Bearer ${KEY}`,
-        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        authorization: `Bearer ${token}`,
+        ...(body === undefined ? {} : { 'content-type': type }),
       },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     });

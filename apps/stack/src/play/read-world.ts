@@ -30,9 +30,7 @@ export async function readWorld(
         ]),
       ),
     ),
-    admissions: await rows(
-      `SELECT flow AS name, flow, verdict, targets, ${at('at')} AS at FROM decision.run ORDER BY run.at, id`,
-    ),
+    admissions: await rows(`SELECT flow AS name, flow, verdict, targets FROM decision.run ORDER BY run.at, id`),
     runs: await rows(
       `SELECT flow AS name, flow, status, targets, ${at('started_at')} AS started, ${at('closed_at')} AS ended
        FROM decision.run WHERE started_at IS NOT NULL ORDER BY started_at, id`,

@@ -34,3 +34,10 @@ export function resolveIn(
     return named.find((one) => one.version === best);
   };
 }
+
+/** The newest of these versions that is in the range. */
+export function newestIn<T extends { version?: string }>(range: string, items: readonly T[]): T | undefined {
+  return items
+    .filter(({ version }) => version !== undefined && semver.satisfies(version, range))
+    .sort((a, b) => semver.rcompare(a.version!, b.version!))[0];
+}

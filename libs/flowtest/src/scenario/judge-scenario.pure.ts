@@ -34,7 +34,7 @@ export function judgeScenario(expect: ScenarioExpectation, seen: ScenarioSeen): 
 }
 
 /** A text names an entry by what it is about; an object by the members that it writes. */
-function listLines(wanted: readonly (JsonObject | string)[], seen: readonly JsonObject[]): string[] {
+export function listLines(wanted: readonly (JsonObject | string)[], seen: readonly JsonObject[]): string[] {
   return listDifferences<JsonObject | string, JsonObject>(
     wanted.map((value) => ({ value, text: typeof value === 'string' ? value : JSON.stringify(value) })),
     seen.map((value) => ({ value, text: JSON.stringify(value) })),
