@@ -375,6 +375,8 @@ export class OpsloopClient {
       reason,
       ...(input === undefined ? {} : { input }),
     });
+  }
+
   // ---- rules tried before they act
   testRule(body: RuleTestBody): Promise<RuleTestView> {
     return this.http.post('/v1/rules/test', body);

@@ -410,6 +410,8 @@ export interface IncidentView extends IncidentSummary {
 export interface MaintenanceView extends DocumentView {
   open?: { from: string; until: string };
   next?: { from: string; until: string };
+}
+
 // ---------------------------------------------------------------- rules tried before they act
 export interface RuleTestBody {
   rule: Json;
