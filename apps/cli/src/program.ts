@@ -14,6 +14,7 @@ import { registerAtoms } from './commands/atoms.js';
 import { registerRules } from './commands/rules.js';
 import { registerRuns } from './commands/runs.js';
 import { registerSecrets } from './commands/secrets.js';
+import { registerAutonomy } from './commands/autonomy.js';
 import { registerSchedules } from './commands/schedules.js';
 import { registerSchema } from './commands/schema.js';
 import { registerStack } from './commands/stack.js';
@@ -72,6 +73,7 @@ export function buildProgram(streams: Streams): Command {
     registerHalts,
     registerMaintenance,
     registerSchedules,
+    registerAutonomy,
     registerExplain,
     registerIncidents,
     registerEvents,

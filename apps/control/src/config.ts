@@ -1,15 +1,24 @@
-import { OpsError } from '@opsloop/contracts';
+import { durationMs, OpsError } from '@opsloop/contracts';
 import { BRAKE_DEFAULT, type BrakeConfig } from './brake/brake.pure.js';
 
 /** What control needs beside the platform's configuration; the only place of this app that reads the environment. */
 export interface ControlConfig {
   /** Absent: rules and flows that do harm are not stopped by themselves. */
   brake?: BrakeConfig;
+  /** How long ended runs, their logs and statistics are kept; absent: for ever. */
+  retentionMs?: number;
 }
+
+/** A month: long enough for the review of an incident and for a comparison with the month before. */
+const RETENTION_DEFAULT = '30d';
+/** Below a day the runs could go before what explains them. */
+const RETENTION_LEAST_MS = 86_400_000;
 
 export function controlConfigFromEnv(env: Record<string, string | undefined>): ControlConfig {
   const brake = brakeOf(env);
-  return { ...(brake === undefined ? {} : { brake }) };
+  const retentionMs = durationMs(env['OPSLOOP_RETENTION'] ?? RETENTION_DEFAULT);
+  if (retentionMs < RETENTION_LEAST_MS) throw new OpsError('configuration', 'OPSLOOP_RETENTION must be at least 1d');
+  return { retentionMs, ...(brake === undefined ? {} : { brake }) };
 }
 
 function brakeOf(env: Record<string, string | undefined>): BrakeConfig | undefined {

@@ -31,6 +31,7 @@ import type {
   BulkAnswer,
   BulkBody,
   CreateTokenBody,
+  AutonomyView,
   DecisionView,
   FiringView,
   ScheduleState,
@@ -395,6 +396,15 @@ export class OpsloopClient {
     return this.http
       .request<{ items: PutAnswer[] }>('PUT', '/v1/rules', { body: { items: [...items] } })
       .then((answer) => answer.body);
+  }
+
+  // ---- autonomy of rules
+  listAutonomy(query: QueryParameters = {}): Promise<{ items: AutonomyView[] }> {
+    return this.http.get('/v1/autonomy', query);
+  }
+
+  resetAutonomy(body: { rule: string; flow?: string; reason: string }): Promise<{ reset: number }> {
+    return this.http.post('/v1/autonomy/reset', body);
   }
 
   // ---- halts, locks, status

@@ -204,6 +204,19 @@ export interface HaltAnswer {
   hits?: { rules?: number; queued: number; running: number; targets: number };
 }
 
+export interface AutonomyView {
+  rule: string;
+  flow: string;
+  level: 'auto' | 'approval' | 'shadow';
+  fixed: number;
+  notFixed: number;
+  overridden: number;
+  lastAt?: string;
+  why?: string;
+  changedBy?: string;
+  since?: string;
+}
+
 export interface FiringView {
   at: string;
   result: 'started' | 'waiting' | 'skipped' | 'missed' | 'failed';

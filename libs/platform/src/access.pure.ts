@@ -61,6 +61,8 @@ export const ACCESS: readonly Row[] = [
   ...row('POST|DELETE', '/v1/locks*', 'operator'),
   ...row('POST|DELETE', '/v1/admissions*', 'operator'),
   ...row('POST', '/v1/approvals/*', 'operator'),
+  // Who takes a rule's autonomy back decides what it may do alone.
+  ...row('POST', '/v1/autonomy/reset', 'expert'),
   ...['pause', 'resume', 'run'].flatMap((act) => row('POST', `/v1/schedules/:domain/:name/${act}`, 'operator')),
   // Experts write documents.
   ...['flows', 'atoms', 'rules', 'policies', 'sources', 'configs', 'tables', 'schedules', 'flowtests'].flatMap((kind) =>

@@ -69,6 +69,12 @@ export function registerSteering(runs: Command, streams: Streams): void {
     .action((id: string, path: string, item: string, { reason }: { reason: string }, command: Command) =>
       steer(at(command), 'abort-item', id, { path, item, reason }),
     );
+  registerAllow(runs, at);
+  registerRetry(runs, at);
+  registerBulk(runs, at);
+}
+
+function registerAllow(runs: Command, at: (command: Command) => Context): void {
   runs
     .command('allow')
     .description('this one run passes the halts that are in its way')
@@ -82,8 +88,6 @@ export function registerSteering(runs: Command, streams: Streams): void {
         context.out.next(`opsloop runs show ${id}`);
       });
     });
-  registerRetry(runs, at);
-  registerBulk(runs, at);
 }
 
 interface PauseOptions {

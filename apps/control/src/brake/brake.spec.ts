@@ -13,6 +13,7 @@ import {
   startPeers,
   tokenOf,
 } from '../control-app.spec-kit.js';
+import { RetainService } from '../retain/retain.service.js';
 import { BRAKE_DEFAULT } from './brake.pure.js';
 
 let s: Shared;
@@ -119,6 +120,52 @@ describe('the automatic brake', () => {
     expect(second.reason).toContain('changed 3 of 20 resources of kind pool within 10 minutes');
     await lift(second.id);
   });
+});
+
+test('a rule whose runs are in vain asks, then starts nothing, until it is reset', async () => {
+  const vain = async (level: string): Promise<void> => {
+    const ids = await Promise.all([1, 2, 3].map(() => newest()));
+    for (const id of ids) await verified(id, false);
+    const row = async () => (await a.call('GET', `/v1/autonomy?rule=${rule}`)).body.items[0];
+    await eventually(async () => expect(await row()).toMatchObject({ level, flow: 'demo/quick', changedBy: 'itself' }));
+    await lift((await braked()).id);
+  };
+  // Runs that are known; what they did does not matter here.
+  const newest = async (): Promise<string> => {
+    const [row] = await a.db.query<{ id: string }>(
+      `INSERT INTO control.admission SELECT (jsonb_populate_record(NULL::control.admission, to_jsonb(a) || jsonb_build_object('id', gen_random_uuid(), 'rule', $1::text, 'coalesce_key', NULL,
+        'created_at', clock_timestamp() - interval '1 day', 'started_at', clock_timestamp() - interval '1 day'))).* FROM (SELECT * FROM control.admission WHERE flow = 'demo/quick' AND state = 'closed' LIMIT 1) a RETURNING id`,
+      [rule],
+    );
+    return row!.id;
+  };
+  await becomes(await start(), 'closed');
+  await vain('approval');
+  await becomes(await start(), 'needs-approval');
+  await vain('shadow');
+  await becomes(await start(), 'rejected');
+  expect(peers.events).toContainEqual(
+    expect.objectContaining({
+      type: 'opsloop.rule.demoted',
+      subject: `rule/${rule}`,
+      data: expect.objectContaining({ from: 'approval', to: 'shadow' }),
+    }),
+  );
+  const reset = (body: object) => a.call('POST', '/v1/autonomy/reset', { reason: 'mended', ...body });
+  expect(await reset({ rule })).toMatchObject({ status: 200, body: { reset: 1 } });
+  expect(await reset({ rule: 'no/such' })).toMatchObject({ status: 404 });
+  const again = await start();
+  await becomes(again, 'closed');
+});
+
+test('what is old goes, and nothing that is open', async () => {
+  const [old, open] = [await a.send({}), await a.send({ ref: 'demo/slow@1' })];
+  await Promise.all([becomes(old, 'closed'), becomes(open, 'started')]);
+  await a.db.query(`INSERT INTO control.run_log (tenant, run_id) VALUES ('default', $1), ('default', $2)`, [old, open]);
+  await a.db.query(`UPDATE control.admission SET ended_at = ended_at - interval '40 days' WHERE id = $1`, [old]);
+  await a.app.get(RetainService).sweep(30 * 86_400_000);
+  expect([await a.state(old), await a.state(open)]).toEqual(['none', 'started']);
+  await a.call('POST', `/v1/runs/${open}/terminate`, { reason: 'spec' });
 });
 
 describe('halts', () => {

@@ -6,6 +6,8 @@ import { Database, DocumentStore, type StoredDocument, type Tx } from '@opsloop/
 import { needsOf, type PolicyEffect, weigh, type Weighed, type World } from './demand.pure.js';
 import { Signals } from '../signals.service.js';
 import { lintPolicies, type PolicyFinding } from './lint.pure.js';
+import { LevelsService } from '../statistics/levels.service.js';
+import { NO_DEMAND } from './gate.service.js';
 import { InventoryService } from './inventory.service.js';
 import { type Policy, policyErrors, readPolicy } from './policy.pure.js';
 
@@ -21,14 +23,23 @@ export class PolicyService {
     private readonly documents: DocumentStore,
     private readonly inventory: InventoryService,
     private readonly signals: Signals,
+    private readonly levels: LevelsService,
     private readonly clock: Clock,
   ) {}
 
   /** What the policies in force ask of a start. Undefined when none matches, and then nothing was asked of anybody. */
   async apply(subject: Weighed): Promise<PolicyEffect | undefined> {
-    const policies = await this.inForce();
-    if (policies.length === 0) return undefined;
-    return weigh(policies, subject, await this.worldOf(policies, subject), this.clock.now());
+    const [written, demoted, shadowed] = await Promise.all([
+      this.inForce(),
+      this.levels.policies(),
+      this.levels.shadowed(subject.rule, subject.flow),
+    ]);
+    const policies = demoted.length === 0 ? written : [...written, ...demoted];
+    const effect =
+      policies.length === 0
+        ? undefined
+        : weigh(policies, subject, await this.worldOf(policies, subject), this.clock.now());
+    return shadowed === undefined ? effect : refusedBy(effect, shadowed);
   }
 
   /** Those in force; the list is the same object while nothing changes. */
@@ -139,6 +150,18 @@ export class PolicyService {
     this.forget();
     if (!removed) throw new OpsError('not-found', `There is no policy ${name}`);
   }
+}
+
+/** A rule that lost its autonomy starts nothing, and the verdict says why. */
+function refusedBy(effect: PolicyEffect | undefined, saw: string): PolicyEffect {
+  const policy = 'opsloop/self-demotion';
+  const demand = effect?.demand ?? NO_DEMAND;
+  return {
+    claims: [],
+    onConflict: { policy, act: 'queue' },
+    ...effect,
+    demand: { ...demand, refused: [...demand.refused, { policy, saw }] },
+  };
 }
 
 /** Parsed again only where a document changed: what was counted for a policy is kept with it. */
