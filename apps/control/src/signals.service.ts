@@ -1,7 +1,7 @@
 import { Injectable } from '@nestjs/common';
 import type { CompiledFlow } from '@opsloop/contracts';
 import type { PreemptFacts } from './policies/policy-verdict.pure.js';
-import type { StartableRow } from './admit/admission.repository.js';
+import type { StartableRow } from './admit/admission-row.js';
 
 /** What an admission leaves to the starter of its process, so that nothing is read again. */
 export interface FreshAdmission {

@@ -4,7 +4,7 @@ import { type AdmissionView, type Json, type Page, type Tier, TIERS } from '@ops
 import { ApiRoute, CurrentPrincipal, PageQuery, parseBody, parseQuery } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
 import { z } from 'zod';
-import { ADMISSION_STATES } from '../admit/admission.repository.js';
+import { ADMISSION_STATES } from '../admit/admission-row.js';
 import { ClaimBody } from '../lock/lock.controller.js';
 import { LOCK_CLAIMS_MAX } from '../lock/lock.pure.js';
 import { boundedMs, TTL_MAX_MS, TTL_MIN_MS } from '../lock/lock.service.js';

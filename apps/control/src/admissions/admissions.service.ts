@@ -12,7 +12,8 @@ import {
 import { newId } from '@opsloop/contracts/ids';
 import { Clock, encodeCursor, type Principal } from '@opsloop/platform';
 import { Database, type Tx } from '@opsloop/postgres';
-import { AdmissionRepository, type AdmissionRow, WAITING_STATES } from '../admit/admission.repository.js';
+import { AdmissionRepository } from '../admit/admission.repository.js';
+import { type AdmissionRow, WAITING_STATES } from '../admit/admission-row.js';
 import { AdmitService } from '../admit/admit.service.js';
 import { checkedInput } from '../admit/plan.pure.js';
 import { refOf } from '../catalog-runs/catalog-runs.service.js';

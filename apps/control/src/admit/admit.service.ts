@@ -22,20 +22,26 @@ import { passes } from '../policies/policy-verdict.pure.js';
 import { PolicyService } from '../policies/policy.service.js';
 import { isLimitPath } from '../policies/run-limit.pure.js';
 import { Signals } from '../signals.service.js';
+import { AdmissionRepository, type GrantRow, publishRuns, runsBase } from './admission.repository.js';
+import type { AdmissionRow, AdmissionState } from './admission-row.js';
 import {
-  AdmissionRepository,
-  type AdmissionRow,
-  type GrantRow,
-  publishRuns,
-  runsBase,
-  type StartableRow,
-} from './admission.repository.js';
+  validityOf,
+  exclusivePaths,
+  ownerOf,
+  grantOf,
+  atGate,
+  unresolved,
+  startableRow,
+  repeated,
+  weighedOf,
+  flowOfRef,
+  lockPlan,
+  blankRow,
+  newRow,
+} from './admit.pure.js';
 import { OfferingService, type Resolved } from './offering.service.js';
 import { coalesceKey, planStart, type StartPlan, withDefaults } from './plan.pure.js';
 import { type AdmissionFacts, decideVerdict, type VerdictResult } from './verdict.pure.js';
-
-/** Work that waits longer than this is decided anew instead. */
-export const VALID_FOR_DEFAULT = '30m';
 
 export interface StartInput {
   request: StartRequest;
@@ -165,7 +171,7 @@ export class AdmitService {
         ...first,
       });
       // A second message with this id in the same batch is a repeat too.
-      known.set(start.request.id, { ...blankRow(start.request), state: stateOf(result) } as AdmissionRow);
+      known.set(start.request.id, { ...blankRow(start.request), state: result.verdict } as AdmissionRow);
       results.push(result);
     }
     return results;
@@ -219,7 +225,7 @@ export class AdmitService {
         ? unresolved(validForMs)
         : await this.judge(tx, start, { ...seen, rankAt, validForMs });
     const { facts, ...result } = judged;
-    const state = stateOf(result);
+    const state: AdmissionState = result.verdict;
     const decided = {
       ...result,
       id: request.id,
@@ -229,36 +235,7 @@ export class AdmitService {
     };
     if (start.offering !== undefined)
       this.repository.keepAdmittedIr(tx, start.offering.irDigest, start.offering.compiled);
-    this.repository.insert(tx, {
-      id: request.id,
-      kind: start.kind,
-      state,
-      request,
-      flow: decided.flow,
-      version: plan?.version,
-      effect: plan?.effect,
-      irDigest: start.offering?.irDigest,
-      atoms: plan?.atoms ?? [],
-      targets: decided.targets,
-      claims: plan?.claims,
-      ownClaims: start.ownClaims ?? plan?.claims,
-      tier: request.tier,
-      rule: request.cause?.rule,
-      decisionId: request.cause === undefined ? undefined : request.id,
-      initiator: request.initiator,
-      coalesceKey: state === 'rejected' || state === 'coalesced' ? undefined : plan?.coalesceKey,
-      into: result.into,
-      ticket: seen.ticket,
-      rankAt,
-      validUntil: new Date(now.getTime() + validForMs),
-      fence: result.fence,
-      consulted: result.consulted,
-      reason: result.reason,
-      dryRun: start.dryRun ?? false,
-      ttlMs: start.ttlMs,
-      heartbeatMs: start.heartbeatMs,
-      history: historyOf(result, now),
-    });
+    this.repository.insert(tx, newRow(start, decided, { ...seen, rankAt, validForMs, now }));
     if (start.offering !== undefined && start.kind === 'run' && state !== 'rejected' && state !== 'coalesced')
       this.waits.register(tx, { id: request.id, flow: decided.flow }, start.offering.compiled);
     if (state === 'queued' && plan !== undefined) {
@@ -361,150 +338,4 @@ export class AdmitService {
     }
     if (verdict === 'queued' && start.plan === undefined) tx.afterCommit(() => this.signals.emit('released'));
   }
-}
-
-/** How long a start may wait: what it asks for or the default, and never longer than a policy allows. */
-export const validityOf = (request: Pick<StartRequest, 'validFor'>, policy: PolicyEffect | undefined): number =>
-  request.validFor === undefined && policy?.validForMs !== undefined
-    ? policy.validForMs
-    : Math.min(durationMs(request.validFor ?? VALID_FOR_DEFAULT), policy?.validForMs ?? Infinity);
-
-/** What a run has to itself; a limit is no thing that anybody could work on. */
-export const exclusivePaths = (claims: readonly Claim[]): string[] =>
-  claims.filter((c) => c.mode === 'exclusive' && !isLimitPath(c.path)).map((c) => c.path);
-
-export const ownerOf = (flow: string, initiator: Initiator): string => `${flow} by ${initiator.kind} ${initiator.name}`;
-
-function grantOf(start: Prepared, plan: StartPlan, seen: { rankAt: Date }) {
-  return {
-    claims: plan.claims,
-    holder: runHolder(start.request.id),
-    owner: ownerOf(plan.flow, start.request.initiator),
-    rankAt: seen.rankAt,
-    ...(start.ttlMs === undefined ? {} : { ttlMs: start.ttlMs }),
-  };
-}
-
-function atGate(start: Prepared, plan: StartPlan, seen: { ticket: string; rankAt: Date }): AtGate {
-  const { id, tier, initiator, input } = start.request;
-  const ir = start.offering && { digest: start.offering.irDigest, compiled: start.offering.compiled };
-  const asked = planOf(plan, input, ir);
-  return { id, tier, initiator, flow: plan.flow, ticket: seen.ticket, rankAt: seen.rankAt, plan: asked, isNew: true };
-}
-
-function unresolved(validForMs: number): VerdictResult & { fence?: string } {
-  const consulted: Consulted[] = [
-    { policy: 'catalog', saw: 'no answer', said: 'queue' },
-    ...decideVerdict({ coalesce: false, halts: [], claims: 0, holders: [], ahead: [], validForMs }).consulted.filter(
-      (c) => c.policy === 'validFor',
-    ),
-  ];
-  return { verdict: 'queued', consulted, reason: 'the service catalog does not answer; asked again' };
-}
-
-function stateOf(result: VerdictResult): AdmissionRow['state'] {
-  return result.verdict;
-}
-
-function startableRow(tenant: string, start: Prepared, result: AdmitResult): StartableRow {
-  const { request, offering } = start;
-  return {
-    tenant,
-    id: result.id,
-    request,
-    flow: result.flow,
-    version: result.version ?? null,
-    ir_digest: offering!.irDigest,
-    targets: result.targets,
-    tier: request.tier,
-    rule: request.cause?.rule ?? null,
-    decision_id: request.cause === undefined ? null : result.id,
-    initiator: request.initiator,
-    fence: result.fence ?? null,
-    dry_run: start.dryRun ?? false,
-    start_attempts: 0,
-    facts: start.demand === undefined ? null : { policies: { later: start.demand.later } },
-  };
-}
-
-function historyOf(result: VerdictResult & { fence?: string }, now: Date): TimelineEntry[] {
-  const at = now.toISOString();
-  const entries: TimelineEntry[] = [
-    {
-      at,
-      kind: 'admission',
-      title: result.reason === undefined ? result.verdict : `${result.verdict}: ${result.reason}`,
-    },
-  ];
-  if (result.fence !== undefined)
-    entries.push({ at, kind: 'lock', title: `locks granted under fence ${result.fence}`, ref: result.fence });
-  return entries;
-}
-
-function repeated(row: AdmissionRow): AdmitResult {
-  return {
-    id: row.id,
-    flow: row.flow,
-    ...(row.version === null ? {} : { version: row.version }),
-    targets: row.targets,
-    verdict: verdictOfState(row.state),
-    consulted: row.consulted,
-    repeated: true,
-    ...(row.into_id === null ? {} : { into: row.into_id }),
-    ...(row.reason === null ? {} : { reason: row.reason }),
-    ...(row.fence === null ? {} : { fence: row.fence }),
-  };
-}
-
-/** A started or closed admission was admitted. */
-export function verdictOfState(state: AdmissionRow['state']): AdmitResult['verdict'] {
-  return state === 'started' || state === 'closed' ? 'admitted' : state;
-}
-
-/** What the policies look at of a start. */
-export function weighedOf(request: StartRequest, plan: StartPlan): Weighed {
-  return {
-    id: request.id,
-    tenant: request.tenant,
-    flow: plan.flow,
-    effect: plan.effect,
-    atoms: plan.atoms,
-    targets: plan.targets,
-    tier: request.tier,
-    rule: request.cause?.rule,
-    initiator: request.initiator,
-    input: request.input,
-    caused: request.cause !== undefined,
-    turns: plan.turns === true,
-  };
-}
-
-/** `domain/name` and `atom/word.word` are named alike wherever a flow is named. */
-export function flowOfRef(ref: string): string {
-  const name = ref.split('@', 1)[0]!;
-  return name.includes('/') ? name : `atom/${name}`;
-}
-
-function lockPlan(input: StartInput): StartPlan {
-  return {
-    flow: flowOfRef(input.request.ref),
-    version: '0.0.0',
-    effect: 'mutate',
-    atoms: [],
-    targets: input.request.targets,
-    claims: mergeClaims(input.claims ?? []),
-  };
-}
-
-function blankRow(request: StartRequest): Partial<AdmissionRow> {
-  return {
-    id: request.id,
-    flow: flowOfRef(request.ref),
-    version: null,
-    targets: request.targets,
-    consulted: [],
-    into_id: null,
-    reason: null,
-    fence: null,
-  };
 }

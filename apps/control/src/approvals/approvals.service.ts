@@ -12,7 +12,8 @@ import {
 import { approvalId, messageId } from '@opsloop/contracts/ids';
 import { Clock, encodeCursor, InternalClient, type Principal } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
-import { AdmissionRepository, type AdmissionRow, WAITING_STATES } from '../admit/admission.repository.js';
+import { AdmissionRepository } from '../admit/admission.repository.js';
+import { type AdmissionRow, WAITING_STATES } from '../admit/admission-row.js';
 import { haltsOn, subjectOf } from '../halts/halt-scope.pure.js';
 import { EndWaitingService } from '../queue/end-waiting.service.js';
 import { requireRunId } from '../runs/internal-runs.service.js';

@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import type { Diagnosis } from '@opsloop/contracts';
 import { Clock } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
-import type { AdmissionRow } from '../admit/admission.repository.js';
+import type { AdmissionRow } from '../admit/admission-row.js';
 import { type Described, WorkflowClient } from '../start/workflow-client.service.js';
 import { diagnose, type Pollers, type WorkflowFacts } from './diagnosis.pure.js';
 

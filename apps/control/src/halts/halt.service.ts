@@ -10,7 +10,8 @@ import {
 import { messageId, newId } from '@opsloop/contracts/ids';
 import { Clock, InternalClient, Logger, type Principal } from '@opsloop/platform';
 import { Database, type DueLoop, startDueLoop, type Tx } from '@opsloop/postgres';
-import { AdmissionRepository, type AdmissionRow, type HaltRow, haltView } from '../admit/admission.repository.js';
+import { AdmissionRepository, type HaltRow, haltView } from '../admit/admission.repository.js';
+import type { AdmissionRow } from '../admit/admission-row.js';
 import { NoticeService } from '../brake/notice.service.js';
 import { requireRunId } from '../runs/internal-runs.service.js';
 import { Signals } from '../signals.service.js';

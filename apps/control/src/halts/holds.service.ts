@@ -1,8 +1,8 @@
 import { Injectable } from '@nestjs/common';
 import type { HoldsView } from '@opsloop/contracts';
 import { Database } from '@opsloop/postgres';
-import type { AdmissionRow } from '../admit/admission.repository.js';
-import { verdictOfState } from '../admit/admit.service.js';
+import type { AdmissionRow } from '../admit/admission-row.js';
+import { verdictOfState } from '../admit/admit.pure.js';
 import { LockService } from '../lock/lock.service.js';
 import { RunReader } from '../runs/run-reader.service.js';
 import { HaltService } from './halt.service.js';

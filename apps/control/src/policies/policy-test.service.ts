@@ -12,7 +12,7 @@ import { newId } from '@opsloop/contracts/ids';
 import { validateDocument } from '@opsloop/dsl';
 import { Clock, type Principal } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
-import { weighedOf } from '../admit/admit.service.js';
+import { weighedOf } from '../admit/admit.pure.js';
 import { OfferingService } from '../admit/offering.service.js';
 import { planStart, withDefaults } from '../admit/plan.pure.js';
 import { planOf } from '../approvals/policy-plan.pure.js';

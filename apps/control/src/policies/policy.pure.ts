@@ -194,18 +194,8 @@ export function readPolicy(name: string, body: JsonObject, digest = ''): Policy 
         ...(body['remind'] === undefined ? {} : { remindMs: ms(body['remind'], 0) }),
         ...(body['escalateTo'] === undefined ? {} : { escalateTo: body['escalateTo'] as Approvers }),
       };
-    case 'storm': {
-      const then = (body['then'] ?? {}) as { run?: string; call?: string; with?: Template };
-      return {
-        ...base,
-        type: 'storm',
-        by: body['by']!,
-        percent: Number.parseInt(String(body['unhealthy']), 10),
-        withinMs: ms(body['within'], STORM_WITHIN_MS),
-        cooldownMs: ms(body['cooldown'], STORM_COOLDOWN_MS),
-        then: { ref: then.run ?? then.call ?? '', with: then.with ?? {} },
-      };
-    }
+    case 'storm':
+      return readStorm(base, body);
     default:
       return {
         ...base,
@@ -218,6 +208,19 @@ export function readPolicy(name: string, body: JsonObject, digest = ''): Policy 
         ...(body['validFor'] === undefined ? {} : { validFor: String(body['validFor']) }),
       };
   }
+}
+
+function readStorm(base: PolicyBase, body: JsonObject): StormPolicy {
+  const then = (body['then'] ?? {}) as { run?: string; call?: string; with?: Template };
+  return {
+    ...base,
+    type: 'storm',
+    by: body['by']!,
+    percent: Number.parseInt(String(body['unhealthy']), 10),
+    withinMs: ms(body['within'], STORM_WITHIN_MS),
+    cooldownMs: ms(body['cooldown'], STORM_COOLDOWN_MS),
+    then: { ref: then.run ?? then.call ?? '', with: then.with ?? {} },
+  };
 }
 
 /** Top-level names that templates of policies may read. */

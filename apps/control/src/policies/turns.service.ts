@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import type { BlockedBy, Claim } from '@opsloop/contracts';
 import { Clock } from '@opsloop/platform';
 import { Database, type Tx } from '@opsloop/postgres';
-import type { AdmissionRow } from '../admit/admission.repository.js';
+import type { AdmissionRow } from '../admit/admission-row.js';
 import { BudgetRepository } from './budget.repository.js';
 import { type Demand, weigh, type Weighed } from './demand.pure.js';
 import { NO_DEMAND } from './gate.service.js';

@@ -2,13 +2,8 @@ import { Injectable } from '@nestjs/common';
 import type { TimelineEntry } from '@opsloop/contracts';
 import { Clock } from '@opsloop/platform';
 import type { Tx } from '@opsloop/postgres';
-import {
-  AdmissionRepository,
-  type AdmissionRow,
-  publishRuns,
-  runsBase,
-  WAITING_STATES,
-} from '../admit/admission.repository.js';
+import { AdmissionRepository, publishRuns, runsBase } from '../admit/admission.repository.js';
+import { type AdmissionRow, WAITING_STATES } from '../admit/admission-row.js';
 import { closeApprovalsOf } from '../approvals/approval.repository.js';
 import { BudgetRepository } from '../policies/budget.repository.js';
 import { Signals } from '../signals.service.js';

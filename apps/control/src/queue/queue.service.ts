@@ -9,8 +9,10 @@ import {
 } from '@opsloop/contracts';
 import { Clock, InternalClient, Logger } from '@opsloop/platform';
 import { Database, type DueLoop, startDueLoop, type Tx } from '@opsloop/postgres';
-import { AdmissionRepository, type AdmissionRow, publishRuns, runsBase } from '../admit/admission.repository.js';
-import { AdmitService, exclusivePaths, ownerOf, validityOf, weighedOf } from '../admit/admit.service.js';
+import { AdmissionRepository, publishRuns, runsBase } from '../admit/admission.repository.js';
+import type { AdmissionRow } from '../admit/admission-row.js';
+import { AdmitService } from '../admit/admit.service.js';
+import { exclusivePaths, ownerOf, validityOf, weighedOf } from '../admit/admit.pure.js';
 import type { StartPlan } from '../admit/plan.pure.js';
 import { type AdmissionFacts, decideVerdict } from '../admit/verdict.pure.js';
 import { EventWaits } from '../deliver-events/event-waits.repository.js';
@@ -24,6 +26,7 @@ import { LimitService } from '../policies/limit.service.js';
 import { PolicyService } from '../policies/policy.service.js';
 import { Signals } from '../signals.service.js';
 import { EndWaitingService } from './end-waiting.service.js';
+import { freeExpired } from './free-expired.js';
 import { narrow } from './narrow.pure.js';
 
 /** A net below the pokes: covers a crash between a release and the turn of the next one. */
@@ -161,7 +164,7 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
     if (Date.now() - this.expiredAt >= EXPIRE_MS) {
       this.expiredAt = Date.now();
       await this.expire(batch);
-      await this.freeExpired();
+      await this.free();
     }
     const ready = await this.db.query<{ ready: string }>({
       name: 'control.ready',
@@ -289,9 +292,43 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
       return void (await this.ends.end(tx, row.id, 'expired', 'waited longer than it stays valid'));
     if (row.alive_until !== null && row.alive_until <= now)
       return void (await this.ends.end(tx, row.id, 'expired', SILENT));
+    const place = atGate(turn, row);
+    const facts = await this.look(tx, turn, row, place, validForMs);
+    const result = decideVerdict(facts);
+    // After what is written of the row below, in the same transaction.
+    const settle = (): void => {
+      if (turn.demand !== undefined || row.facts !== null)
+        this.gate.settle(tx, turn.demand ?? NO_DEMAND, facts, place, result.verdict);
+    };
+    if (result.verdict === 'rejected' || result.verdict === 'coalesced')
+      return this.refuseIn(tx, row, result.reason!, result.consulted, result.into).then(settle);
+    await this.save(
+      tx,
+      turn,
+      row,
+      {
+        state: result.verdict as TurnResult['state'],
+        consulted: [...turn.recheck, ...result.consulted],
+        reason: result.reason,
+        fence: facts.fence,
+        blockedBy: result.blockedBy,
+      },
+      now,
+    );
+    settle();
+  }
+
+  /** Under the locks of its claims and counters: what its verdict follows from, the grant included. */
+  private async look(
+    tx: Tx,
+    turn: Turn,
+    row: AdmissionRow,
+    place: AtGate,
+    validForMs: number,
+  ): Promise<AdmissionFacts> {
+    const claims = turn.plan?.claims ?? row.claims ?? [];
     const flow = turn.plan === undefined ? row : { ...row, atoms: turn.plan.atoms, targets: turn.plan.targets };
     const halts = haltsOn(await this.repository.liveHalts(tx), subjectOf(flow));
-    const place = atGate(turn, row);
     const policies = turn.demand === undefined ? undefined : await this.gate.look(tx, turn.demand, place);
     const grant =
       halts.length > 0 || claims.length === 0 || !passes(policies)
@@ -306,7 +343,7 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
             ...(row.lock_ttl === null ? {} : { ttlMs: msOf(row.lock_ttl) }),
           });
     const found = grant ?? (passes(policies) ? undefined : await this.repository.inTheWay(tx, claims, place));
-    const facts: AdmissionFacts = {
+    return {
       coalesce: row.coalesce_key !== null,
       halts,
       claims: claims.length,
@@ -327,28 +364,6 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
       policies,
       preempt: grant?.fence === null ? await this.gate.preempt(tx, turn.demand, row.tier, grant.holders) : undefined,
     };
-    const result = decideVerdict(facts);
-    // After what is written of the row below, in the same transaction.
-    const settle = (): void => {
-      if (turn.demand !== undefined || row.facts !== null)
-        this.gate.settle(tx, turn.demand ?? NO_DEMAND, facts, place, result.verdict);
-    };
-    if (result.verdict === 'rejected' || result.verdict === 'coalesced')
-      return this.refuseIn(tx, row, result.reason!, result.consulted, result.into).then(settle);
-    await this.save(
-      tx,
-      turn,
-      row,
-      {
-        state: result.verdict as TurnResult['state'],
-        consulted: [...turn.recheck, ...result.consulted],
-        reason: result.reason,
-        fence: grant?.fence ?? undefined,
-        blockedBy: result.blockedBy,
-      },
-      now,
-    );
-    settle();
   }
 
   private async save(tx: Tx, turn: Turn, row: AdmissionRow, r: TurnResult, now: Date): Promise<void> {
@@ -472,31 +487,7 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
       );
   }
 
-  /** Leases of people that ran out, lock delays that are over, waiters that nobody renews. */
-  private async freeExpired(): Promise<void> {
-    const freed = await this.db.query({
-      name: 'control.free-expired',
-      text: `DELETE FROM control.claim WHERE expires_at <= clock_timestamp() RETURNING fence`,
-    });
-    const forgotten = await this.db.query({
-      name: 'control.forget-requests',
-      text: `WITH gone AS (DELETE FROM control.lock_request WHERE alive_until <= clock_timestamp() OR wait_until <= clock_timestamp() RETURNING tenant, ticket)
-      DELETE FROM control.waiter w USING gone g WHERE w.tenant = g.tenant AND w.ticket = g.ticket RETURNING w.ticket`,
-    });
-    if (freed.length + forgotten.length > 0) this.signals.emit('released');
-    await this.db.query({
-      name: 'control.forget-waiters',
-      text: 'DELETE FROM control.waiter WHERE alive_until <= clock_timestamp()',
-    });
-    await this.db.query({
-      name: 'control.forget-answers',
-      text: `DELETE FROM control.idempotency WHERE (tenant, run_id) IN (SELECT tenant, run_id FROM control.idempotency WHERE at < clock_timestamp() - interval '7 days' LIMIT 1000)`,
-    });
-    // A lock for work outside whose lease ran out has ended.
-    await this.db.query({
-      name: 'control.end-leases',
-      text: `UPDATE control.admission a SET state = 'closed', status = 'failed', reason = 'its lease ran out', ended_at = clock_timestamp()
-        WHERE tenant = 'default' AND state = 'admitted' AND kind = 'lock' AND NOT EXISTS (SELECT 1 FROM control.claim c WHERE c.tenant = a.tenant AND c.run_id = a.id)`,
-    });
+  private async free(): Promise<void> {
+    if (await freeExpired(this.db)) this.signals.emit('released');
   }
 }

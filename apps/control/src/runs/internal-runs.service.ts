@@ -9,8 +9,9 @@ import {
 } from '@opsloop/contracts';
 import { isUuid } from '@opsloop/contracts/ids';
 import { Database } from '@opsloop/postgres';
-import { AdmissionRepository, type AdmissionRow } from '../admit/admission.repository.js';
-import { ownerOf } from '../admit/admit.service.js';
+import { AdmissionRepository } from '../admit/admission.repository.js';
+import type { AdmissionRow } from '../admit/admission-row.js';
+import { ownerOf } from '../admit/admit.pure.js';
 import { coverPaths, isCovered, mergeClaims, runHolder } from '../lock/lock.pure.js';
 import { releaseCharges } from '../policies/budget.repository.js';
 import { countersOf } from '../policies/gate.service.js';

@@ -3,7 +3,7 @@ import { OpsError, problem, type StepRecord } from '@opsloop/contracts';
 import { Clock, type Principal } from '@opsloop/platform';
 import { VerifiedService } from '../brake/verified.service.js';
 import { Database, type Tx } from '@opsloop/postgres';
-import { WAITING_STATES } from '../admit/admission.repository.js';
+import { WAITING_STATES } from '../admit/admission-row.js';
 import { EndWaitingService } from '../queue/end-waiting.service.js';
 import { WorkflowClient } from '../start/workflow-client.service.js';
 import { CloseRunService } from './close-run.service.js';

@@ -12,7 +12,8 @@ import {
 } from '@opsloop/contracts';
 import { Clock, decodeCursor, encodeCursor, InternalClient, IsoTime } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
-import { AdmissionRepository, type AdmissionRow, WAITING_STATES } from '../admit/admission.repository.js';
+import { AdmissionRepository } from '../admit/admission.repository.js';
+import { type AdmissionRow, WAITING_STATES } from '../admit/admission-row.js';
 import { approvalEntries } from '../approvals/approval.pure.js';
 import { ApprovalRepository } from '../approvals/approval.repository.js';
 import { DiagnoseService } from '../diagnose/diagnose.service.js';

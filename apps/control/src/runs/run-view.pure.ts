@@ -7,8 +7,8 @@ import {
   type StepRecord,
   type TimelineEntry,
 } from '@opsloop/contracts';
-import type { AdmissionRow, AdmissionState } from '../admit/admission.repository.js';
-import { verdictOfState } from '../admit/admit.service.js';
+import type { AdmissionRow, AdmissionState } from '../admit/admission-row.js';
+import { verdictOfState } from '../admit/admit.pure.js';
 
 /** What a started run does, as its workflow tells Temporal. */
 export type RunPhase = 'waiting' | 'paused';

@@ -2,7 +2,8 @@ import { Injectable } from '@nestjs/common';
 import type { HaltView, TimelineEntry } from '@opsloop/contracts';
 import { Clock } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
-import { type AdmissionRow, publishRuns, runsBase } from '../admit/admission.repository.js';
+import { publishRuns, runsBase } from '../admit/admission.repository.js';
+import type { AdmissionRow } from '../admit/admission-row.js';
 import { dropCharges } from '../policies/budget.repository.js';
 import { Signals } from '../signals.service.js';
 

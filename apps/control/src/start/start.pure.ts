@@ -7,7 +7,7 @@ import {
   TEMPORAL_NAMES,
 } from '@opsloop/contracts';
 import { flowPerTarget } from '@opsloop/dsl';
-import type { StartableRow } from '../admit/admission.repository.js';
+import type { StartableRow } from '../admit/admission-row.js';
 
 /** Above this a compiled flow is loaded by digest: Temporal warns at 512 KB per payload, and the input holds more than the flow. */
 export const IR_INLINE_BYTES_MAX = 128 * 1024;

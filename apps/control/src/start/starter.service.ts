@@ -10,7 +10,8 @@ import {
 } from '@opsloop/contracts';
 import { Clock, Failpoint, Logger } from '@opsloop/platform';
 import { Database, type DueLoop, startDueLoop } from '@opsloop/postgres';
-import { AdmissionRepository, type AdmissionRow, type StartableRow } from '../admit/admission.repository.js';
+import { AdmissionRepository } from '../admit/admission.repository.js';
+import type { AdmissionRow, StartableRow } from '../admit/admission-row.js';
 import { OfferingService } from '../admit/offering.service.js';
 import { haltsOn, subjectOf } from '../halts/halt-scope.pure.js';
 import { CloseRunService, publishStarted } from '../runs/close-run.service.js';

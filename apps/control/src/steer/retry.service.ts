@@ -13,7 +13,7 @@ import { newId, runIdOfKey } from '@opsloop/contracts/ids';
 import { Clock, type Principal } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
 import { flowAt, retryState } from '@opsloop/workflows';
-import { type AdmissionRow, WAITING_STATES } from '../admit/admission.repository.js';
+import { type AdmissionRow, WAITING_STATES } from '../admit/admission-row.js';
 import { AdmitService } from '../admit/admit.service.js';
 import { RunReader } from '../runs/run-reader.service.js';
 import { workflowOf } from '../start/start.pure.js';

@@ -3,7 +3,7 @@ import { type OperatorAct, OpsError, type RunStatus, type SteerAct, type Timelin
 import { messageId, newId } from '@opsloop/contracts/ids';
 import { Clock, type Principal } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
-import { WAITING_STATES } from '../admit/admission.repository.js';
+import { WAITING_STATES } from '../admit/admission-row.js';
 import { RunReader } from '../runs/run-reader.service.js';
 import { SteerClient } from './steer-client.service.js';
 import { actOf, titleOf } from './steer.pure.js';
