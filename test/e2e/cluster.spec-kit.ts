@@ -58,6 +58,10 @@ export class Replica {
       throw new Error(`not ready: ${answer instanceof Error ? answer.message : await answer.text()}\n${this.tail()}`);
   }
 
+  drop(): void {
+    this.child?.kill('SIGKILL');
+  }
+
   /** How it ended: the exit code or the signal. */
   async end(signal: NodeJS.Signals): Promise<string> {
     const child = this.child;
@@ -88,7 +92,12 @@ export class Cluster {
   readonly key = KEY;
   url = '';
 
-  private constructor(readonly replicas: Replica[]) {}
+  /** A run that is ended the hard way must not leave processes behind. */
+  private readonly onExit = (): void => this.replicas.forEach((replica) => replica.drop());
+
+  private constructor(readonly replicas: Replica[]) {
+    process.once('exit', this.onExit);
+  }
 
   static async start(options: ClusterOptions): Promise<Cluster> {
     const { replicas } = options;
@@ -138,6 +147,7 @@ export class Cluster {
 
   async close(): Promise<void> {
     await Promise.all(this.replicas.map((replica) => replica.end('SIGKILL')));
+    process.off('exit', this.onExit);
     for (const server of this.servers) {
       server.closeAllConnections();
       server.close();
