@@ -45,10 +45,10 @@ const dropPolicy = async (name: string): Promise<void> =>
 
 describe('mutex policies', () => {
   test.each([
-    [{ onConflict: 'coalesce' }, '/onConflict'],
+    [{ onConflict: 'dance' }, '/onConflict'],
     [{ validFor: 'soon' }, '/validFor'],
-    [{ match: { labels: { a: 'b' } } }, '/match/labels'],
-    [{ locks: [{ path: 'rack/${resource.labels.rack}', mode: 'shared' }] }, '/locks/0/path'],
+    [{ match: { lables: { a: 'b' } } }, '/match/lables'],
+    [{ locks: [{ path: 'rack/${event.rack}', mode: 'shared' }] }, '/locks/0/path'],
     [{ max: 3 }, '/max'],
   ])('%j is refused at %s', async (member, pointer) => {
     const answer = await putPolicy('ops/wrong', member);

@@ -30,7 +30,6 @@ import type {
   BacktestView,
   BulkAnswer,
   BulkBody,
-  CreateTokenBody,
   AutonomyView,
   DecisionView,
   FiringView,
@@ -40,14 +39,11 @@ import type {
   HaltBody,
   IncidentSummary,
   IncidentView,
-  KeyRotation,
   LockAdmissionBody,
   LockAnswerView,
   LockBody,
   LockView,
   MaintenanceView,
-  PlanAnswer,
-  PlanBody,
   ForecastBody,
   PolicyFindingView,
   PolicyTestBody,
@@ -58,15 +54,21 @@ import type {
   RuleTestView,
   RetryView,
   RunAct,
-  SecretPut,
-  SecretView,
   StartBody,
   SteerView,
+  VersionActAnswer,
+} from './views.js';
+import type {
+  CreateTokenBody,
+  KeyRotation,
+  PlanAnswer,
+  PlanBody,
+  SecretPut,
+  SecretView,
   TokenView,
   VerifyAnswer,
   ValidateAnswer,
-  VersionActAnswer,
-} from './views.js';
+} from './views-catalog.js';
 
 /** Answer of a start: the run as admitted, or with `wait` the whole run when it ended in time. */
 export type StartAnswer = { id: string; status: RunStatus; admission: AdmissionView } & Partial<RunView>;

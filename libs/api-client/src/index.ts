@@ -2,3 +2,4 @@ export * from './client.js';
 export * from './errors.js';
 export * from './http.js';
 export * from './views.js';
+export * from './views-catalog.js';

@@ -2,7 +2,7 @@ import { Injectable } from '@nestjs/common';
 import type { RunsMessage, Verdict } from '@opsloop/contracts';
 import { Clock } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
-import type { AdmissionRow } from '../admit/admission.repository.js';
+import type { AdmissionRow } from '../admit/admission-row.js';
 import { runsBase } from '../admit/admission.repository.js';
 import { outcomeOf } from './close-run.service.js';
 
