@@ -3,7 +3,7 @@ import { BRAKE_DEFAULT, type BrakeConfig } from './brake/brake.pure.js';
 
 /** What control needs beside the platform's configuration; the only place of this app that reads the environment. */
 export interface ControlConfig {
-  /** Absent: rules and flows that do harm are not stopped by themselves. */
+  /** Absent: rules and flows that do harm neither stop nor lose their autonomy by themselves. */
   brake?: BrakeConfig;
   /** How long ended runs, their logs and statistics are kept; absent: for ever. */
   retentionMs?: number;

@@ -1,7 +1,8 @@
-import { Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import { Inject, Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import { OpsError } from '@opsloop/contracts';
 import { Logger, type Principal } from '@opsloop/platform';
 import { Database, type DueLoop, startDueLoop, type Tx } from '@opsloop/postgres';
+import { CONTROL_CONFIG, type ControlConfig } from '../config.js';
 import { NoticeService } from '../brake/notice.service.js';
 import { Signals } from '../signals.service.js';
 import { countsOf, demotionOf, type Level, type RunResult } from './autonomy.pure.js';
@@ -55,9 +56,12 @@ export class AutonomyService implements OnApplicationBootstrap, OnApplicationShu
     private readonly notices: NoticeService,
     private readonly signals: Signals,
     private readonly logger: Logger,
+    @Inject(CONTROL_CONFIG) private readonly config: ControlConfig,
   ) {}
 
   onApplicationBootstrap(): void {
+    // One switch for all that a rule loses by its own results.
+    if (this.config.brake === undefined) return;
     this.loop = startDueLoop({
       name: 'control.autonomy',
       everyMs: EVERY_MS,
