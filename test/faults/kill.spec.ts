@@ -51,9 +51,9 @@ async function sendUntilDeath(name: string): Promise<{ acking: Promise<Sent[]> }
 const passes = (failpoint: FailpointName): number =>
   1 + Math.floor(random() * (/^(ingest|decision)/.test(failpoint) ? 2 : 6));
 
-/** Each place once; with `OPSLOOP_FAULT_KILLS=200` that often in all, each time at another pass. */
 /** Events pass these; the place where a schedule fires has a spec beside it, with two controls. */
 const PASSED = FAILPOINTS.filter((place) => !place.startsWith('schedule.'));
+/** Each place once; with `OPSLOOP_FAULT_KILLS=200` that often in all, each time at another pass. */
 const PLACES = Array.from({ length: Math.max(kills, PASSED.length) }, (_, i) => PASSED[i % PASSED.length]!);
 
 test.each(PLACES.map((place, i) => [place, i + 1] as const))(
