@@ -142,7 +142,8 @@ describe('repository', () => {
 
   it('no file names the folder of a checkout', () => {
     // Recorded stack traces do, when nobody strips them: `/home/me/opsloop/libs/dsl/src/`, `/home/me/opsloop/node_modules/`.
-    const checkout = /(?<![\w.@}*$/-])\/(?!path\/to\/)(?:[\w.@+-]+\/)+(?:node_modules|(?:apps|libs)\/[a-z-]+\/(?:src|test|dist))\//;
+    const checkout =
+      /(?<![\w.@}*$/-])\/(?!path\/to\/)(?:[\w.@+-]+\/)+(?:node_modules|(?:apps|libs)\/[a-z-]+\/(?:src|test|dist))\//;
     const allowed = new Set(['test/architecture/boundaries.spec.ts']);
     const naming = repositoryFiles().filter((file) => {
       const text = read(file);

@@ -1,26 +1,15 @@
 import { Injectable } from '@nestjs/common';
-import {
-  type Claim,
-  type Consulted,
-  durationMs,
-  type HaltView,
-  type Initiator,
-  OpsError,
-  type StartRequest,
-  type TimelineEntry,
-} from '@opsloop/contracts';
+import { type Claim, type HaltView, OpsError, type StartRequest } from '@opsloop/contracts';
 import { Clock } from '@opsloop/platform';
 import type { Tx } from '@opsloop/postgres';
 import { EventWaits } from '../deliver-events/event-waits.repository.js';
-import { planOf } from '../approvals/policy-plan.pure.js';
 import { haltsOn } from '../halts/halt-scope.pure.js';
-import { coverPaths, mergeClaims, rankOf, runHolder } from '../lock/lock.pure.js';
+import { coverPaths, mergeClaims, rankOf } from '../lock/lock.pure.js';
 import { LimitService } from '../policies/limit.service.js';
-import type { Demand, PolicyEffect, Weighed } from '../policies/demand.pure.js';
-import { type AtGate, countersOf, PolicyGate } from '../policies/gate.service.js';
+import type { Demand, PolicyEffect } from '../policies/demand.pure.js';
+import { countersOf, PolicyGate } from '../policies/gate.service.js';
 import { passes } from '../policies/policy-verdict.pure.js';
 import { PolicyService } from '../policies/policy.service.js';
-import { isLimitPath } from '../policies/run-limit.pure.js';
 import { Signals } from '../signals.service.js';
 import { AdmissionRepository, type GrantRow, publishRuns, runsBase } from './admission.repository.js';
 import type { AdmissionRow, AdmissionState } from './admission-row.js';

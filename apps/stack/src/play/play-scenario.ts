@@ -1,6 +1,6 @@
 /** Plays one scenario: the world stands still until everything that a moment asks for is done, then time jumps. */
 import type { AtomCall, EventMessage, Json, JsonObject } from '@opsloop/contracts';
-import { durationMs, TEMPORAL_NAMES } from '@opsloop/contracts';
+import { durationMs } from '@opsloop/contracts';
 import { EventSender, FlowActivitiesService, judgeGate } from '@opsloop/dsl-interpreter';
 import { ReadCache } from '@opsloop/atoms';
 import type {
