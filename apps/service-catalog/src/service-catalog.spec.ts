@@ -548,7 +548,7 @@ describe('settings', () => {
       rows: [{ when: "resource.labels.service == 'pay'", tier: 'P0' }, { tier: 'P4' }],
     };
     expect((await app.call('PUT', `/v1/tables/${own}`, table)).status).toBe(201);
-    expect((await app.call('PUT', `/v1/tables/${own}`, { ...table, hit: 'unique' })).status).toBe(409);
+    expect((await app.call('PUT', `/v1/tables/${own}`, { ...table, rows: [{ tier: 'P3' }] })).status).toBe(409);
     expect((await app.call('GET', `/v1/tables/${own}?version=1.0.0`)).body).toMatchObject({ live: true });
     const schedule = {
       dsl: 'opsloop/v1',

@@ -84,7 +84,7 @@ describe('opsloop test', () => {
   });
 
   it.each([
-    ['no tests', ['test', '--only', 'nothing like this'], 'no flow tests in .'],
+    ['no tests', ['test', '--only', 'nothing like this'], 'no tests in .'],
     ['a percentage that is none', ['test', '--min-coverage', 'half'], '--min-coverage is a percentage from 0 to 100'],
     ['a file that is not there', ['test', 'gone.json'], 'gone.json does not exist'],
   ])('refuses %s', async (_what, argv, message) => {
