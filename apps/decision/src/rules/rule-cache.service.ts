@@ -138,7 +138,3 @@ function headOf(stored: Pick<StoredDocument, 'name' | 'version' | 'digest' | 'me
     ...(meta.rollout === undefined ? {} : { rollout: meta.rollout }),
   };
 }
-
-export function liveRuleOf(stored: StoredDocument): LiveRule {
-  return { ...headOf(stored), doc: stored.body as unknown as RuleDocument };
-}
