@@ -2,6 +2,9 @@ import { defaultServerConditions } from 'vite';
 import { defineConfig } from 'vitest/config';
 import { SlowFirst } from './test/slow-first.sequencer.js';
 
+/** Pure code and the libs that consist of it: nothing of one file is left to the next, so they may share a process. */
+const PURE = ['{apps,libs}/*/src/**/*.pure.spec.ts', 'libs/{contracts,rules,dsl}/src/**/*.spec.ts'];
+
 export default defineConfig({
   // 'import', 'require' and 'default' must never be in this list: vitest hands it to Node as --conditions, and
   // protobufjs then loads an ESM build without Long, on which Temporal hangs.
@@ -9,13 +12,23 @@ export default defineConfig({
   // Specs are no part of the projects' tsconfigs, from which this would be read otherwise.
   oxc: { decorator: { legacy: true, emitDecoratorMetadata: true } },
   test: {
-    include: ['{apps,libs}/*/src/**/*.spec.ts', 'test/**/*.spec.ts'],
+    projects: [
+      { extends: true, test: { name: 'pure', include: PURE, isolate: false } },
+      {
+        extends: true,
+        test: {
+          name: 'servers',
+          include: ['{apps,libs}/*/src/**/*.spec.ts', 'test/**/*.spec.ts'],
+          globalSetup: ['libs/testing/src/global-setup.ts'],
+          exclude: [...PURE, '**/node_modules/**', '**/dist/**'],
+        },
+      },
+    ],
     pool: 'forks',
     // Two cores: more forks than that only slow the servers that the tests talk to.
     maxWorkers: 2,
     sequence: { sequencer: SlowFirst },
     testTimeout: 30_000,
     hookTimeout: 120_000,
-    globalSetup: ['libs/testing/src/global-setup.ts'],
   },
 });

@@ -1,6 +1,6 @@
 // What every command of a fresh clone needs first: packages, the right Node, compiled code. Built-ins only, since it
 // runs before anything is installed.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -22,10 +22,33 @@ export function childEnv(extra = {}) {
 }
 
 /** Runs a program with the terminal handed through; ends this process with its code when it fails. */
-export function run(command, args, env = {}) {
-  const result = spawnSync(command, args, { cwd: root, env: childEnv(env), stdio: 'inherit' });
+export function run(command, args, env = {}, output = 'inherit') {
+  const stdio = ['inherit', output, 'inherit'];
+  const result = spawnSync(command, args, { cwd: root, env: childEnv(env), stdio });
   if (result.error) fail(`could not start ${command}: ${result.error.message}`);
   if (result.status !== 0) process.exit(result.status ?? 1);
+}
+
+/** Runs checks of our own packages side by side, prints what each said when it ends, and ends this process when one failed. */
+export async function runTogether(commands) {
+  const codes = await Promise.all(
+    commands.map(async ([command, ...args]) => {
+      const child = spawn(join(bin, command), args, { cwd: root, env: childEnv(), stdio: ['ignore', 'pipe', 'pipe'] });
+      const said = [];
+      for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => said.push(chunk));
+      const code = await new Promise((resolve) => {
+        child.once('error', (error) => {
+          said.push(Buffer.from(`opsloop: could not start ${command}: ${error.message}\n`));
+          resolve(1);
+        });
+        child.once('close', resolve);
+      });
+      process.stderr.write(Buffer.concat(said));
+      if (code !== 0) process.stderr.write(`opsloop: ${command} ${args.join(' ')} found faults\n`);
+      return code;
+    }),
+  );
+  if (codes.some((code) => code !== 0)) process.exit(1);
 }
 
 export function fail(message) {

@@ -14,6 +14,20 @@ export function setBrokerUrl(url: string): void {
   process.env[BROKER] = url;
 }
 
+/** A folder of this vitest run alone, gone with it; set by the global setup and inherited by every fork. */
+const FOLDER = 'OPSLOOP_TEST_FOLDER';
+
+export function runFolder(): string {
+  const folder = process.env[FOLDER];
+  if (folder === undefined)
+    throw new Error(`${FOLDER} is not set: run specs through vitest with libs/testing's global setup`);
+  return folder;
+}
+
+export function setRunFolder(folder: string): void {
+  process.env[FOLDER] = folder;
+}
+
 /** Where the product keeps its downloads; the specs share them. */
 export const cacheDir = (): string => defaultCacheDir(process.env);
 

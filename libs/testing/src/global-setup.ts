@@ -1,6 +1,9 @@
+import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { setBrokerUrl } from './config.js';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setBrokerUrl, setRunFolder } from './config.js';
 import { KafkaBroker } from './kafka-server.js';
 import { type RunningPostgres, startPostgres } from './postgres-server.js';
 import { type RunningTemporal, startTemporal } from './temporal-server.js';
@@ -42,11 +45,14 @@ export default async function setup(): Promise<() => Promise<void>> {
     );
   });
   await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
+  const folder = await mkdtemp(join(tmpdir(), 'opsloop-specs-'));
+  setRunFolder(folder);
   setBrokerUrl(`http://127.0.0.1:${(http.address() as AddressInfo).port}`);
 
   return async () => {
     http.closeAllConnections();
     http.close();
     await servers.stop();
+    await rm(folder, { recursive: true, force: true });
   };
 }

@@ -3,18 +3,13 @@
  * has a namespace of its own, since the queue names are fixed and specs run side by side.
  */
 import { randomUUID } from 'node:crypto';
+import { readFile, readdir, rename, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Context } from '@temporalio/activity';
 import { Client, type WorkflowHandle } from '@temporalio/client';
 import { defineSearchAttributeKey } from '@temporalio/common';
-import {
-  NativeConnection,
-  Runtime,
-  DefaultLogger,
-  Worker,
-  bundleWorkflowCode,
-  type WorkflowBundleWithSourceMap,
-} from '@temporalio/worker';
+import { NativeConnection, Runtime, DefaultLogger, Worker, bundleWorkflowCode } from '@temporalio/worker';
 import { TEMPORAL_NAMES, workflowIdOf } from '@opsloop/contracts';
 import type {
   AtomCall,
@@ -31,7 +26,7 @@ import type {
   SteerRequest,
   StepRecord,
 } from '@opsloop/contracts';
-import { eventually, testTemporal } from '@opsloop/testing';
+import { eventually, runFolder, testTemporal } from '@opsloop/testing';
 
 /** One call of any activity, in the order in which they began. */
 export interface Recorded {
@@ -62,11 +57,29 @@ export interface RunOptions {
   taskTimeout?: '3s';
 }
 
-export type WorkflowBundle = WorkflowBundleWithSourceMap;
-let bundle: Promise<WorkflowBundleWithSourceMap> | undefined;
-/** The bundle from sources, built once per process. */
-export function workflowBundle(): Promise<WorkflowBundleWithSourceMap> {
-  bundle ??= bundleWorkflowCode({
+export type WorkflowBundle = { code: string };
+let bundle: Promise<WorkflowBundle> | undefined;
+/** The bundle from sources, built once per vitest run: webpack needs 3–5 s of CPU, and some twenty specs need it. */
+export function workflowBundle(): Promise<WorkflowBundle> {
+  bundle ??= keptBundle();
+  return bundle;
+}
+
+/** When the newest of the sources was written: under `--watch` a bundle of before must not serve. */
+async function lastChange(): Promise<number> {
+  const libs = fileURLToPath(new URL('../..', import.meta.url));
+  const times = ['contracts', 'rules', 'dsl', 'workflows'].map(async (lib) => {
+    const files = await readdir(join(libs, lib, 'src'), { recursive: true });
+    return Promise.all(files.map(async (file) => (await stat(join(libs, lib, 'src', file))).mtimeMs));
+  });
+  return Math.max(...(await Promise.all(times)).flat());
+}
+
+async function keptBundle(): Promise<WorkflowBundle> {
+  const path = join(runFolder(), `interpreter-${await lastChange()}.cjs`);
+  const kept = await readFile(path, 'utf8').catch(() => undefined);
+  if (kept !== undefined) return { code: kept };
+  const { code } = await bundleWorkflowCode({
     workflowsPath: fileURLToPath(new URL('../src/workflows.ts', import.meta.url)),
     preloadModules: [fileURLToPath(new URL('../src/preload.ts', import.meta.url))],
     logger: new DefaultLogger('ERROR'),
@@ -79,7 +92,11 @@ export function workflowBundle(): Promise<WorkflowBundleWithSourceMap> {
       },
     }),
   });
-  return bundle;
+  // Written beside and renamed, so that a spec in another process never reads half a bundle.
+  const partial = `${path}.${process.pid}`;
+  await writeFile(partial, code);
+  await rename(partial, path);
+  return { code };
 }
 
 /** A flow whose references are all pinned; atoms are `native` mutating ones unless said otherwise. */
