@@ -28,20 +28,38 @@ const HELD = (process.env.OPSLOOP_BENCH_HELD ?? '10000,100000,1000000')
   .filter((n) => n > 0);
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
 
-export async function benchControl({ stack }) {
+/** Runs that are open when a halt is made. */
+const OPEN = Number(process.env.OPSLOOP_BENCH_OPEN ?? 1_000);
+/** Parts of this bench by name; all of them without it. */
+const PARTS = (process.env.OPSLOOP_BENCH_PARTS ?? 'compare,grow,admit,halt').split(',');
+
+const ASLEEP = {
+  dsl: 'opsloop/v1',
+  kind: 'flow',
+  name: 'bench/asleep',
+  version: '1.0.0',
+  input: { schema: { type: 'object', required: ['host'], properties: { host: { type: 'string' } } } },
+  targets: '${input.host}',
+  do: [{ id: 'sleep', wait: { for: '1h' } }],
+  output: null,
+};
+
+export async function benchControl({ stack, api }) {
   const url = databaseUrl(stack.dataDir);
   const db = await connectDatabase({ url, poolMax: 8, migrations: [] }, silent);
   const turns = new LockTurns(db, new Signals(), silent);
   await turns.onApplicationBootstrap();
-  const etcd = buildEtcd();
+  const etcd = PARTS.includes('compare') ? buildEtcd() : undefined;
   try {
     const sides = {
       'over HTTP': httpSide(stack),
       'in a process of control': turnsSide(turns),
       'PostgreSQL advisory': advisorySide(url),
     };
-    await compare(sides, etcd);
-    await grow(db, turns);
+    if (PARTS.includes('compare')) await compare(sides, etcd);
+    if (PARTS.includes('grow')) await grow(db, turns);
+    if (PARTS.includes('admit')) await admissions(api);
+    if (PARTS.includes('halt')) await halts(api, db);
   } finally {
     await turns.onApplicationShutdown();
     await db.dataSource.destroy();
@@ -209,6 +227,84 @@ function buildEtcd() {
       rmSync(data, { recursive: true, force: true });
     }
   };
+}
+
+/** Whole admissions over HTTP: policies, claims, row, message, and their end. */
+async function admissions(api) {
+  for (const clients of [1, 8]) {
+    const rates = [];
+    const times = [];
+    for (let round = 0; round < ROUNDS; round++) {
+      const until = performance.now() + SECONDS * 1_000;
+      let count = 0;
+      const client = async (n) => {
+        for (let i = 0; performance.now() < until; i++) {
+          const began = performance.now();
+          const body = {
+            start: false,
+            claims: [{ path: `bench/a${n}/i${i % 50}`, mode: 'exclusive' }],
+            owner: 'bench',
+          };
+          const { id } = await api.post('/v1/admissions', body);
+          times.push(performance.now() - began);
+          await api.send('DELETE', `/v1/admissions/${id}`);
+          count += 1;
+        }
+      };
+      await Promise.all(Array.from({ length: clients }, (_, n) => client(n)));
+      rates.push(count / SECONDS);
+    }
+    const rate = summary(rates);
+    say(
+      'control',
+      `${clients} client${clients === 1 ? '' : 's'}, admissions that begin and end`,
+      `${rate.p50.toFixed(0)}/s (${rate.min.toFixed(0)}–${rate.max.toFixed(0)}), the admission ${spread(summary(times))}`,
+    );
+  }
+}
+
+/** How long it takes until a halt is in force, with many runs open in its scope. */
+async function halts(api, db) {
+  await api.put(`/v1/flows/${ASLEEP.name}`, ASLEEP);
+  await api.post(`/v1/flows/${ASLEEP.name}/publish`, { version: '1.0.0' });
+  const began = performance.now();
+  let left = OPEN;
+  const starter = async () => {
+    while (left-- > 0) await api.post(`/v1/catalog/${ASLEEP.name}/runs`, { input: { host: `bench/h/${left}` } });
+  };
+  await Promise.all(Array.from({ length: 8 }, starter));
+  const open = async () =>
+    Number(
+      (
+        await db.query(
+          `SELECT count(*) AS n FROM control.admission WHERE flow = '${ASLEEP.name}' AND state = 'started'`,
+        )
+      )[0].n,
+    );
+  while ((await open()) < OPEN) await new Promise((resolve) => setTimeout(resolve, 100));
+  const took = (performance.now() - began) / 1_000;
+  say('control', `${OPEN} runs admitted and started`, `${(OPEN / took).toFixed(0)}/s over HTTP, 8 clients`);
+  const times = [];
+  for (let i = 0; i < 10; i++) {
+    const asked = performance.now();
+    const { id } = await api.post('/v1/halts', { scope: { paths: ['bench'] }, reason: 'bench', running: 'pause' });
+    times.push(performance.now() - asked);
+    await api.post(`/v1/halts/${id}/lift`, { reason: 'bench' });
+  }
+  say('control', `a halt with ${OPEN} open runs is in force after`, spread(summary(times)));
+  for (let gone = 0; gone < OPEN;) {
+    const ids = (
+      await db.query(`SELECT id FROM control.admission WHERE flow = '${ASLEEP.name}' AND state = 'started' LIMIT 500`)
+    ).map((r) => r.id);
+    if (ids.length === 0) break;
+    gone += ids.length;
+    await api.post('/v1/runs/actions', {
+      action: 'terminate',
+      filter: { ids },
+      reason: 'bench',
+      expectedCount: ids.length,
+    });
+  }
 }
 
 /** Ratio of the medians with so many locks held on other paths to none. */

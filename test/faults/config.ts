@@ -7,6 +7,9 @@ export const seed = Number(process.env['OPSLOOP_FAULT_SEED'] ?? randomInt(1, 1_0
 /** Kills of the whole platform; none below one at each place. */
 export const kills = Number(process.env['OPSLOOP_FAULT_KILLS'] ?? 0);
 
+/** `OPSLOOP_FAULT_PLACES=control.,close.` kills only at places that begin so. */
+export const places = (process.env['OPSLOOP_FAULT_PLACES'] ?? '').split(',').filter((p) => p !== '');
+
 /** `OPSLOOP_CHAOS_EVENTS=15000` is the size of a release; the default lasts as long as four deaths. */
 export const chaosEvents = Number(process.env['OPSLOOP_CHAOS_EVENTS'] ?? 120);
 

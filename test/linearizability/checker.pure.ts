@@ -32,9 +32,16 @@ const stateOf = (grants: readonly Grant[], top: readonly number[]): State => ({
 type Related = (a: number, b: number) => boolean;
 
 /** The mutex as it is specified: what each answer says about the grants at that moment. */
-export function lockModel(paths: readonly string[], strictBusy: boolean): (from: State, op: Op) => State[] {
+export function lockModel(
+  { paths, members = [] }: Pick<History, 'paths' | 'members'>,
+  strictBusy: boolean,
+): (from: State, op: Op) => State[] {
   const under = (p: number, q: number): boolean => p === q || paths[p]!.startsWith(`${paths[q]!}/`);
-  const overlap: Related = (a, b) => under(a, b) || under(b, a);
+  const related: Related = (a, b) => under(a, b) || under(b, a);
+  // At, above or below a member on the one side, the group or what lies above it on the other.
+  const through: Related = (a, b) => members.some(([m, g]) => related(a, m) && under(g, b));
+  const table = paths.map((_p, a) => paths.map((_q, b) => related(a, b) || through(a, b) || through(b, a)));
+  const overlap: Related = (a, b) => table[a]![b]!;
   const conflicts = (s: State, claims: readonly HistoryClaim[]): boolean =>
     s.grants.some((g) => g.claims.some((h) => claims.some((c) => (h.x || c.x) && overlap(h.path, c.path))));
   const newest = (s: State, claims: readonly HistoryClaim[], fence: number): boolean =>
@@ -133,8 +140,8 @@ function names(count: number): { high: Int32Array; low: Int32Array } {
 }
 
 /** True when the history is linearizable. */
-export function isLinearizable({ paths, strictBusy, ops }: History): boolean {
-  const step = lockModel(paths, strictBusy);
+export function isLinearizable({ paths, members = [], strictBusy, ops }: History): boolean {
+  const step = lockModel({ paths, members }, strictBusy);
   const head = entriesOf(ops);
   const { high, low } = names(ops.length);
   const seen = new Set<string>();

@@ -1,10 +1,11 @@
 /** Clients that take and give back random sets of locks, as people in two processes and as admission does, and what they saw. */
 import { busMigrations } from '@opsloop/bus';
-import type { Claim } from '@opsloop/contracts';
+import { type Claim, pathsOverlap } from '@opsloop/contracts';
 import type { Logger } from '@opsloop/platform';
 import { connectDatabase, type Database } from '@opsloop/postgres';
 import { AdmissionRepository } from '../../apps/control/src/admit/admission.repository.js';
 import { controlMigrations } from '../../apps/control/src/index.js';
+import { withGroups } from '../../apps/control/src/lock/groups.pure.js';
 import { coverPaths } from '../../apps/control/src/lock/lock.pure.js';
 import { LockTurns, type LockWish } from '../../apps/control/src/lock/lock-turns.service.js';
 import { Signals } from '../../apps/control/src/signals.service.js';
@@ -41,6 +42,22 @@ export const PATHS = ['a', 'b', 'c'].flatMap((root) => [
   ...['x', 'y'].flatMap((mid) => [`${root}/${mid}`, `${root}/${mid}/1`, `${root}/${mid}/2`]),
 ]);
 
+/** With two groups, one of which is a member of the other. */
+export const GROUPED = [...PATHS, 'g', 'h'];
+const GROUPS: Readonly<Record<string, readonly string[]>> = { 'a/x': ['g', 'h'], b: ['g', 'h'], g: ['h'] };
+export const MEMBERS = Object.entries(GROUPS).flatMap(([member, groups]) =>
+  groups.map((group): [number, number] => [GROUPED.indexOf(member), GROUPED.indexOf(group)]),
+);
+
+/** The claims as they are asked for by who knows of the groups. */
+export const grouped = (claims: readonly Claim[]): Claim[] =>
+  withGroups(claims, (path) => [
+    ...new Set(Object.keys(GROUPS).flatMap((member) => (pathsOverlap(member, path) ? GROUPS[member]! : []))),
+  ]);
+
+/** A party that knows of no groups, for the planted bug. */
+export const blind = (claims: readonly Claim[]): Claim[] => [...claims];
+
 export interface Party {
   acquire(holder: string, claims: Claim[], waitMs: number): Promise<Pick<Op, 'result' | 'fence'>>;
   release(fence: number): Promise<void>;
@@ -68,9 +85,9 @@ const holds =
     return held.some((h) => path === h.path || path.startsWith(`${h.path}/`));
   };
 
-export const person = (db: Database, turns: LockTurns): Party => ({
+export const person = (db: Database, turns: LockTurns, groups = grouped): Party => ({
   acquire: async (holder, claims, waitMs) => {
-    const wish = wishOf(holder, claims, waitMs);
+    const wish = wishOf(holder, groups(claims), waitMs);
     const turn = await turns.wait(wish, waitMs);
     if (turn.fence !== undefined) return { result: 'granted', fence: Number(turn.fence) };
     return { result: turn.status === 202 ? 'waiting' : 'busy', fence: 0 };
@@ -83,8 +100,9 @@ export const person = (db: Database, turns: LockTurns): Party => ({
 export function admission(db: Database): Party {
   const repository = new AdmissionRepository();
   return {
-    acquire: (holder, claims) =>
+    acquire: (holder, asked) =>
       db.inTransaction(TENANT, async (tx): Promise<Pick<Op, 'result' | 'fence'>> => {
+        const claims = grouped(asked);
         await repository.take(tx, coverPaths(claims.map((c) => c.path)));
         const [old] = await tx.query<{ fence: string }>(
           'SELECT fence FROM control.claim WHERE tenant = $1 AND holder = $2',
@@ -143,11 +161,13 @@ export async function record({ ops: count, random, parties, clients, queue }: Re
     let lane = id;
     while (ops.length < count) {
       const holder = (holders += 1);
-      const claims = [...new Set([pick(PATHS.length), ...(random() < 0.4 ? [pick(PATHS.length)] : [])])].map((p) => ({
-        path: p,
-        x: random() < 0.5,
-      }));
-      const asClaims = claims.map((c): Claim => ({ path: PATHS[c.path]!, mode: c.x ? 'exclusive' : 'shared' }));
+      const claims = [...new Set([pick(GROUPED.length), ...(random() < 0.4 ? [pick(GROUPED.length)] : [])])].map(
+        (p) => ({
+          path: p,
+          x: random() < 0.5,
+        }),
+      );
+      const asClaims = claims.map((c): Claim => ({ path: GROUPED[c.path]!, mode: c.x ? 'exclusive' : 'shared' }));
       const waitMs = queue && random() < 0.5 ? 200 : 0;
       const base = { client: (lane = lane + clients), holder, claims, fence: 0 };
       const got = await known(() =>
@@ -158,10 +178,10 @@ export async function record({ ops: count, random, parties, clients, queue }: Re
       if (got.result !== 'granted') continue;
       const { fence } = got;
       if (random() < 0.3) {
-        const asked = random() < 0.5 ? claims[0]!.path : pick(PATHS.length);
+        const asked = random() < 0.5 ? claims[0]!.path : pick(GROUPED.length);
         const about = { ...base, claims: [{ path: asked, x: false }], fence, op: 'assert' as const };
         await noted({ ...about, client: (lane += clients) }, async () => ({
-          result: (await party.holds(fence, PATHS[asked]!)) ? 'current' : 'stale',
+          result: (await party.holds(fence, GROUPED[asked]!)) ? 'current' : 'stale',
         }));
       }
       await known(() =>
@@ -173,7 +193,7 @@ export async function record({ ops: count, random, parties, clients, queue }: Re
     }
   };
   await Promise.all(Array.from({ length: clients }, (_, id) => client(id)));
-  return { paths: PATHS, strictBusy: !queue, ops };
+  return { paths: GROUPED, members: MEMBERS, strictBusy: !queue, ops };
 }
 
 /** The connection went away under it: whether it happened cannot be told. */

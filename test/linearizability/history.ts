@@ -19,6 +19,8 @@ export interface Op {
 
 export interface History {
   paths: string[];
+  /** Pairs of paths: the first is a member of the second, or of a group that is. */
+  members?: [number, number][];
   /** False when somebody waits in a queue: then a lock may be refused that nobody holds. */
   strictBusy: boolean;
   ops: Op[];

@@ -8,6 +8,7 @@ import { isLinearizable } from './checker.pure.js';
 import { type Checker, ownChecker, porcupine } from './check.js';
 import {
   admission,
+  blind,
   openDatabase,
   openTurns,
   PATHS,
@@ -125,8 +126,28 @@ describe('the checkers', () => {
       ],
     ],
   ];
+  const [below, group, above] = [
+    { path: 1, x: true },
+    { path: 2, x: false },
+    { path: 3, x: true },
+  ];
+  cases.push(
+    ['a member and its group', false, [op({ claims: [below] }), op({ ...other, call: 2, return: 3, claims: [group] })]],
+    ['what lies below a member', false, [op({}), op({ ...other, call: 2, return: 3, claims: [group] })]],
+    ['a group of groups', false, [op({ claims: [below] }), op({ ...other, call: 2, return: 3, claims: [above] })]],
+    [
+      'a member and its group, both shared',
+      true,
+      [op({ claims: [{ path: 1, x: false }] }), op({ ...other, call: 2, return: 3, claims: [group] })],
+    ],
+  );
   test.each(cases)('%s: %s', async (_what, legal, ops, strictBusy = true) => {
-    const history = { paths: ['a', 'a/x'], strictBusy, ops };
+    const members: [number, number][] = [
+      [1, 2],
+      [1, 3],
+      [2, 3],
+    ];
+    const history = { paths: ['a', 'a/x', 'g', 'h'], members, strictBusy, ops };
     expect([isLinearizable(history), ...(await verdicts(history))]).toEqual([legal, ...checkers.map(() => legal)]);
   });
 });
@@ -163,8 +184,9 @@ describe('the mutex', () => {
 
   const slow = `CREATE FUNCTION control.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.003); RETURN NEW; END $$;
     CREATE TRIGGER slow BEFORE INSERT ON control.claim FOR EACH STATEMENT EXECUTE FUNCTION control.slow();`;
-  const planted: [string, (db: Database) => Promise<void>][] = [
-    ['without the advisory locks', (db) => without(db, /PERFORM pg_advisory_xact_lock\w*\(r\.k\)/g)],
+  const planted: [string, (db: Database) => Promise<void>, typeof blind?][] = [
+    ['when one process knows of no groups', () => Promise.resolve(), blind],
+    ['without the advisory locks', (db) => without(db, /pg_advisory_xact_lock\w*\((r\.)?k\)/g)],
     [
       'under REPEATABLE READ',
       async (db) => {
@@ -175,7 +197,7 @@ describe('the mutex', () => {
       },
     ],
   ];
-  test.each(planted)('%s it is not, and the checkers say so', async (_what, plant) => {
+  test.each(planted)('%s it is not, and the checkers say so', async (_what, plant, groups) => {
     const broken = await createTestDatabase();
     const first = await openDatabase(broken.url);
     // Between the look and the insert, so that two clients meet there.
@@ -186,7 +208,7 @@ describe('the mutex', () => {
     const history = await record({
       ops: 800,
       random: randomOf(firstSeed),
-      parties: [person(c.db, c.turns), person(d.db, d.turns)],
+      parties: [person(c.db, c.turns), person(d.db, d.turns, groups)],
       clients: CLIENTS,
       queue: false,
     });

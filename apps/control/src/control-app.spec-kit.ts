@@ -10,10 +10,12 @@ import {
   type AtomDocument,
   type Claim,
   type CompiledOffering,
+  type Effect,
   type FlowDocument,
   type InternalCalls,
   type ResourceView,
   type JsonObject,
+  pathsOverlap,
   type RuleReach,
   type RunsMessage,
   type ScheduleDocument,
@@ -60,6 +62,9 @@ const flow = (name: string, wait: string): FlowDocument => ({
 export const FLOWS: Record<string, FlowDocument> = Object.fromEntries(
   [flow('demo/quick', '10ms'), flow('demo/slow', '10m')].map((f) => [f.name, f]),
 );
+
+/** Of flows that do more than change something. */
+export const EFFECTS: Record<string, Effect> = {};
 
 /** Atoms that flows of a spec call. */
 export const ATOMS: Record<string, AtomDocument> = {};
@@ -162,6 +167,7 @@ export async function startPeers(): Promise<Peers> {
       const items = peers.resources?.filter((r) => paths?.includes(r.path) ?? r.kind === kind);
       return items === undefined ? { status: 503, body: { code: 'unavailable', detail: 'down' } } : { body: { items } };
     }
+    if (path === '/internal/decision/groups') return groupsAnswer(peers, (body as { paths: string[] }).paths);
     if (path === '/internal/catalog/schedules')
       return {
         body: { schedules: peers.schedules.map((d) => ({ name: d.name, digest: JSON.stringify(d), body: d })) },
@@ -178,6 +184,19 @@ export async function startPeers(): Promise<Peers> {
   return peers;
 }
 
+/** As decision says it: members at a path, above it and below it, and the groups of groups. */
+function groupsAnswer({ resources }: Peers, paths: readonly string[]): { status?: number; body: unknown } {
+  if (resources === undefined) return { status: 503, body: { code: 'unavailable', detail: 'down' } };
+  const of = (path: string, seen: Set<string>): Set<string> => {
+    for (const r of resources.filter((one) => pathsOverlap(one.path, path)))
+      for (const group of r.memberOf) if (!seen.has(group)) of(group, seen.add(group));
+    return seen;
+  };
+  const groups = paths.map((p): [string, string[]] => [p, [...of(p, new Set())].sort()]);
+  const kinds = [...new Set(resources.filter((r) => r.memberOf.length > 0).map((r) => r.kind))];
+  return { body: { groups: Object.fromEntries(groups.filter(([, g]) => g.length > 0)), kinds } };
+}
+
 function compileAnswer(ref: string): { status?: number; body: unknown } {
   const document = FLOWS[ref.split('@')[0]!];
   if (document === undefined) return { status: 404, body: { code: 'not-found', detail: `${ref} is not published` } };
@@ -186,7 +205,7 @@ function compileAnswer(ref: string): { status?: number; body: unknown } {
     kind: 'flow',
     name: document.name,
     version: document.version,
-    effect: 'mutate',
+    effect: EFFECTS[document.name] ?? 'mutate',
     compiled: compiled!,
     document,
     inputSchema: document.input!.schema,
@@ -405,10 +424,12 @@ export function startRequest(start: Partial<StartRequest>): StartRequest {
 }
 
 /** Only the database: puts starts on the bus and looks, without taking part. */
-export async function quiet(databaseUrl: string): Promise<Pick<ControlApp, 'send' | 'state' | 'story' | 'close'>> {
+export async function quiet(
+  databaseUrl: string,
+): Promise<Pick<ControlApp, 'db' | 'send' | 'state' | 'story' | 'close'>> {
   const db = await connectDatabase(
     { url: databaseUrl, poolMax: 2, migrations: [busMigrations, controlMigrations] },
     silent,
   );
-  return { ...helpers('', db), close: () => db.dataSource.destroy() };
+  return { db, ...helpers('', db), close: () => db.dataSource.destroy() };
 }

@@ -39,6 +39,8 @@ import { VerifiedService } from './brake/verified.service.js';
 import { DiagnoseService } from './diagnose/diagnose.service.js';
 import { GrantTogether1700000003120 } from './migrations/1700000003120-grant-together.js';
 import { PassLateWaiters1700000003110 } from './migrations/1700000003110-pass-late-waiters.js';
+import { FreeAtOnce1700000003230 } from './migrations/1700000003230-free-at-once.js';
+import { IndexControlByAge1700000003220 } from './migrations/1700000003220-index-by-age.js';
 import { HoldPolicies1700000003200 } from './migrations/1700000003200-hold-policies.js';
 import { PolicyApprovalsService } from './approvals/policy-approvals.service.js';
 import { PolicyQuestions } from './approvals/policy-questions.repository.js';
@@ -60,6 +62,7 @@ import { CloseRunService } from './runs/close-run.service.js';
 import { TellAgainController } from './runs/tell-again.controller.js';
 import { TellAgainService } from './runs/tell-again.service.js';
 import { InternalRunsController } from './runs/internal-runs.controller.js';
+import { AtomLocksService } from './runs/atom-locks.service.js';
 import { InternalRunsService } from './runs/internal-runs.service.js';
 import { Signals } from './signals.service.js';
 import { HoldService } from './start/hold.service.js';
@@ -73,9 +76,11 @@ import { RunWaiter } from './catalog-runs/run-waiter.service.js';
 import { HaltService } from './halts/halt.service.js';
 import { AllowService } from './halts/allow.service.js';
 import { AllowController, HaltsController, InternalHaltsController } from './halts/halts.controller.js';
+import { QueuedAtoms } from './halts/queued-atoms.service.js';
 import { HoldsService } from './halts/holds.service.js';
 import { InternalLogsController, LogsController } from './keep-logs/logs.controller.js';
 import { LogsService } from './keep-logs/logs.service.js';
+import { GroupsService } from './lock/groups.service.js';
 import { LockController } from './lock/lock.controller.js';
 import { LockTurns } from './lock/lock-turns.service.js';
 import { LockService } from './lock/lock.service.js';
@@ -108,6 +113,8 @@ export const controlMigrations: MigrationSet = {
     PassLateWaiters1700000003110,
     GrantTogether1700000003120,
     HoldPolicies1700000003200,
+    IndexControlByAge1700000003220,
+    FreeAtOnce1700000003230,
     WatchRuns1700000003300,
     Brake1700000003310,
     Schedules1700000003320,
@@ -153,6 +160,7 @@ const PROVIDERS: NonNullable<DynamicModule['providers']> = [
   BudgetRepository,
   LimitService,
   InventoryService,
+  GroupsService,
   PolicyService,
   PolicyGate,
   AdmitService,
@@ -164,6 +172,7 @@ const PROVIDERS: NonNullable<DynamicModule['providers']> = [
   StarterService,
   CloseRunService,
   InternalRunsService,
+  AtomLocksService,
   LockTurns,
   LockService,
   DiagnoseService,
@@ -179,6 +188,7 @@ const PROVIDERS: NonNullable<DynamicModule['providers']> = [
   ReconcileService,
   NoticeService,
   VerifiedService,
+  QueuedAtoms,
   HaltService,
   AllowService,
   BrakeService,

@@ -1,9 +1,11 @@
+import { type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { newId } from '@opsloop/contracts/ids';
+import { FAILPOINTS } from '@opsloop/platform';
 import { bundleChild, type ChildProgram, eventually } from '@opsloop/testing';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { type Peers, quiet, shared, type Shared, startControl, startPeers } from './control-app.spec-kit.js';
+import { ADMIN, type Peers, quiet, shared, type Shared, startControl, startPeers } from './control-app.spec-kit.js';
 import { ReconcileService } from './runs/reconcile.service.js';
 
 let s: Shared;
@@ -22,25 +24,129 @@ afterAll(async () => {
   await Promise.all([s.drop(), peers.close()]);
 });
 
-test.each(['control.after-commit', 'control.after-start'])(
-  'a start survives kill -9 at %s and happens once',
-  async (failpoint) => {
-    const child = program.start(s.databaseUrl, s.address, s.namespace, peers.target.url, `${failpoint}:1`);
-    const exit = once(child, 'exit') as Promise<[number | null, string | null]>;
-    await once(child.stdout!, 'data');
-    const sender = await quiet(s.databaseUrl);
-    const id = await sender.send({ id: newId() });
-    expect((await exit)[1]).toBe('SIGKILL');
-    expect(await sender.state(id)).toBe('admitted');
-    await sender.close();
-    const control = await startControl(s, peers);
-    await eventually(async () => expect(await control.state(id)).toBe('closed'), { timeoutMs: 25_000 });
-    expect(await control.story(id)).toEqual(['verdict:admitted', 'started', 'closed:succeeded']);
+/** Where control may die between two things that are not one commit. */
+const PLACES = FAILPOINTS.filter((place) => /^(control|close)\./.test(place));
+/** Each place once; `OPSLOOP_FAULT_KILLS=200` is the full size, some eight minutes on two quiet cores. */
+const KILLS = Math.max(PLACES.length, Number(process.env['OPSLOOP_FAULT_KILLS'] ?? 0));
+/** Starts that each process gets at least: some wait for others, since two want one host. */
+const STARTS = 4;
+
+/** Runs without their locks, and locks whose run has ended longer than they may stay. */
+const WRONG = `SELECT 'runs without its lock: ' || a.id AS wrong FROM control.admission a WHERE kind = 'run' AND state IN ('admitted', 'started')
+    AND NOT EXISTS (SELECT 1 FROM control.claim c WHERE c.tenant = a.tenant AND c.run_id = a.id AND NOT c.releasing)
+  UNION ALL SELECT 'kept after its end: ' || c.path FROM control.claim c JOIN control.admission a ON a.tenant = c.tenant AND a.id = c.run_id
+    WHERE a.ended_at < clock_timestamp() - interval '30 seconds'
+  UNION ALL SELECT 'held twice: ' || path FROM control.claim WHERE exclusive GROUP BY path HAVING count(*) > 1`;
+
+test(
+  `kill -9 of control ${KILLS} times, at each place between two commits: nothing is lost, started twice, freed early or kept`,
+  async () => {
+    const own = await shared();
+    const sender = await quiet(own.databaseUrl);
+    const sent: string[] = [];
+    const wrong = new Set<string>();
+    for (let i = 0; i < KILLS; i += 1) {
+      const place = PLACES[i % PLACES.length]!;
+      const pass = 1 + (Math.floor(i / PLACES.length) % STARTS);
+      const child = program.start(own.databaseUrl, own.address, own.namespace, peers.target.url, `${place}:${pass}`);
+      let died: string | null | undefined;
+      child.once('exit', (_code, signal) => (died = signal));
+      for (let n = 0; died === undefined; n += 1) {
+        if (n < STARTS || n % 20 === 0)
+          sent.push(await sender.send({ id: newId(), input: { host: `host/k${i}/${n % 2}` } }));
+        for (const row of await sender.db.query<{ wrong: string }>(WRONG)) wrong.add(row.wrong);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+      expect(died, `${place}:${pass}`).toBe('SIGKILL');
+    }
+    const control = await startControl(own, peers);
+    await eventually(
+      async () => {
+        const open = await sender.db.query(`SELECT state FROM control.admission WHERE state <> 'closed'`);
+        const [known] = await sender.db.query<{ n: number }>('SELECT count(*)::int AS n FROM control.admission');
+        expect([open, known!.n]).toEqual([[], sent.length]);
+      },
+      { timeoutMs: 60_000 },
+    );
+    expect([...wrong]).toEqual([]);
+    expect(await sender.db.query('SELECT * FROM control.claim')).toEqual([]);
+    for (const id of sent)
+      expect(
+        (await sender.story(id)).filter((told) => told !== 'verdict:queued'),
+        id,
+      ).toEqual(['verdict:admitted', 'started', 'closed:succeeded']);
+    await eventually(async () => expect((await control.temporal.client.workflow.count()).count).toBe(sent.length), {
+      timeoutMs: 20_000,
+    });
+    console.log(`crash: ${KILLS} kills, ${sent.length} starts`);
     await control.close();
+    await sender.close();
+    await own.drop();
   },
-  // Two processes one after the other; 5 s alone, several times that when all cores are busy.
-  90_000,
+  // A process takes some 2 s to start, several times that when all cores are busy.
+  60_000 + KILLS * 15_000,
 );
+
+/** Each is a control that stands still, or dies, while it takes and renews locks. `OPSLOOP_FAULT_FREEZES=300` is the full size. */
+const FREEZES = Number(process.env['OPSLOOP_FAULT_FREEZES'] ?? 2);
+
+test(
+  `${FREEZES} times a control stands still or dies under its clients: nobody gets what somebody has, old fences are stale, others go on`,
+  async () => {
+    const here = await startControl(s, peers, { worker: false });
+    let child: ChildProcess | undefined;
+    let url = '';
+    const there = async (method: string, path: string, body?: unknown): Promise<{ status: number; body: Lock }> => {
+      const headers = { authorization: `Bearer ${ADMIN}`, 'content-type': 'application/json' };
+      const answer = await fetch(url + path, { method, headers, body: JSON.stringify(body ?? {}) });
+      return { status: answer.status, body: (await answer.json().catch(() => ({}))) as Lock };
+    };
+    for (let i = 0; i < FREEZES; i += 1) {
+      if (child === undefined) {
+        child = program.start(s.databaseUrl, s.address, s.namespace, peers.target.url, '');
+        url = String((await once(child.stdout!, 'data'))[0]).trim();
+      }
+      const paths = [`frozen/${i}/a`, `frozen/${i}/b`];
+      const take = (path: string, owner: string, wait = '0s') => ({
+        ...{ claims: [{ path, mode: 'exclusive' }], owner, ttl: '1s', wait, longPoll: wait },
+      });
+      const held = await there('POST', '/v1/locks', take(paths[0]!, 'there'));
+      expect(held.status).toBe(201);
+      // One request is on its way when it happens.
+      const onItsWay = there('POST', '/v1/locks', take(paths[1]!, 'there')).catch(() => undefined);
+      const dies = i % 2 === 1;
+      child.kill(dies ? 'SIGKILL' : 'SIGSTOP');
+      const began = performance.now();
+      const taken = await Promise.all(paths.map((path) => here.call('POST', '/v1/locks', take(path, 'here', '10s'))));
+      expect(performance.now() - began).toBeLessThan(10_000);
+      expect(taken.map((t) => t.status)).toEqual([201, 201]);
+      expect(BigInt(taken[0]!.body.fence as string)).toBeGreaterThan(BigInt(held.body.fence));
+      if (!dies) child.kill('SIGCONT');
+      const late = await onItsWay;
+      // What it was granted after all had run out before the other got it.
+      if (late?.status === 201) expect(BigInt(taken[1]!.body.fence as string)).toBeGreaterThan(BigInt(late.body.fence));
+      if (!dies) {
+        const renewed = await there('POST', `/v1/locks/${held.body.fence}/renew`, { ttl: '60s' });
+        expect([renewed.status, renewed.body.code]).toEqual([409, 'lock-lost']);
+        expect((await there('DELETE', `/v1/locks/${held.body.fence}`)).status).toBe(204);
+      }
+      const stale = await here.call('POST', `/v1/locks/${held.body.fence}/assert`, { paths: [paths[0]] });
+      expect(stale.body.code).toBe('stale-fence');
+      const doubles = await here.db.query(
+        `SELECT path FROM control.claim WHERE exclusive AND path LIKE 'frozen/%' AND expires_at > clock_timestamp() GROUP BY path HAVING count(*) > 1`,
+      );
+      expect(doubles).toEqual([]);
+      if (dies) child = undefined;
+    }
+    await here.close();
+  },
+  60_000 + FREEZES * 15_000,
+);
+
+interface Lock {
+  fence: string;
+  code?: string;
+}
 
 test('while Temporal cannot be reached nothing is freed; what is admitted starts when it is back', async () => {
   const proxy = await startProxy(s.address);

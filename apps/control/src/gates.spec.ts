@@ -260,3 +260,28 @@ describe('acts of operators', () => {
     await clear(holder);
   });
 });
+
+test('what was published about runs is told again from their rows alone', async () => {
+  const quick = await a.send({ input: { host: host() } });
+  await becomes(quick, 'closed');
+  const refused = await a.send({ ref: 'no/such@1' });
+  await becomes(refused, 'rejected');
+  const open = await slow(host());
+  await becomes(open, 'started');
+  const ids = [quick, refused, open];
+  const { messages } = (await internal('control/tell-again', { ids: [...ids, randomUUID()] })).body;
+  const said = await a.db.query<{ body: { kind: string; verdict?: string } }>(
+    `SELECT body FROM bus.message WHERE topic = 'runs' AND key = ANY($1) ORDER BY id`,
+    [ids],
+  );
+  // An admission that was followed by its start needs no telling, and a fence is of no use to who comes late.
+  const told = said.map((m) => m.body).filter((b) => b.kind !== 'verdict' || b.verdict === 'rejected');
+  const plain = (list: { kind: string }[]): unknown[] =>
+    list
+      .map(({ at: _at, fence: _fence, ...rest }: { kind: string; at?: string; fence?: string }) => rest)
+      .map((m) => JSON.stringify(m, Object.keys(m).sort()))
+      .sort();
+  expect(plain(messages)).toEqual(plain(told));
+  expect(told.map((b) => b.kind).sort()).toEqual(['closed', 'started', 'started', 'verdict']);
+  await clear(open);
+});

@@ -34,6 +34,7 @@ import { DecisionsRepository } from './explain/decisions.repository.js';
 import { ExplainController } from './explain/explain.controller.js';
 import { ExplainService } from './explain/explain.service.js';
 import { RecheckController } from './recheck/recheck.controller.js';
+import { GroupsService } from './recheck/groups.service.js';
 import { RecheckService } from './recheck/recheck.service.js';
 import { ResourceRepository } from './resources/resource.repository.js';
 import { ResourcesController } from './resources/resources.controller.js';
@@ -88,6 +89,7 @@ export class DecisionModule {
         LoopsService,
         MissedEndsService,
         Observer,
+        GroupsService,
         RecheckService,
         ResourceRepository,
         ResourcesService,

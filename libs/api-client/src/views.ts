@@ -151,7 +151,7 @@ export interface RetryView {
   retryOf: string;
 }
 
-export type BulkAction = 'pause' | 'resume' | 'cancel' | 'terminate' | 'retry';
+export type BulkAction = 'pause' | 'resume' | 'cancel' | 'terminate' | 'retry' | 'skip';
 
 export interface BulkBody {
   action: BulkAction;
@@ -165,6 +165,8 @@ export interface BulkBody {
     status?: string;
   };
   reason: string;
+  /** Of a skip: the step. */
+  path?: string;
   expectedCount?: number;
   dryRun?: boolean;
 }

@@ -1,5 +1,6 @@
 import { OpsError, type AtomContext, type AtomDocument, type Json, type JsonObject } from '@opsloop/contracts';
 import type { JobState } from './job.js';
+import type { AtomLock, LockOptions } from './locks.js';
 
 /** What an atom receives. */
 export interface AtomArguments<I> {
@@ -9,6 +10,12 @@ export interface AtomArguments<I> {
   signal: AbortSignal;
   /** Tells the server that the work goes on; shown as progress of the step. */
   heartbeat(progress?: { percent?: number; message?: string }): void;
+  /**
+   * Takes a lock besides those of the run, under the run's admission: fair to nobody, only tried, since the run holds
+   * others already. It is renewed by itself, and given back when the atom ends, however that ends; `signal` is aborted when
+   * it is lost. Steps of one run keep each other out with it as well.
+   */
+  lock(paths: string | readonly string[], options?: LockOptions): Promise<AtomLock>;
   /** A line in the log of the run; the last lines stand in the problem when the step fails. Never put a secret in one. */
   log(message: string, fields?: JsonObject): void;
 }

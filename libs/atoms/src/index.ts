@@ -18,6 +18,7 @@ export {
   type JobArguments,
   type JobDefinition,
 } from './define-atom.js';
+export type { AtomLock, LockOptions } from './locks.js';
 export { NotYet, pollOnce, type JobState, type PollContext } from './job.js';
 export { ReadCache } from './read-cache.js';
 export { activitiesOf, activityOf, serveAtoms, type AtomService, type ServeOptions } from './serve-atoms.js';

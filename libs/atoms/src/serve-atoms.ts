@@ -5,6 +5,7 @@ import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
 import { NativeConnection, Worker, type NativeConnectionOptions } from '@temporalio/worker';
 import type { AtomArguments, AtomDefinition, JobDefinition } from './define-atom.js';
 import { NotYet, pollOnce } from './job.js';
+import { CallLocks } from './locks.js';
 import { logSink } from './log-sink.js';
 import { checkSize } from './output.js';
 import { CallSecrets, platformSecrets, redactError, type PlatformAccess, type SecretSource } from './secrets.js';
@@ -60,7 +61,10 @@ export async function serveAtoms(atoms: readonly AnyAtom[], options: ServeOption
         connection,
         namespace: options.namespace ?? 'default',
         taskQueue,
-        activities: Object.assign({}, ...served.map((atom) => activitiesOf(atom, secrets, sink))) as object,
+        activities: Object.assign(
+          {},
+          ...served.map((atom) => activitiesOf(atom, secrets, sink, options.platform)),
+        ) as object,
         // Its own default is 30 s: progress and a cancel would come as late.
         defaultHeartbeatThrottleInterval: HEARTBEAT_EVERY,
         maxHeartbeatThrottleInterval: HEARTBEAT_EVERY,
@@ -115,9 +119,14 @@ const NO_ACCESS: SecretSource = {
 type Activity = (call: AtomCall) => Promise<Json>;
 
 /** The activities of an atom by name: one, or of a job one for each of its parts. */
-export function activitiesOf(atom: AnyAtom, source?: SecretSource, sink?: LogSink): Record<string, Activity> {
+export function activitiesOf(
+  atom: AnyAtom,
+  source?: SecretSource,
+  sink?: LogSink,
+  platform?: PlatformAccess,
+): Record<string, Activity> {
   const { activity } = atom.manifest.worker!;
-  const one = activityOf(atom, source, sink);
+  const one = activityOf(atom, source, sink, platform);
   if (!('start' in atom)) return { [activity]: one };
   const parts: JobCall['phase'][] = atom.cancel === undefined ? ['start', 'poll'] : ['start', 'poll', 'cancel'];
   return Object.fromEntries(
@@ -129,19 +138,27 @@ export function activitiesOf(atom: AnyAtom, source?: SecretSource, sink?: LogSin
  * The activity of an atom: resolves secrets, checks input and output, answers dry runs, asks the probe before a repeat,
  * maps failures. Values of secrets leave it neither with the output nor with a heartbeat, a line or an error.
  */
-export function activityOf(atom: AnyAtom, source: SecretSource = NO_ACCESS, sink?: LogSink): Activity {
+export function activityOf(
+  atom: AnyAtom,
+  source: SecretSource = NO_ACCESS,
+  sink?: LogSink,
+  platform?: PlatformAccess,
+): Activity {
   return async (call) => {
     const activity = Context.current();
     const secrets = new CallSecrets(source);
-    const { run, step } = call.context;
-    const log = new StepLog({ run, step, attempt: activity.info.attempt, sink });
+    const { run, step, dryRun } = call.context;
+    const { attempt } = activity.info;
+    const locks = new CallLocks({ run, step, attempt, dryRun }, platform, activity.cancellationSignal);
+    const log = new StepLog({ run, step, attempt, sink });
     log.redact = (text) => secrets.redactText(text);
     const heartbeat = (details: Json): void => activity.heartbeat(secrets.redact(details));
     try {
       const args: AtomArguments<Json> = {
         input: checked(atom.manifest, 'input', await secrets.fill(call.input, call.secrets)),
         context: call.context,
-        signal: activity.cancellationSignal,
+        signal: AbortSignal.any([activity.cancellationSignal, locks.lost]),
+        lock: locks.take,
         heartbeat: (progress = {}) => heartbeat({ ...progress }),
         log: (message, fields) =>
           log.line('log', fields === undefined ? message : `${message} ${JSON.stringify(fields)}`),
@@ -153,11 +170,13 @@ export function activityOf(atom: AnyAtom, source: SecretSource = NO_ACCESS, sink
       return cleaned(checkSize(fitting, atom.manifest.name), secrets, activity);
     } catch (error) {
       if (error instanceof CancelledFailure) throw error;
+      // Whatever the atom made of it: it was stopped because somebody else may be at work.
+      if (locks.lost.aborted && !activity.cancellationSignal.aborted) throw failure(locks.lost.reason, log.last());
       if (activity.cancellationSignal.aborted) throw new CancelledFailure('the step was cancelled');
       if (error instanceof ApplicationFailure) throw redactFailure(error, secrets);
       throw failure(secrets.used ? redactError(error, secrets) : error, log.last());
     } finally {
-      await log.close();
+      await Promise.all([locks.end(), log.close()]);
     }
   };
 }

@@ -49,6 +49,8 @@ export interface RunView {
   stale?: boolean;
   initiator: { kind: string; name: string };
   rule?: string;
+  /** What it is part of; other runs of the same have it too. */
+  incidentId?: string;
   /** What people did to it: pause, resume, skip, retry, concurrency, abort. */
   acts?: OperatorAct[];
   /** The run of which this is an operator's retry. */

@@ -61,6 +61,11 @@ export interface InternalCalls {
     body: { kind: string; after?: string };
     answer: { items: ResourceView[]; next?: string };
   };
+  /** decision: of each path the groups whose members it overlaps, theirs included; paths without are absent. `kinds`: of what there are members at all. */
+  'POST /internal/decision/groups': {
+    body: { paths: string[] };
+    answer: { groups: Record<string, string[]>; kinds: string[] };
+  };
   /** decision: live rules and what each of them may start, for what a halt would hit. */
   'POST /internal/decision/rules': { body: Record<string, never>; answer: { rules: RuleReach[] } };
   /** decision: how many resources there are of each kind. */

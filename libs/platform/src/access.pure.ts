@@ -3,7 +3,7 @@ import type { Principal } from './auth.pure.js';
 
 /** Roles of persons and services, each with everything that the one before may do. */
 export const ROLES = ['viewer', 'operator', 'expert', 'admin'] as const;
-/** `worker` stands aside: a process that serves atoms may fetch its secrets and send events, and nothing else. */
+/** `worker` stands aside: a process that serves atoms may fetch its secrets, send events and lines, and take locks for a run; nothing else. */
 export const TOKEN_ROLES = [...ROLES, 'worker'] as const;
 export type TokenRole = (typeof TOKEN_ROLES)[number];
 
@@ -52,6 +52,10 @@ export const ACCESS: readonly Row[] = [
   ...row('POST', '/v1/catalog/atom/:name/verify', 'expert'),
   ...row('POST', '/v1/catalog/:domain/:name/runs', 'operator'),
   ...row('POST', '/v1/runs/:id/logs', ['operator', 'expert', 'admin', 'worker']),
+  // Locks of atoms, under the admission of a run that is open; another's cannot be renewed or given back.
+  ...row('POST', '/v1/runs/:id/locks', ['operator', 'expert', 'admin', 'worker']),
+  ...row('DELETE', '/v1/runs/:id/locks/:fence', ['operator', 'expert', 'admin', 'worker']),
+  ...row('POST', '/v1/locks/:fence/renew', ['operator', 'expert', 'admin', 'worker']),
   // What passes a halt works where everything else must stand.
   ...row('POST', '/v1/runs/:id/allow', 'expert'),
   ...row('POST', '/v1/runs/*', 'operator'),

@@ -29,6 +29,7 @@ type op struct {
 
 type history struct {
 	Paths      []string `json:"paths"`
+	Members    [][2]int `json:"members"`
 	StrictBusy bool     `json:"strictBusy"`
 	Ops        []op     `json:"ops"`
 }
@@ -49,12 +50,22 @@ type state struct {
 var overlap, covers [][]bool
 var strictBusy bool
 
-func relate(paths []string) {
+func relate(paths []string, members [][2]int) {
 	under := func(p, q string) bool { return p == q || strings.HasPrefix(p, q+"/") }
+	related := func(p, q string) bool { return under(p, q) || under(q, p) }
+	// At, above or below a member on the one side, the group or what lies above it on the other.
+	through := func(p, q string) bool {
+		for _, m := range members {
+			if related(p, paths[m[0]]) && under(paths[m[1]], q) {
+				return true
+			}
+		}
+		return false
+	}
 	for _, p := range paths {
 		var o, c []bool
 		for _, q := range paths {
-			o = append(o, under(p, q) || under(q, p))
+			o = append(o, related(p, q) || through(p, q) || through(q, p))
 			c = append(c, under(q, p))
 		}
 		overlap, covers = append(overlap, o), append(covers, c)
@@ -203,7 +214,7 @@ func main() {
 		os.Exit(2)
 	}
 	strictBusy = h.StrictBusy
-	relate(h.Paths)
+	relate(h.Paths, h.Members)
 	model := porcupine.NondeterministicModel{
 		Init:  func() []interface{} { return []interface{}{state{nil, make([]int64, len(h.Paths))}} },
 		Step:  step,

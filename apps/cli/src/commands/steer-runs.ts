@@ -9,7 +9,7 @@ import { CliError, EXIT } from '../errors.js';
 import type { Streams } from '../output.js';
 
 const REASON = ['--reason <text>', 'kept in the timeline'] as const;
-const ACTIONS: readonly string[] = ['pause', 'resume', 'cancel', 'terminate', 'retry'];
+const ACTIONS: readonly string[] = ['pause', 'resume', 'cancel', 'terminate', 'retry', 'skip'];
 
 export function registerSteering(runs: Command, streams: Streams): void {
   const at = (command: Command): Context => contextOf(command, streams);
@@ -168,6 +168,7 @@ interface BulkOptions {
   under?: string;
   since?: string;
   status?: string;
+  step?: string;
   count?: string;
   reason: string;
 }
@@ -183,6 +184,7 @@ function registerBulk(runs: Command, at: (command: Command) => Context): void {
     .option('--under <path>', 'that touch this resource or what lies under it')
     .option('--since <time>')
     .option('--status <status>', 'of closed ones: failed, cancelled or terminated')
+    .option('--step <path>', 'of a skip: the step')
     .option('--count <n>', 'the number that you saw: acts, and refuses when it is another one now')
     .requiredOption(...REASON)
     .action((action: string, options: BulkOptions, command: Command) => actOnMany(at(command), action, options));
@@ -190,11 +192,12 @@ function registerBulk(runs: Command, at: (command: Command) => Context): void {
 
 async function actOnMany(context: Context, action: string, options: BulkOptions): Promise<void> {
   if (!ACTIONS.includes(action)) throw new CliError(`"${action}" is none of ${ACTIONS.join(', ')}`, EXIT.usage);
-  const { count, reason, ...filter } = options;
+  const { count, reason, step, ...filter } = options;
   const body: BulkBody = {
     action: action as BulkAction,
     filter,
     reason,
+    ...(step === undefined ? {} : { path: step }),
     ...(count === undefined ? { dryRun: true } : { expectedCount: Number(count) }),
   };
   const answer = await context.client().actOnRuns(body);

@@ -214,6 +214,11 @@ export class AdmissionsService {
       return;
     }
     if (WAITING_STATES.includes(row.state)) {
+      if (row.kind === 'lock' && row.initiator.name !== principal.name && !mayBreak(principal))
+        throw new OpsError(
+          'authorization',
+          `${row.initiator.name} waits for this lock; only the role expert takes another's place away`,
+        );
       const ended = await this.db.inTransaction(principal.tenant, (tx) =>
         this.ends.end(tx, id, 'cancelled', `cancelled by ${principal.name}`, principal.name),
       );
@@ -240,6 +245,9 @@ export class AdmissionsService {
     };
   }
 }
+
+/** As who may break a lock that is held. */
+const mayBreak = ({ roles }: Principal): boolean => roles.some((role) => role === 'expert' || role === 'admin');
 
 const slug = (text: string): string =>
   text

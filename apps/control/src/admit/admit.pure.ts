@@ -8,6 +8,7 @@ import {
   durationMs,
 } from '@opsloop/contracts';
 import { planOf } from '../approvals/policy-plan.pure.js';
+import { isMemberClaim } from '../lock/groups.pure.js';
 import { mergeClaims, runHolder } from '../lock/lock.pure.js';
 import type { PolicyEffect, Weighed } from '../policies/demand.pure.js';
 import type { AtGate } from '../policies/gate.service.js';
@@ -27,9 +28,9 @@ export const validityOf = (request: Pick<StartRequest, 'validFor'>, policy: Poli
     ? policy.validForMs
     : Math.min(durationMs(request.validFor ?? VALID_FOR_DEFAULT), policy?.validForMs ?? Infinity);
 
-/** What a run has to itself; a limit is no thing that anybody could work on. */
+/** What a run has to itself; a limit, or the place of a member in its group, is no thing that anybody could work on. */
 export const exclusivePaths = (claims: readonly Claim[]): string[] =>
-  claims.filter((c) => c.mode === 'exclusive' && !isLimitPath(c.path)).map((c) => c.path);
+  claims.filter((c) => c.mode === 'exclusive' && !isLimitPath(c.path) && !isMemberClaim(c.path)).map((c) => c.path);
 
 export const ownerOf = (flow: string, initiator: Initiator): string => `${flow} by ${initiator.kind} ${initiator.name}`;
 
@@ -44,20 +45,37 @@ export function grantOf(start: Prepared, plan: StartPlan, seen: { rankAt: Date }
 }
 
 export function atGate(start: Prepared, plan: StartPlan, seen: { ticket: string; rankAt: Date }): AtGate {
-  const { id, tier, initiator, input } = start.request;
+  const { id, tier, initiator, input, incidentId } = start.request;
   const ir = start.offering && { digest: start.offering.irDigest, compiled: start.offering.compiled };
   const asked = planOf(plan, input, ir);
-  return { id, tier, initiator, flow: plan.flow, ticket: seen.ticket, rankAt: seen.rankAt, plan: asked, isNew: true };
+  return {
+    id,
+    tier,
+    initiator,
+    incidentId,
+    flow: plan.flow,
+    ticket: seen.ticket,
+    rankAt: seen.rankAt,
+    plan: asked,
+    isNew: true,
+  };
 }
 
-export function unresolved(validForMs: number): VerdictResult & { fence?: string } {
+export function unresolved(
+  validForMs: number,
+  silent: 'catalog' | 'inventory' = 'catalog',
+): VerdictResult & { fence?: string } {
   const consulted: Consulted[] = [
-    { policy: 'catalog', saw: 'no answer', said: 'queue' },
+    { policy: silent, saw: 'no answer', said: 'queue' },
     ...decideVerdict({ coalesce: false, halts: [], claims: 0, holders: [], ahead: [], validForMs }).consulted.filter(
       (c) => c.policy === 'validFor',
     ),
   ];
-  return { verdict: 'queued', consulted, reason: 'the service catalog does not answer; asked again' };
+  return {
+    verdict: 'queued',
+    consulted,
+    reason: `the ${silent === 'catalog' ? 'service catalog' : silent} does not answer; asked again`,
+  };
 }
 
 export function startableRow(tenant: string, start: Prepared, result: AdmitResult): StartableRow {
@@ -130,6 +148,7 @@ export function weighedOf(request: StartRequest, plan: StartPlan): Weighed {
     input: request.input,
     caused: request.cause !== undefined,
     turns: plan.turns === true,
+    approval: request.approval,
   };
 }
 

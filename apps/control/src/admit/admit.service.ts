@@ -4,6 +4,7 @@ import { Clock } from '@opsloop/platform';
 import type { Tx } from '@opsloop/postgres';
 import { EventWaits } from '../deliver-events/event-waits.repository.js';
 import { haltsOn } from '../halts/halt-scope.pure.js';
+import { GroupsService } from '../lock/groups.service.js';
 import { coverPaths, mergeClaims, rankOf } from '../lock/lock.pure.js';
 import { LimitService } from '../policies/limit.service.js';
 import type { Demand, PolicyEffect } from '../policies/demand.pure.js';
@@ -55,9 +56,11 @@ export interface AdmitResult extends VerdictResult {
 /** A start with its reference resolved, or why it could not be. */
 export type Prepared = StartInput & {
   plan?: StartPlan;
-  /** The plan's claims without those of policies, which are read again at its turn. */
+  /** The plan's claims without those of policies and groups, which are read again at its turn. */
   ownClaims?: Claim[];
   offering?: Resolved;
+  /** Nobody could tell to which groups its claims belong. */
+  silent?: 'inventory';
   refused?: string;
   policy?: PolicyEffect;
   /** What policies and the flow's own limit ask besides claims. */
@@ -94,6 +97,7 @@ export class AdmitService {
     private readonly offerings: OfferingService,
     private readonly policies: PolicyService,
     private readonly limits: LimitService,
+    private readonly groups: GroupsService,
     private readonly gate: PolicyGate,
     private readonly waits: EventWaits,
     private readonly signals: Signals,
@@ -115,7 +119,8 @@ export class AdmitService {
         const { limits: _limits, ...plan } = { ...planned, claims: [], coalesceKey: undefined };
         return { ...input, request, plan, ownClaims: [], offering };
       }
-      return { ...(await this.underPolicies({ ...input, request }, planned)), offering };
+      const prepared = await this.underPolicies({ ...input, request }, planned);
+      return prepared.plan === undefined ? prepared : { ...prepared, offering };
     } catch (error) {
       if (!(error instanceof OpsError)) throw error;
       // The catalog is away: the work keeps its place and is resolved at its turn.
@@ -127,7 +132,19 @@ export class AdmitService {
   private async underPolicies(input: StartInput, plan: StartPlan): Promise<Prepared> {
     const policy = await this.policies.apply(weighedOf(input.request, plan));
     const demand = this.gate.demandOf(policy?.demand, plan.limits ?? [], input.request.tier);
-    const claims = policy === undefined ? plan.claims : mergeClaims([...plan.claims, ...policy.claims]);
+    const own = policy === undefined ? plan.claims : mergeClaims([...plan.claims, ...policy.claims]);
+    const claims = await this.groups.expand(own);
+    if (claims === undefined) {
+      // It keeps its place and is resolved at its turn. A lock for work outside has only what it says now.
+      if (input.kind === 'run') return { ...input, silent: 'inventory' };
+      throw new OpsError(
+        'unavailable',
+        'The inventory does not answer, so nobody can tell which groups these paths belong to',
+        {
+          retryAfterSec: 2,
+        },
+      );
+    }
     return {
       ...input,
       plan: { ...plan, claims, ...this.keyOf(input, plan, demand) },
@@ -211,7 +228,7 @@ export class AdmitService {
     const validForMs = validityOf(request, start.policy);
     const judged: Judged =
       plan === undefined && start.refused === undefined
-        ? unresolved(validForMs)
+        ? unresolved(validForMs, start.silent)
         : await this.judge(tx, start, { ...seen, rankAt, validForMs });
     const { facts, ...result } = judged;
     const state: AdmissionState = result.verdict;

@@ -51,7 +51,12 @@ export class PolicyQuestions {
   }
 
   /** Asks; sent, not awaited. A question that stands already is not asked twice. */
-  open(tx: Tx, run: { id: string; flow: string; initiator: Initiator }, plan: ApprovedPlan, q: Question): string {
+  open(
+    tx: Tx,
+    run: { id: string; flow: string; initiator: Initiator; incidentId?: string | undefined },
+    plan: ApprovedPlan,
+    q: Question,
+  ): string {
     const id = approvalId(tx.tenant, run.id, q.path);
     tx.send({
       name: 'control.ask',
@@ -69,6 +74,8 @@ export class PolicyQuestions {
         JSON.stringify({
           flow: `${plan.flow}@${plan.version}`,
           targets: plan.targets.slice(0, 100),
+          // What people decide about one incident belongs together.
+          ...(run.incidentId === undefined ? {} : { incident: run.incidentId }),
           steps: plan.outline,
         }),
         JSON.stringify(q.approvers),

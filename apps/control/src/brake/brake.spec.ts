@@ -167,7 +167,31 @@ test('what is old goes, and nothing that is open', async () => {
   await Promise.all([becomes(old, 'closed'), becomes(open, 'started')]);
   await a.db.query(`INSERT INTO control.run_log (tenant, run_id) VALUES ('default', $1), ('default', $2)`, [old, open]);
   await a.db.query(`UPDATE control.admission SET ended_at = ended_at - interval '40 days' WHERE id = $1`, [old]);
+  const ages = ['40 days', '1 day'];
+  for (const age of ages) {
+    await a.db.query(
+      `INSERT INTO control.act (tenant, at, act, ref, made_by, reason) VALUES ('default', clock_timestamp() - $1::text::interval, 'lock-broken', $1::text, 'spec', 'r')`,
+      [age],
+    );
+    await a.db.query(
+      `INSERT INTO control.halt (tenant, id, scope, running, reason, made_by, lifted_at) VALUES ('default', gen_random_uuid(), '{}', 'leave', $1::text, 'spec', clock_timestamp() - $1::text::interval)`,
+      [age],
+    );
+    await a.db.query(
+      `INSERT INTO control.approval (tenant, id, run_id, path, workflow_id, flow, title, approvers, on_timeout, initiator, status, opened_at, expires_at, closed_at)
+        VALUES ('default', gen_random_uuid(), $1, 'p', '', 'f', $2::text, '{}', 'reject', '{}', 'approved', now(), now(), clock_timestamp() - $2::text::interval)`,
+      [old, age],
+    );
+  }
   await a.app.get(RetainService).sweep(30 * 86_400_000);
+  const left = (table: string, what: string): Promise<unknown[]> =>
+    a.db.query(`SELECT ${what} AS what FROM control.${table} WHERE ${what} = ANY($1)`, [ages]);
+  for (const [table, what] of [
+    ['act', 'ref'],
+    ['halt', 'reason'],
+    ['approval', 'title'],
+  ] as const)
+    expect(await left(table, what), table).toEqual([{ what: '1 day' }]);
   expect([await a.state(old), await a.state(open)]).toEqual(['none', 'started']);
   await a.call('POST', `/v1/runs/${open}/terminate`, { reason: 'spec' });
 });

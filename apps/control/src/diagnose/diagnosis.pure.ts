@@ -1,5 +1,5 @@
 /** Why an open run does not go on. Pure: what Temporal and the tables say comes in, what a person should know goes out. */
-import { type BlockedBy, type Diagnosis, DIAGNOSIS_CODES, TEMPORAL_NAMES } from '@opsloop/contracts';
+import { type BlockedBy, type Diagnosis, DIAGNOSIS_CODES, type OperatorAct, TEMPORAL_NAMES } from '@opsloop/contracts';
 
 /** An activity that Temporal has not finished. */
 export interface ActivityFacts {
@@ -249,6 +249,26 @@ function ofHistory(id: string, { events, bytes }: WorkflowFacts): Diagnosis[] {
       next: `opsloop runs cancel ${id} --reason "its history is near the limit"`,
     },
   ];
+}
+
+/** Held by an operator: who, since when and why stand in its acts. */
+export function diagnosePaused(id: string, acts: readonly OperatorAct[], now: Date): Diagnosis {
+  const act = acts.findLast((one) => one.act === 'pause');
+  const path = act?.path === undefined ? {} : { path: act.path };
+  const where = act?.path === undefined ? '' : ` before ${act.path}`;
+  const says =
+    act === undefined
+      ? 'an operator has paused it'
+      : `paused${where} by ${act.by} ${ago(now.getTime() - Date.parse(act.at))} ago: ${act.reason}`;
+  return {
+    code: 'paused',
+    stuck: false,
+    says: says.slice(0, SAYS_CHARS),
+    suggest: 'it goes on when it is resumed',
+    next: `opsloop runs resume ${id} --reason "…"`,
+    ...path,
+    ...(act === undefined ? {} : { since: act.at }),
+  };
 }
 
 export interface WaitingFacts {

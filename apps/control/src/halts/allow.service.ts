@@ -7,6 +7,7 @@ import type { AdmissionRow } from '../admit/admission-row.js';
 import { requireRunId } from '../runs/internal-runs.service.js';
 import { Signals } from '../signals.service.js';
 import { WorkflowClient } from '../start/workflow-client.service.js';
+import { QueuedAtoms } from './queued-atoms.service.js';
 import { HaltService } from './halt.service.js';
 import { haltsOn, subjectOf } from './halt-scope.pure.js';
 
@@ -26,6 +27,7 @@ export class AllowService {
     private readonly repository: AdmissionRepository,
     private readonly halts: HaltService,
     private readonly workflows: WorkflowClient,
+    private readonly queued: QueuedAtoms,
     private readonly signals: Signals,
     private readonly clock: Clock,
     private readonly logger: Logger,
@@ -37,6 +39,7 @@ export class AllowService {
       this.allowIn(tx, principal, id, reason),
     );
     // It looks by itself as well; the signal makes it look at once.
+    if (row.state === 'started') await this.queued.settleAll([row]);
     if (row.state === 'started')
       await this.workflows
         .signalHalt(row.workflow_id!, { halt: halts[0]!, change: 'lifted' })

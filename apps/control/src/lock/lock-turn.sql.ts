@@ -9,43 +9,42 @@
  * per claim, with its prefixes and itself joined by newlines, which no path holds, and the request it belongs to (`p_of`).
  */
 export const lockTurnSql = `
-CREATE FUNCTION control.lock_turn(p_tenant text, p_own text[], p_up text[], p_release bigint[], p_by text[],
+CREATE FUNCTION control.lock_turn(p_tenant text, p_quick boolean, p_own text[], p_up text[], p_release bigint[], p_by text[],
     p_holder text[], p_owner text[], p_principal text[], p_ttl double precision[], p_wait double precision[], p_alive double precision,
     p_rank timestamptz[], p_mode int[], p_alone boolean[], p_first int[], p_last int[], p_path text[], p_x boolean[], p_lineage text[], p_of int[],
     OUT n int, OUT status int, OUT fence bigint, OUT expires timestamptz, OUT ticket bigint, OUT holders jsonb, OUT ahead jsonb)
 RETURNS SETOF record LANGUAGE plpgsql AS $$
 DECLARE
-  r record; a int; b int; j int; line text[]; busy boolean; rank timestamptz; until timestamptz; alive timestamptz; place record; done boolean[] := '{}';
+  r record; a int; b int; j int; line text[]; busy boolean; rank timestamptz; until timestamptz; alive timestamptz; place record; done boolean[] := '{}'; waits boolean;
 BEGIN
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     RAISE EXCEPTION 'control.lock_turn needs READ COMMITTED, not %', current_setting('transaction_isolation') USING ERRCODE = '25001';
   END IF;
-  FOR r IN SELECT k, bool_or(own) AS own FROM (
+  -- What a crash of the server may undo: see the caller.
+  IF p_quick THEN PERFORM set_config('synchronous_commit', 'off', true); END IF;
+  -- In the order of the keys: a subquery that sorts is read in its order.
+  PERFORM CASE WHEN own THEN pg_advisory_xact_lock(k)::text ELSE pg_advisory_xact_lock_shared(k)::text END FROM (
+    SELECT k, bool_or(own) AS own FROM (
       SELECT hashtextextended(p_tenant || E'\\n' || p, 7) AS k, true AS own FROM unnest(p_own) p
       UNION ALL SELECT hashtextextended(p_tenant || E'\\n' || p, 7), false FROM unnest(p_up) p) s
-    GROUP BY k ORDER BY k LOOP
-    IF r.own THEN PERFORM pg_advisory_xact_lock(r.k); ELSE PERFORM pg_advisory_xact_lock_shared(r.k); END IF;
-  END LOOP;
+    GROUP BY k ORDER BY k) o;
 
   IF cardinality(p_release) > 0 THEN
-    FOR r IN
-      WITH asked AS MATERIALIZED (SELECT f.fence, f.by, f.i::int AS i FROM unnest(p_release, p_by) WITH ORDINALITY AS f(fence, by, i)),
-        -- In the order of the fences: two processes that free the same ones do not wait for each other crosswise.
-        rows AS MATERIALIZED (SELECT k.i, c.path, c.fence FROM asked k, LATERAL (SELECT c.path, c.fence FROM control.claim c
-          WHERE c.tenant = p_tenant AND c.fence = k.fence AND c.principal = k.by FOR UPDATE) c),
-        gone AS (DELETE FROM control.claim c USING rows g WHERE c.tenant = p_tenant AND c.path = g.path AND c.fence = g.fence RETURNING g.i, c.path)
-      SELECT k.i, k.fence, s.paths, s.runs FROM asked k LEFT JOIN LATERAL (
-        SELECT jsonb_agg(g.path) AS paths, to_jsonb(bool_or(w.runs)) AS runs FROM gone g LEFT JOIN LATERAL (
-          -- Whoever waits here is told: runs by their own queue, people by the process that keeps their answer back.
-          SELECT w.run_id IS NOT NULL AS runs FROM control.waiter w WHERE w.tenant = p_tenant AND w.path = ANY (g.path || control.prefixes(g.path))
-          UNION ALL SELECT w.run_id IS NOT NULL FROM control.waiter w WHERE w.tenant = p_tenant AND w.path >= g.path || '/' AND w.path < g.path || '0') w ON true
-        WHERE g.i = k.i) s ON true
-    LOOP
-      n := -r.i; status := 204; fence := r.fence; expires := NULL; ticket := NULL; holders := r.paths; ahead := r.runs;
+    waits := EXISTS (SELECT 1 FROM control.waiter w WHERE w.tenant = p_tenant);
+    -- In the order of the fences: two processes that free the same ones do not wait for each other crosswise.
+    FOR i IN 1 .. cardinality(p_release) LOOP
+      n := -i; status := 204; fence := p_release[i]; expires := NULL; ticket := NULL; ahead := NULL;
+      WITH gone AS (DELETE FROM control.claim c WHERE c.tenant = p_tenant AND c.fence = p_release[i] AND c.principal = p_by[i] RETURNING c.path)
+        SELECT jsonb_agg(g.path) INTO holders FROM gone g;
       IF holders IS NULL THEN
         SELECT CASE WHEN c.run_id IS NOT NULL THEN 409 ELSE 403 END AS code INTO place FROM control.claim c
-          WHERE c.tenant = p_tenant AND c.fence = r.fence AND c.expires_at > clock_timestamp() LIMIT 1;
+          WHERE c.tenant = p_tenant AND c.fence = p_release[i] AND c.expires_at > clock_timestamp() LIMIT 1;
         IF FOUND THEN status := place.code; END IF;
+      ELSIF waits THEN
+        -- Whoever waits here is told: runs by their own queue, people by the process that keeps their answer back.
+        SELECT to_jsonb(bool_or(w.runs)) INTO ahead FROM jsonb_array_elements_text(holders) g(path), LATERAL (
+          SELECT w.run_id IS NOT NULL AS runs FROM control.waiter w WHERE w.tenant = p_tenant AND w.path = ANY (g.path || control.prefixes(g.path))
+          UNION ALL SELECT w.run_id IS NOT NULL FROM control.waiter w WHERE w.tenant = p_tenant AND w.path >= g.path || '/' AND w.path < g.path || '0') w;
       END IF;
       RETURN NEXT;
     END LOOP;

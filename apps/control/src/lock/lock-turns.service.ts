@@ -17,6 +17,11 @@ const BATCH_MAX = 64;
 const PARKED_MAX = 2_000;
 /** Locks whose claims are remembered, to know at their end who can have them: some 200 bytes each. */
 const KNOWN_MAX = 50_000;
+/**
+ * A lock that ends this soon by itself is given back without waiting for the disk: should PostgreSQL crash within the
+ * half second before it is written, the lock stands until its lease ends, and nobody works beside anybody. Grants wait.
+ */
+const SOON_MS = 120_000;
 const CHANNEL = 'control_locks';
 /** A notice to the other processes at most this often: each is a commit of its own. */
 const NOTICE_MS = 10;
@@ -72,8 +77,9 @@ interface Asked {
 }
 
 interface Freed {
-  /** Whether this process granted it, and so knows its claims. */
+  /** Whether this process granted it, and so knows its claims; and that it would end soon by itself. */
   known: boolean;
+  soon: boolean;
   tenant: string;
   fence: string;
   by: string;
@@ -107,7 +113,7 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
   private mark = 0;
   private patience: NodeJS.Timeout | undefined;
   private readonly parked = new Map<string, Parked>();
-  private readonly known = new Map<string, readonly Claim[]>();
+  private readonly known = new Map<string, LockWish>();
   private readonly offs: (() => unknown)[] = [];
   private readonly me = newId();
   private notice: NodeJS.Timeout | undefined;
@@ -152,8 +158,10 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
   }
 
   release(tenant: string, fence: string, by: string): Promise<Released> {
+    const known = this.known.get(fence);
     return new Promise((resolve, reject) => {
-      this.freed.push({ tenant, fence, by, known: this.known.has(fence), resolve, reject });
+      const soon = known !== undefined && known.ttlMs <= SOON_MS;
+      this.freed.push({ tenant, fence, by, known: known !== undefined, soon, resolve, reject });
       this.go();
     });
   }
@@ -263,10 +271,10 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
     // In the order of their fences, as every process has it.
     const freed = this.freed.splice(0, BATCH_MAX).sort((a, b) => (BigInt(a.fence) < BigInt(b.fence) ? -1 : 1));
     for (const { fence } of freed) {
-      const claims = this.known.get(fence);
+      const wish = this.known.get(fence);
       this.known.delete(fence);
       // They ask at once, and so in this very statement.
-      if (claims !== undefined) this.wakeFor(claims);
+      if (wish !== undefined) this.wakeFor(wish.claims);
     }
     const batch = this.batch();
     this.run(freed, batch)
@@ -305,7 +313,7 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
     const tenant = (batch[0]?.wish ?? freed[0]!).tenant;
     const rows = await this.db.query<Row>({
       name: 'control.lock-turn',
-      text: `SELECT * FROM control.lock_turn($1, $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::float8[], $10::float8[], $11,
+      text: `SELECT * FROM control.lock_turn($1, $21, $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::float8[], $10::float8[], $11,
         $12::timestamptz[], $13::int[], $14::boolean[], $15::int[], $16::int[], $17::text[], $18::boolean[], $19::text[], $20::int[])`,
       values: [
         tenant,
@@ -328,6 +336,7 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
         claims.map((c) => c.mode === 'exclusive'),
         claims.map((c) => [...prefixesOf(c.path), c.path].join('\n')),
         batch.flatMap((a, i) => a.wish.claims.map(() => i + 1)),
+        batch.length === 0 && freed.every((f) => f.soon),
       ],
     });
     for (const row of rows) this.answer(row, freed, batch, mark);
@@ -343,7 +352,7 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
       return one.resolve(row.status === 409 ? 'of-run' : row.status === 403 ? 'of-another' : 'gone');
     }
     const one = batch[row.n - 1]!;
-    if (row.fence !== null) this.remember(row.fence, one.wish.claims);
+    if (row.fence !== null) this.remember(row.fence, one.wish);
     one.resolve({
       status: row.status as LockTurn['status'],
       ...(row.fence === null ? {} : { fence: row.fence }),
@@ -355,9 +364,9 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
     });
   }
 
-  private remember(fence: string, claims: readonly Claim[]): void {
+  private remember(fence: string, wish: LockWish): void {
     if (this.known.size >= KNOWN_MAX) this.known.delete(this.known.keys().next().value!);
-    this.known.set(fence, claims);
+    this.known.set(fence, wish);
   }
 
   /** Outside the transaction that freed: a notification inside would serialise every commit of the server. */

@@ -3,6 +3,7 @@ import { type BlockedBy, type Claim, durationMs, OpsError } from '@opsloop/contr
 import { Clock, type Principal } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
 import { Signals } from '../signals.service.js';
+import { GroupsService } from './groups.service.js';
 import { LockTurns, type LockWish } from './lock-turns.service.js';
 import { claimErrors, mergeClaims, rankOf, userHolder } from './lock.pure.js';
 
@@ -15,6 +16,11 @@ export const WAIT_MAX_MS = 24 * 3_600_000;
 export const LONG_POLL_MAX_MS = 10_000;
 /** People stand in the queue where ordinary work stands. */
 const USER_TIER = 'P2';
+
+/** Claims that overlap one of the paths, each once. */
+const ON_PATHS = `(SELECT DISTINCT o.* FROM unnest($2::text[]) p, LATERAL (
+  SELECT * FROM control.claim a WHERE a.tenant = $1 AND a.path = ANY (p || control.prefixes(p))
+  UNION ALL SELECT * FROM control.claim d WHERE d.tenant = $1 AND d.path >= p || '/' AND d.path < p || '0') o) c`;
 
 export interface LockRequest {
   claims: Claim[];
@@ -46,6 +52,7 @@ export class LockService {
   constructor(
     private readonly db: Database,
     private readonly turns: LockTurns,
+    private readonly groups: GroupsService,
     private readonly signals: Signals,
     private readonly clock: Clock,
   ) {}
@@ -59,9 +66,18 @@ export class LockService {
     if (errors.length > 0)
       throw new OpsError('validation', `The claims: ${errors[0]!.pointer} ${errors[0]!.message}`, { errors });
     const claims = mergeClaims(request.claims);
+    const all = await this.groups.expand(claims);
+    if (all === undefined)
+      throw new OpsError(
+        'unavailable',
+        'The inventory does not answer, so nobody can tell which groups these paths belong to',
+        {
+          retryAfterSec: 2,
+        },
+      );
     const wish: LockWish = {
       tenant: principal.tenant,
-      claims,
+      claims: all,
       holder: userHolder(principal.name, request.owner, claims),
       owner: request.owner,
       principal: principal.name,
@@ -157,7 +173,7 @@ export class LockService {
     return { fence, paths };
   }
 
-  /** Locks on a path, above it and below it. */
+  /** Locks on a path, above it and below it, and of groups that it is a member of. */
   async list(tenant: string, path: string | undefined): Promise<{ items: LockView[] }> {
     const rows = await this.db.query<{
       fence: string;
@@ -172,10 +188,9 @@ export class LockService {
     }>(
       `SELECT c.*, (SELECT count(DISTINCT w.ticket)::int FROM control.waiter w WHERE w.tenant = c.tenant AND w.alive_until > clock_timestamp()
           AND (w.path = ANY (c.path || control.prefixes(c.path)) OR (w.path >= c.path || '/' AND w.path < c.path || '0'))) AS waiting
-        FROM control.claim c WHERE c.tenant = $1 AND c.expires_at > clock_timestamp()
-          AND ($2::text IS NULL OR c.path = ANY ($2::text || control.prefixes($2::text)) OR (c.path >= $2::text || '/' AND c.path < $2::text || '0'))
+        FROM ${path === undefined ? 'control.claim c' : ON_PATHS} WHERE c.tenant = $1 AND c.expires_at > clock_timestamp()
         ORDER BY c.path, c.fence LIMIT 1000`,
-      [tenant, path ?? null],
+      path === undefined ? [tenant] : [tenant, [path, ...(await this.groups.aliases(path))]],
     );
     return {
       items: rows.map((r) => ({

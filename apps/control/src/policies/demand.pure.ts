@@ -7,6 +7,7 @@ import {
   pathProblem,
   type ResourceView,
   type Template,
+  type TierApproval,
 } from '@opsloop/contracts';
 import { renderTemplate, templatePaths, toScopeValue } from '@opsloop/rules';
 import { stretchAt } from './calendar.pure.js';
@@ -122,6 +123,8 @@ export interface Weighed extends PolicySubject {
   caused: boolean;
   /** Its targets take turns, each of which is admitted by itself. */
   turns: boolean;
+  /** People whom the rule asks for. */
+  approval?: TierApproval | undefined;
 }
 
 const readsResource = (template: Template | undefined): boolean =>

@@ -8,6 +8,7 @@ import { PolicyQuestions, questionPath } from '../approvals/policy-questions.rep
 import { Signals } from '../signals.service.js';
 import { BackpressureService } from './backpressure.service.js';
 import { BudgetRepository, type Place } from './budget.repository.js';
+import { NO_DEMAND } from './defaults.pure.js';
 import type { BudgetDemand, Demand } from './demand.pure.js';
 import { decidePolicies, type PolicyFacts, type PolicyVerdict, type PreemptFacts } from './policy-verdict.pure.js';
 import { StormRepository } from './storm.repository.js';
@@ -24,21 +25,11 @@ export interface AtGate extends Place {
   flow: string;
   tier: Tier;
   initiator: Initiator;
+  incidentId?: string | undefined;
   plan: ApprovedPlan;
   /** It comes for the first time: it counts as a sign of trouble. */
   isNew: boolean;
 }
-
-export const NO_DEMAND: Demand = {
-  matched: [],
-  refused: [],
-  unknown: [],
-  budgets: [],
-  freezes: [],
-  approvals: [],
-  storms: [],
-  later: [],
-};
 
 /** Where the wishes of policies meet the facts: under the locks of the counters, in the transaction of the verdict. */
 @Injectable()

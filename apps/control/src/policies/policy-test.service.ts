@@ -20,7 +20,8 @@ import { refOf } from '../catalog-runs/catalog-runs.service.js';
 import { rankOf } from '../lock/lock.pure.js';
 import { nextStretch } from './calendar.pure.js';
 import { weigh } from './demand.pure.js';
-import { NO_DEMAND, PolicyGate } from './gate.service.js';
+import { carefully, NO_DEMAND } from './defaults.pure.js';
+import { PolicyGate } from './gate.service.js';
 import { lintPolicies, type PolicyFinding } from './lint.pure.js';
 import { mismatch } from './match.pure.js';
 import { type Policy, policyErrors, readPolicy } from './policy.pure.js';
@@ -96,7 +97,8 @@ export class PolicyTestService {
     const request = withDefaults(start, offering.inputSchema);
     const plan = planStart(request, offering, config);
     const subject = { ...weighedOf(request, plan), ...(t.rule === undefined ? {} : { rule: t.rule, caused: true }) };
-    const demand = weigh(all, subject, await this.policies.worldOf(all, subject), now)?.demand ?? NO_DEMAND;
+    const world = await this.policies.worldOf(all, subject);
+    const demand = carefully(weigh(all, subject, world, now), all, subject, world)?.demand ?? NO_DEMAND;
     const at = {
       id,
       ticket: LAST_TICKET,

@@ -3,16 +3,19 @@ import { type DocumentView, type JsonObject, OpsError, type Page, type PutAnswer
 import { validateDocument } from '@opsloop/dsl';
 import { Clock, type PageQuery, type Principal } from '@opsloop/platform';
 import { Database, DocumentStore, type StoredDocument, type Tx } from '@opsloop/postgres';
+import { askedByRule, carefully, NO_DEMAND } from './defaults.pure.js';
 import { needsOf, type PolicyEffect, weigh, type Weighed, type World } from './demand.pure.js';
 import { Signals } from '../signals.service.js';
 import { lintPolicies, type PolicyFinding } from './lint.pure.js';
 import { LevelsService } from '../statistics/levels.service.js';
-import { NO_DEMAND } from './gate.service.js';
 import { InventoryService } from './inventory.service.js';
 import { type Policy, policyErrors, readPolicy } from './policy.pure.js';
 
 /** Policies change rarely and count for every start; a second is the promise of every cache here. */
 const CACHE_MS = 1_000;
+
+/** Nothing was asked of the inventory, since no policy wanted to know. */
+const NO_WORLD: World = { resources: undefined, ofKind: () => undefined };
 
 @Injectable()
 export class PolicyService {
@@ -35,10 +38,9 @@ export class PolicyService {
       this.levels.shadowed(subject.rule, subject.flow),
     ]);
     const policies = demoted.length === 0 ? written : [...written, ...demoted];
-    const effect =
-      policies.length === 0
-        ? undefined
-        : weigh(policies, subject, await this.worldOf(policies, subject), this.clock.now());
+    const world = policies.length === 0 ? NO_WORLD : await this.worldOf(policies, subject);
+    const weighed = policies.length === 0 ? undefined : weigh(policies, subject, world, this.clock.now());
+    const effect = askedByRule(carefully(weighed, policies, subject, world), subject.rule, subject.approval);
     return shadowed === undefined ? effect : refusedBy(effect, shadowed);
   }
 

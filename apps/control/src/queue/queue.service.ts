@@ -18,9 +18,11 @@ import { type AdmissionFacts, decideVerdict } from '../admit/verdict.pure.js';
 import { EventWaits } from '../deliver-events/event-waits.repository.js';
 import { planOf as approvedPlanOf } from '../approvals/policy-plan.pure.js';
 import { haltsOn, subjectOf } from '../halts/halt-scope.pure.js';
+import { GroupsService } from '../lock/groups.service.js';
 import { coverPaths, mergeClaims, runHolder } from '../lock/lock.pure.js';
 import type { Demand, PolicyEffect } from '../policies/demand.pure.js';
-import { type AtGate, countersOf, NO_DEMAND, PolicyGate } from '../policies/gate.service.js';
+import { NO_DEMAND } from '../policies/defaults.pure.js';
+import { type AtGate, countersOf, PolicyGate } from '../policies/gate.service.js';
 import { passes } from '../policies/policy-verdict.pure.js';
 import { LimitService } from '../policies/limit.service.js';
 import { PolicyService } from '../policies/policy.service.js';
@@ -69,7 +71,8 @@ function atGate(turn: Turn, row: AdmissionRow): AtGate {
     turn.request.input,
     ir === null ? undefined : { digest: ir, ...(turn.compiled === undefined ? {} : { compiled: turn.compiled }) },
   );
-  return { id, tier, initiator, flow, ticket, rankAt, plan, isNew: false };
+  const { incidentId } = turn.request;
+  return { id, tier, initiator, incidentId, flow, ticket, rankAt, plan, isNew: false };
 }
 
 /** A row as it was planned when it came. */
@@ -133,6 +136,7 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
     private readonly admission: AdmitService,
     private readonly policies: PolicyService,
     private readonly limits: LimitService,
+    private readonly groups: GroupsService,
     private readonly gate: PolicyGate,
     private readonly ends: EndWaitingService,
     private readonly waits: EventWaits,
@@ -200,7 +204,7 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
     if (turn === undefined) return;
     if (row.claims === null || turn.withdrawn.length > 0) {
       if (!(await this.plan(turn))) return;
-    } else if (!row.dry_run) await this.readPolicies(turn);
+    } else if (!row.dry_run && !(await this.readPolicies(turn))) return this.later(row.id);
     // What people approved is compared with what would run now, so it is planned anew.
     if (turn.compiled === undefined && row.kind === 'run' && turn.demand !== undefined && asks(turn.demand))
       if (!(await this.plan(turn))) return;
@@ -225,8 +229,8 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
     return true;
   }
 
-  /** Policies may have come, changed or gone while it waited: those of now count. */
-  private async readPolicies(turn: Turn): Promise<void> {
+  /** Policies may have come, changed or gone while it waited, as members of groups: those of now count. False: nobody can tell. */
+  private async readPolicies(turn: Turn): Promise<boolean> {
     const { claims, own_claims } = turn.row;
     const plan = planOf(turn.row);
     const policy = await this.policies.apply(weighedOf(turn.request, plan));
@@ -234,8 +238,10 @@ export class QueueService implements OnApplicationBootstrap, OnApplicationShutdo
     const limits = await this.limits.demandsOf(turn.row, own_claims ?? claims ?? []);
     const demand = this.gate.demandOf(policy?.demand, limits, turn.row.tier);
     if (demand !== undefined) turn.demand = demand;
-    const now = mergeClaims([...(own_claims ?? claims ?? []), ...(policy?.claims ?? [])]);
+    const now = await this.groups.expand(mergeClaims([...(own_claims ?? claims ?? []), ...(policy?.claims ?? [])]));
+    if (now === undefined) return false;
     if (digestOf(now) !== digestOf(mergeClaims(claims ?? []))) turn.plan = { ...plan, claims: now };
+    return true;
   }
 
   /** Undefined when it ended or must wait. */

@@ -24,12 +24,24 @@ const SWEEPS: readonly { table: string; where: string }[] = [
     table: 'control.admission',
     where: `t.tenant = 'default' AND t.ended_at < clock_timestamp() - make_interval(secs => $1) AND NOT EXISTS (SELECT 1 FROM control.run_log l WHERE l.tenant = t.tenant AND l.run_id = t.id)`,
   },
+  // Questions of runs that are gone, with their answers.
+  {
+    table: 'control.approval',
+    where: `t.closed_at < clock_timestamp() - make_interval(secs => $1) AND NOT EXISTS (SELECT 1 FROM control.admission a WHERE a.tenant = t.tenant AND a.id = t.run_id)`,
+  },
+  { table: 'control.act', where: 't.at < clock_timestamp() - make_interval(secs => $1)' },
+  { table: 'control.storm', where: 't.until < clock_timestamp() - make_interval(secs => $1)' },
   { table: 'control.verified', where: `t.tenant = 'default' AND t.at < clock_timestamp() - make_interval(secs => $1)` },
   { table: 'control.firing', where: `t.at < clock_timestamp() - make_interval(secs => $1) AND t.result <> 'waiting'` },
   {
     table: 'control.halt_allow',
     where:
       't.at < clock_timestamp() - make_interval(secs => $1) AND EXISTS (SELECT 1 FROM control.halt h WHERE h.tenant = t.tenant AND h.id = t.halt_id AND h.lifted_at IS NOT NULL)',
+  },
+  {
+    table: 'control.halt',
+    where:
+      't.lifted_at < clock_timestamp() - make_interval(secs => $1) AND NOT EXISTS (SELECT 1 FROM control.halt_allow w WHERE w.tenant = t.tenant AND w.halt_id = t.id)',
   },
   // Closed while it was stuck: nobody looks at it again.
   {

@@ -6,6 +6,7 @@ import { problemOfFailure } from '@opsloop/temporal';
 import { CancelledFailure } from '@temporalio/common';
 import { type Described, WorkflowClient } from '../start/workflow-client.service.js';
 import { DiagnoseService } from '../diagnose/diagnose.service.js';
+import { type HaltedRun, QueuedAtoms } from '../halts/queued-atoms.service.js';
 import { CloseRunService, type RunEnding } from './close-run.service.js';
 
 /** A terminated or timed-out workflow is noticed within this and one pass. */
@@ -42,6 +43,7 @@ export class ReconcileService implements OnApplicationBootstrap, OnApplicationSh
     private readonly workflows: WorkflowClient,
     private readonly closing: CloseRunService,
     private readonly diagnoses: DiagnoseService,
+    private readonly queued: QueuedAtoms,
     private readonly clock: Clock,
     private readonly logger: Logger,
   ) {
@@ -90,14 +92,17 @@ export class ReconcileService implements OnApplicationBootstrap, OnApplicationSh
   }
 
   private async sweep(): Promise<number> {
-    const rows = await this.db.query<OpenRun>({
+    const rows = await this.db.query<OpenRun & HaltedRun>({
       name: 'control.sweep',
       text: `UPDATE control.admission SET checked_at = clock_timestamp() WHERE (tenant, id) IN (
           SELECT tenant, id FROM control.admission WHERE tenant = 'default' AND state = 'started' AND checked_at < clock_timestamp() - make_interval(secs => $1)
-          ORDER BY checked_at LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id, tenant, workflow_id, started_at`,
+          ORDER BY checked_at LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING id, tenant, workflow_id, started_at, rule, flow, atoms, targets, tier, ir_digest`,
       values: [SWEEP_AGE_S, SWEEP_BATCH],
     });
-    for (const row of rows) await this.check(row);
+    for (const row of rows) {
+      await this.check(row);
+      await this.queued.settle(row);
+    }
     return rows.length;
   }
 

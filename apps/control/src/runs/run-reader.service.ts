@@ -17,7 +17,7 @@ import { type AdmissionRow, WAITING_STATES } from '../admit/admission-row.js';
 import { approvalEntries } from '../approvals/approval.pure.js';
 import { ApprovalRepository } from '../approvals/approval.repository.js';
 import { DiagnoseService } from '../diagnose/diagnose.service.js';
-import { diagnoseWaiting } from '../diagnose/diagnosis.pure.js';
+import { diagnosePaused, diagnoseWaiting, sorted } from '../diagnose/diagnosis.pure.js';
 import { BudgetRepository } from '../policies/budget.repository.js';
 import { freeAtOf } from '../policies/policy-verdict.pure.js';
 import { WorkflowClient } from '../start/workflow-client.service.js';
@@ -90,7 +90,8 @@ export class RunReader {
     if (row.state === 'queued') Object.assign(extras, await this.place(row));
     if (row.state === 'started') {
       const [live, diagnosis] = await Promise.all([this.liveSteps(row), this.diagnoses.live(row)]);
-      Object.assign(extras, live, { diagnosis });
+      const paused = row.paused ? [diagnosePaused(row.id, row.acts, this.clock.now())] : [];
+      Object.assign(extras, live, { diagnosis: sorted([...diagnosis, ...paused]) });
     }
     if (row.state === 'started' && row.waits)
       extras.approvals = (await this.approvals.openOf(row.tenant, [row.id])).get(row.id);

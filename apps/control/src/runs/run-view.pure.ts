@@ -108,6 +108,7 @@ export function runViewOf(row: AdmissionRow, extras: ViewExtras = {}): RunView {
     ...(row.retry_of === null ? {} : { retryOf: row.retry_of }),
     initiator: row.initiator,
     ...(row.rule === null ? {} : { rule: row.rule }),
+    ...(row.request.incidentId === undefined ? {} : { incidentId: row.request.incidentId }),
     ...(extras.approvals === undefined ? {} : { approvals: extras.approvals }),
     ...(extras.diagnosis === undefined ? {} : { diagnosis: extras.diagnosis }),
   };

@@ -21,7 +21,7 @@ import {
 } from '@temporalio/common';
 import type { WorkflowFacts } from '../diagnose/diagnosis.pure.js';
 import type { PendingActivity } from '../runs/progress.pure.js';
-import { workflowFacts } from './workflow-facts.js';
+import { queuedActivities, type QueuedActivity, workflowFacts } from './workflow-facts.js';
 import { attributeTargets } from './start.pure.js';
 import { optionalTsToDate } from '@temporalio/common/lib/time.js';
 
@@ -38,6 +38,11 @@ const ATTRIBUTES_RETRY_MS = 60_000;
 /** gRPC status codes that a repeat cannot mend: INVALID_ARGUMENT, and messages above the size limit. */
 const INVALID_ARGUMENT = 3;
 const NOT_FOUND = 5;
+const UNIMPLEMENTED = 12;
+/** Who holds a call, for whoever looks at Temporal. */
+const IDENTITY = 'opsloop control';
+/** Sub-flows of a run that are asked about; a forEach has at most 500 in flight. */
+const CHILDREN_MAX = 600;
 /** TaskQueueType of Temporal's API. */
 const WORKFLOW_QUEUE = 1;
 const ACTIVITY_QUEUE = 2;
@@ -265,6 +270,62 @@ export class WorkflowClient {
         ...(next === undefined ? {} : { nextAttemptAt: next }),
       };
     });
+  }
+
+  /** Activities of a run and of its sub-flows that wait for a worker. */
+  async queued(workflowId: string): Promise<QueuedActivity[]> {
+    const { client } = this.temporal;
+    const found: QueuedActivity[] = [];
+    const open = [workflowId];
+    for (let asked = 0; open.length > 0 && asked < CHILDREN_MAX; asked += 1) {
+      const id = open.shift()!;
+      const described = await client
+        .withDeadline(Date.now() + QUERY_DEADLINE_MS, () => client.workflow.getHandle(id).describe())
+        .catch((error: unknown) => {
+          if (isNotFound(error)) return undefined;
+          throw error;
+        });
+      found.push(...queuedActivities(id, described?.raw.pendingActivities ?? []));
+      open.push(...(described?.raw.pendingChildren ?? []).flatMap((child) => child.workflowId ?? []));
+    }
+    return found;
+  }
+
+  /** No worker gets it until it is freed. False where the server cannot do that. */
+  async holdActivity(one: QueuedActivity, reason: string): Promise<boolean> {
+    const { client, namespace } = this.temporal;
+    try {
+      await client.withDeadline(Date.now() + COMMAND_DEADLINE_MS, () =>
+        client.workflowService.pauseActivity({
+          namespace,
+          execution: { workflowId: one.workflowId },
+          identity: IDENTITY,
+          id: one.id,
+          reason: reason.slice(0, 500),
+        }),
+      );
+    } catch (error) {
+      if (grpcOf(error).code === UNIMPLEMENTED) return false;
+      // It has ended meanwhile.
+      if (!isNotFound(error)) throw error;
+    }
+    return true;
+  }
+
+  async freeActivity(one: QueuedActivity): Promise<void> {
+    const { client, namespace } = this.temporal;
+    try {
+      await client.withDeadline(Date.now() + COMMAND_DEADLINE_MS, () =>
+        client.workflowService.unpauseActivity({
+          namespace,
+          execution: { workflowId: one.workflowId },
+          identity: IDENTITY,
+          id: one.id,
+        }),
+      );
+    } catch (error) {
+      if (!isNotFound(error)) throw error;
+    }
   }
 
   /** Workflow ids of our queue that closed after `since`, at most `max`. A hint: visibility lags. */

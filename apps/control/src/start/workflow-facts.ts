@@ -6,6 +6,16 @@ import type { ActivityFacts, WorkflowFacts } from '../diagnose/diagnosis.pure.js
 const STARTED = 2;
 const PAUSED = 4;
 
+/** An activity that no worker has begun. */
+export interface QueuedActivity {
+  workflowId: string;
+  id: string;
+  type: string;
+  state: 'scheduled' | 'paused';
+  /** Why it is paused, as whoever did it has said. */
+  reason?: string;
+}
+
 type Raw = DescribeWorkflowExecutionResponse;
 type Pending = NonNullable<Raw['pendingActivities']>[number];
 
@@ -52,4 +62,16 @@ function activityFacts(one: Pending): ActivityFacts {
     ...dated('nextAttemptAt', one.nextAttemptScheduleTime),
     ...(one.lastWorkerIdentity ? { worker: one.lastWorkerIdentity } : {}),
   };
+}
+
+/** Those that no worker has begun; what failed before and waits for its next attempt is one of them. */
+export function queuedActivities(workflowId: string, pending: readonly Pending[]): QueuedActivity[] {
+  return pending.flatMap((one): QueuedActivity[] => {
+    const id = one.activityId ?? '';
+    const type = one.activityType?.name ?? '';
+    const reason = one.pauseInfo?.manual?.reason;
+    if (one.paused === true || one.state === PAUSED)
+      return [{ workflowId, id, type, state: 'paused', ...(reason == null ? {} : { reason }) }];
+    return one.state === STARTED ? [] : [{ workflowId, id, type, state: 'scheduled' }];
+  });
 }

@@ -6,7 +6,7 @@ import { OperateService } from '../runs/operate.service.js';
 import { RetryService } from './retry.service.js';
 import { SteerService } from './steer.service.js';
 
-export const BULK_ACTIONS = ['pause', 'resume', 'cancel', 'terminate', 'retry'] as const;
+export const BULK_ACTIONS = ['pause', 'resume', 'cancel', 'terminate', 'retry', 'skip'] as const;
 export type BulkAction = (typeof BULK_ACTIONS)[number];
 
 export interface BulkFilter {
@@ -23,6 +23,8 @@ export interface BulkRequest {
   action: BulkAction;
   filter: BulkFilter;
   reason: string;
+  /** Of a skip: the instance path of the step. Runs that have no such step ahead refuse. */
+  path?: string | undefined;
   expectedCount?: number | undefined;
   dryRun: boolean;
 }
@@ -50,6 +52,7 @@ const APPLIES: Record<BulkAction, string> = {
   resume: `state = 'started' AND paused`,
   cancel: `state IN ('queued', 'held', 'needs-approval', 'admitted', 'started')`,
   terminate: `state IN ('queued', 'held', 'needs-approval', 'admitted', 'started')`,
+  skip: `state = 'started'`,
   retry: `state = 'closed' AND status <> 'succeeded' AND NOT EXISTS (SELECT 1 FROM control.admission r WHERE r.tenant = a.tenant AND r.retry_of = a.id)`,
 };
 
@@ -67,6 +70,10 @@ export class ActionsService {
     const { action, dryRun, expectedCount } = request;
     const found = await this.find(principal.tenant, request);
     const answer: BulkAnswer = { action, count: found.length, runs: found.slice(0, SHOWN_MAX), dryRun };
+    if ((action === 'skip') !== (request.path !== undefined))
+      throw new OpsError('validation', action === 'skip' ? 'Say which step: path' : 'Only a skip has a path', {
+        errors: [{ pointer: '/path', message: action === 'skip' ? 'is required for a skip' : 'is for a skip alone' }],
+      });
     if (found.length > RUNS_MAX)
       throw new OpsError('validation', `The filter names more than ${RUNS_MAX} runs: narrow it, or make a halt`, {
         errors: [{ pointer: '/filter', message: `names more than ${RUNS_MAX} runs` }],
@@ -128,9 +135,10 @@ export class ActionsService {
     return { done, failed };
   }
 
-  private one(principal: Principal, id: string, { action, reason }: BulkRequest): Promise<unknown> {
+  private one(principal: Principal, id: string, { action, reason, path }: BulkRequest): Promise<unknown> {
     if (action === 'pause') return this.steering.steer(principal, id, { act: 'pause', scope: 'flow' }, reason);
     if (action === 'resume') return this.steering.steer(principal, id, { act: 'resume' }, reason);
+    if (action === 'skip') return this.steering.steer(principal, id, { act: 'skip', path: path! }, reason);
     if (action === 'retry') return this.retries.retry(principal, id, { from: 'failed', reason });
     return this.operate[action](principal, id, reason);
   }

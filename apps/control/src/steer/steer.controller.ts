@@ -39,6 +39,7 @@ const ActionsBody = z.strictObject({
     status: z.enum(['failed', 'cancelled', 'terminated']).optional(),
   }),
   reason: Reason,
+  path: StepPath.optional().describe('of a skip: the step'),
   expectedCount: z.int().min(0).optional(),
   dryRun: z.boolean().default(false),
 });

@@ -228,9 +228,22 @@ describe('acts on many runs', () => {
     const done = await act({ expectedCount: 3 });
     expect(done.body.failed).toEqual([]);
     expect([...done.body.done].sort()).toEqual([...ids].sort());
-    for (const id of ids) expect((await get(id)).status).toBe('paused');
+    for (const id of ids) {
+      const run = await get(id);
+      expect([run.status, run.diagnosis[0]]).toMatchObject([
+        'paused',
+        { code: 'paused', next: `opsloop runs resume ${id} --reason "…"` },
+      ]);
+    }
     expect(await act({ dryRun: true })).toMatchObject({ body: { count: 0 } });
     expect(await act({ action: 'resume', expectedCount: 3 })).toMatchObject({ status: 200, body: { count: 3 } });
+    expect(await act({ action: 'skip', dryRun: true })).toMatchObject({
+      status: 400,
+      body: { errors: [{ pointer: '/path' }] },
+    });
+    const skipped = await act({ action: 'skip', path: 'note', expectedCount: 3 });
+    expect([skipped.body.done.length, skipped.body.failed]).toEqual([3, []]);
+    expect((await get(ids[0]!)).acts.at(-1)).toMatchObject({ act: 'skip', path: 'note' });
     expect((await act({ action: 'terminate', expectedCount: 3 })).body.failed).toEqual([]);
     expect(await act({ action: 'explode', dryRun: true })).toMatchObject({ status: 400 });
   });

@@ -5,6 +5,7 @@ import { parseBody, ServiceOnly } from '@opsloop/platform';
 import { z } from 'zod';
 import { reachOf } from '../rules/reach.pure.js';
 import { RuleCache } from '../rules/rule-cache.service.js';
+import { GroupsService } from './groups.service.js';
 import { RecheckService } from './recheck.service.js';
 
 const Paths = z.array(z.string().max(512)).max(1_000);
@@ -36,11 +37,14 @@ const ResourcesBody = z.object({
 
 const InventoryBody = z.object({ kind: z.string().max(200), after: z.string().max(512).optional() });
 
+const GroupsBody = z.object({ paths: Paths });
+
 type Recheck = InternalCalls['POST /internal/decision/recheck'];
 type Story = InternalCalls['POST /internal/decision/story'];
 type Resources = InternalCalls['POST /internal/decision/resources'];
 type Inventory = InternalCalls['POST /internal/decision/inventory'];
 type Kinds = InternalCalls['POST /internal/decision/kinds'];
+type Groups = InternalCalls['POST /internal/decision/groups'];
 type Rules = InternalCalls['POST /internal/decision/rules'];
 
 @ApiExcludeController()
@@ -50,6 +54,7 @@ export class RecheckController {
   constructor(
     private readonly service: RecheckService,
     private readonly rules: RuleCache,
+    private readonly members: GroupsService,
   ) {}
 
   @Post('recheck')
@@ -80,6 +85,12 @@ export class RecheckController {
   @HttpCode(200)
   kinds(): Promise<Kinds['answer']> {
     return this.service.kinds();
+  }
+
+  @Post('groups')
+  @HttpCode(200)
+  groups(@Body() body: unknown): Promise<Groups['answer']> {
+    return this.members.of(parseBody(GroupsBody, body).paths);
   }
 
   @Post('rules')
