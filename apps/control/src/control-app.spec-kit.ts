@@ -279,9 +279,9 @@ class SpecModule {}
 export async function startControl(
   s: Shared,
   peers: Peers,
-  options: { failpoint?: string; address?: string; worker?: boolean; control?: ControlConfig } = {},
+  options: { failpoint?: string; address?: string; port?: number; worker?: boolean; control?: ControlConfig } = {},
 ): Promise<ControlApp> {
-  const port = await freePort();
+  const port = options.port ?? (await freePort());
   const url = `http://127.0.0.1:${port}`;
   const other = peers.target.url;
   const app = await createHttpApp(
@@ -316,7 +316,7 @@ export async function startControl(
   const db = app.get(Database);
   const temporal = app.get(TemporalConnection);
   const lost = new Set<string>();
-  const stopWorker = options.worker === false ? undefined : await startWorker(app, temporal, lost);
+  const stopWorker = options.worker === false ? undefined : await startWorker(app.get(InternalClient), temporal, lost);
   return {
     url,
     app,
@@ -328,12 +328,33 @@ export async function startControl(
   };
 }
 
+/** A worker of flows beside a control that comes and goes at one address. */
+export async function workerFor(s: Shared, url: string): Promise<{ runs(): Promise<number>; stop(): Promise<void> }> {
+  const temporal = await TemporalConnection.connect({ address: s.address, namespace: s.namespace }, silent);
+  const call = async (key: string, body: unknown, params: { id?: string } = {}): Promise<unknown> => {
+    const answer = await fetch(url + key.replace('POST ', '').replace(':id', params.id ?? ''), {
+      method: 'POST',
+      headers: { authorization: `Bearer ${SERVICE}`, 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    });
+    if (!answer.ok) throw new Error(`${key} answered ${answer.status}`);
+    return answer.json();
+  };
+  const stopWorker = await startWorker({ call } as unknown as InternalClient, temporal, new Set());
+  return {
+    runs: async () => (await temporal.client.workflow.count()).count,
+    stop: async () => {
+      await stopWorker();
+      await temporal.connection.close();
+    },
+  };
+}
+
 async function startWorker(
-  app: NestFastifyApplication,
+  internal: InternalClient,
   temporal: TemporalConnection,
   lost: ReadonlySet<string>,
 ): Promise<() => Promise<void>> {
-  const internal = app.get(InternalClient);
   const worker = await createFlowWorker({
     temporal,
     cacheDir: join(tmpdir(), 'opsloop-control-spec'),

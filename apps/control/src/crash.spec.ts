@@ -2,10 +2,19 @@ import { type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { newId } from '@opsloop/contracts/ids';
 import { FAILPOINTS } from '@opsloop/platform';
-import { bundleChild, type ChildProgram, eventually } from '@opsloop/testing';
+import { bundleChild, type ChildProgram, eventually, freePort } from '@opsloop/testing';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { ADMIN, type Peers, quiet, shared, type Shared, startControl, startPeers } from './control-app.spec-kit.js';
+import {
+  ADMIN,
+  type Peers,
+  quiet,
+  shared,
+  type Shared,
+  startControl,
+  startPeers,
+  workerFor,
+} from './control-app.spec-kit.js';
 import { ReconcileService } from './runs/reconcile.service.js';
 
 let s: Shared;
@@ -42,13 +51,22 @@ test(
   `kill -9 of control ${KILLS} times, at each place between two commits: nothing is lost, started twice, freed early or kept`,
   async () => {
     const own = await shared();
+    const port = await freePort();
+    const worker = await workerFor(own, `http://127.0.0.1:${port}`);
     const sender = await quiet(own.databaseUrl);
     const sent: string[] = [];
     const wrong = new Set<string>();
     for (let i = 0; i < KILLS; i += 1) {
       const place = PLACES[i % PLACES.length]!;
       const pass = 1 + (Math.floor(i / PLACES.length) % STARTS);
-      const child = program.start(own.databaseUrl, own.address, own.namespace, peers.target.url, `${place}:${pass}`);
+      const child = program.start(
+        own.databaseUrl,
+        own.address,
+        own.namespace,
+        peers.target.url,
+        `${place}:${pass}`,
+        `${port}`,
+      );
       let died: string | null | undefined;
       child.once('exit', (_code, signal) => (died = signal));
       for (let n = 0; died === undefined; n += 1) {
@@ -59,7 +77,7 @@ test(
       }
       expect(died, `${place}:${pass}`).toBe('SIGKILL');
     }
-    const control = await startControl(own, peers);
+    const control = await startControl(own, peers, { port, worker: false });
     await eventually(
       async () => {
         const open = await sender.db.query(`SELECT state FROM control.admission WHERE state <> 'closed'`);
@@ -75,10 +93,9 @@ test(
         (await sender.story(id)).filter((told) => told !== 'verdict:queued'),
         id,
       ).toEqual(['verdict:admitted', 'started', 'closed:succeeded']);
-    await eventually(async () => expect((await control.temporal.client.workflow.count()).count).toBe(sent.length), {
-      timeoutMs: 20_000,
-    });
+    await eventually(async () => expect(await worker.runs()).toBe(sent.length), { timeoutMs: 20_000 });
     console.log(`crash: ${KILLS} kills, ${sent.length} starts`);
+    await worker.stop();
     await control.close();
     await sender.close();
     await own.drop();
@@ -103,8 +120,10 @@ test(
     };
     for (let i = 0; i < FREEZES; i += 1) {
       if (child === undefined) {
-        child = program.start(s.databaseUrl, s.address, s.namespace, peers.target.url, '');
-        url = String((await once(child.stdout!, 'data'))[0]).trim();
+        const port = await freePort();
+        url = `http://127.0.0.1:${port}`;
+        child = program.start(s.databaseUrl, s.address, s.namespace, peers.target.url, '', `${port}`);
+        await once(child.stdout!, 'data');
       }
       const paths = [`frozen/${i}/a`, `frozen/${i}/b`];
       const take = (path: string, owner: string, wait = '0s') => ({

@@ -2,7 +2,7 @@ import type { EventMessage } from '@opsloop/contracts';
 import { eventually } from '@opsloop/testing';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { DecisionApp } from '../decision-app.spec-kit.js';
-import { eventOf, startDecision } from '../decision-app.spec-kit.js';
+import { eventOf, SERVICE, startDecision } from '../decision-app.spec-kit.js';
 
 let decision: DecisionApp;
 beforeAll(async () => void (decision = await startDecision()));
@@ -305,6 +305,32 @@ describe('resources', () => {
     expect(await paths(`cursor=${String(first['nextCursor'])}`)).toEqual(['switch/s1']);
     expect((await decision.call('DELETE', '/v1/resources/switch/s1')).status).toBe(204);
     expect((await decision.call('GET', '/v1/resources/switch/s1')).status).toBe(404);
+  });
+
+  it('say of which groups a path is a member, itself, above or below, and the groups above those', async () => {
+    await decision.call('PUT', '/v1/resources', [
+      { path: 'host/dc1/a', memberOf: ['service/pay', 'rack/r1'] },
+      { path: 'host/dc1/b', memberOf: ['service/web'] },
+      { path: 'host/dc10/c', memberOf: ['service/far'] },
+      { path: 'host/dc1', memberOf: ['region/eu'] },
+      { path: 'service/pay', memberOf: ['product/shop'] },
+      { path: 'product/shop', memberOf: ['service/pay'] },
+      { path: 'disk/loose' },
+    ]);
+    const asked = ['host/dc1/a', 'host/dc1/a/disk/1', 'host/dc1', 'service/pay/api', 'disk/loose', 'nothing/here'];
+    const { body } = await decision.call('POST', '/internal/decision/groups', { paths: asked }, SERVICE);
+    const shop = ['product/shop', 'rack/r1', 'region/eu', 'service/pay'];
+    expect(body).toEqual({
+      groups: {
+        'host/dc1/a': shop,
+        'host/dc1/a/disk/1': shop,
+        'host/dc1': [...shop, 'service/web'],
+        // A circle ends where it began.
+        'service/pay/api': ['product/shop', 'service/pay'],
+      },
+      kinds: ['host', 'product', 'service'],
+    });
+    expect((await decision.call('POST', '/internal/decision/groups', { paths: [] })).status).toBe(403);
   });
 
   it('put with a state count as observed now, keep it when put without, and trigger nothing', async () => {
