@@ -20,6 +20,7 @@ import { registerSchema } from './commands/schema.js';
 import { registerStack } from './commands/stack.js';
 import { registerStatus } from './commands/status.js';
 import { registerTokens } from './commands/tokens.js';
+import { registerTrials } from './commands/trials.js';
 import { registerTest } from './commands/test.js';
 import { registerValidate } from './commands/validate.js';
 import { CommandEnded, registerWithLock } from './commands/with-lock.js';
@@ -66,6 +67,7 @@ export function buildProgram(streams: Streams): Command {
     registerTest,
     registerDocumentCommands,
     registerRules,
+    registerTrials,
     registerRuns,
     registerAtoms,
     registerApprovals,

@@ -1,4 +1,6 @@
 import { type DynamicModule, Module } from '@nestjs/common';
+import { NoticeService } from '@opsloop/bus';
+import { Logger, PLATFORM_CONFIG, type PlatformConfig } from '@opsloop/platform';
 import { Database, DocumentStore, type MigrationSet } from '@opsloop/postgres';
 import { AdmissionRepository } from './admit/admission.repository.js';
 import { AdmitService } from './admit/admit.service.js';
@@ -33,7 +35,6 @@ import { AutonomyService } from './statistics/autonomy.service.js';
 import { LevelsService } from './statistics/levels.service.js';
 import { WatchRuns1700000003300 } from './migrations/1700000003300-watch-runs.js';
 import { BrakeService } from './brake/brake.service.js';
-import { NoticeService } from './brake/notice.service.js';
 import { VerifiedConsumer } from './brake/verified.consumer.js';
 import { VerifiedService } from './brake/verified.service.js';
 import { DiagnoseService } from './diagnose/diagnose.service.js';
@@ -186,7 +187,12 @@ const PROVIDERS: NonNullable<DynamicModule['providers']> = [
   RetryService,
   ActionsService,
   ReconcileService,
-  NoticeService,
+  {
+    provide: NoticeService,
+    inject: [Database, Logger, PLATFORM_CONFIG],
+    useFactory: (db: Database, logger: Logger, config: PlatformConfig) =>
+      new NoticeService(db, logger, config, 'control'),
+  },
   VerifiedService,
   QueuedAtoms,
   HaltService,

@@ -1,8 +1,9 @@
 import type { DynamicModule } from '@nestjs/common';
 import { Module } from '@nestjs/common';
 import { AtomExecutor, HttpGuard, ScriptRunner, StoredSecrets } from '@opsloop/atoms';
+import { NoticeService } from '@opsloop/bus';
 import type { PlatformConfig } from '@opsloop/platform';
-import { InternalClient, PLATFORM_CONFIG } from '@opsloop/platform';
+import { InternalClient, Logger, PLATFORM_CONFIG } from '@opsloop/platform';
 import { Database, DocumentStore } from '@opsloop/postgres';
 import { BacktestController } from './backtest/backtest.controller.js';
 import { BacktestService } from './backtest/backtest.service.js';
@@ -46,6 +47,9 @@ import { RulesController } from './rules/rules.controller.js';
 import { RulesService } from './rules/rules.service.js';
 import { RunsConsumer } from './runs/runs.consumer.js';
 import { RunsService } from './runs/runs.service.js';
+import { AgreementService } from './trials/agreement.service.js';
+import { ReturnService } from './trials/return.service.js';
+import { TrialsController } from './trials/trials.controller.js';
 import { WorldRepository } from './store/world.repository.js';
 import { WorldService } from './store/world.service.js';
 
@@ -58,6 +62,7 @@ export class DecisionModule {
       controllers: [
         // Before the rules: `backtest/<id>` would be the name of one.
         BacktestController,
+        TrialsController,
         RulesController,
         ResourcesController,
         ExplainController,
@@ -72,7 +77,15 @@ export class DecisionModule {
         { provide: DECISION_CONFIG, useValue: config },
         { provide: DocumentStore, inject: [Database], useFactory: (db: Database) => new DocumentStore(db, 'decision') },
         { provide: AtomExecutor, inject: [PLATFORM_CONFIG, DECISION_CONFIG, InternalClient], useFactory: executorOf },
+        {
+          provide: NoticeService,
+          inject: [Database, Logger, PLATFORM_CONFIG],
+          useFactory: (db: Database, logger: Logger, platform: PlatformConfig) =>
+            new NoticeService(db, logger, platform, 'decision'),
+        },
+        AgreementService,
         AroundService,
+        ReturnService,
         BacktestService,
         ConfigCache,
         FactCounts,

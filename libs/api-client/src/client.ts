@@ -23,11 +23,10 @@ import type {
 } from '@opsloop/contracts';
 import { ApiUnreachable } from './errors.js';
 import { HttpApi, segments } from './http.js';
+import { RulesClient } from './rules-client.js';
 import type { ApiAnswer, ClientOptions, QueryParameters } from './http.js';
 import type {
   AdmissionDetailView,
-  BacktestBody,
-  BacktestView,
   BulkAnswer,
   BulkBody,
   AutonomyView,
@@ -50,8 +49,6 @@ import type {
   PolicyTestView,
   ReadinessView,
   ResourceExplanation,
-  RuleTestBody,
-  RuleTestView,
   RetryView,
   RunAct,
   StartBody,
@@ -77,11 +74,9 @@ export type StartAnswer = { id: string; status: RunStatus; admission: AdmissionV
 const VERIFY_MS = 15 * 60_000;
 
 /** The public HTTP API, typed. One method per route; lists come as pages, `http.all` walks them. */
-export class OpsloopClient {
-  readonly http: HttpApi;
-
+export class OpsloopClient extends RulesClient {
   constructor(options: ClientOptions) {
-    this.http = new HttpApi(options);
+    super(new HttpApi(options));
   }
 
   // ---- documents
@@ -148,12 +143,6 @@ export class OpsloopClient {
   /** What admission would say to a start now: every policy, the locks, and when its turn may come. */
   forecast(body: ForecastBody): Promise<AdmissionView> {
     return this.http.post('/v1/admissions/forecast', body);
-  }
-
-  patchRule(name: string, patch: { mode?: string; rollout?: JsonObject; reason?: string }): Promise<DocumentView> {
-    return this.http
-      .request<DocumentView>('PATCH', documentPath('rule', name), { body: patch })
-      .then((answer) => answer.body);
   }
 
   // ---- events
@@ -378,26 +367,6 @@ export class OpsloopClient {
       reason,
       ...(input === undefined ? {} : { input }),
     });
-  }
-
-  // ---- rules tried before they act
-  testRule(body: RuleTestBody): Promise<RuleTestView> {
-    return this.http.post('/v1/rules/test', body);
-  }
-
-  backtest(body: BacktestBody): Promise<BacktestView> {
-    return this.http.post('/v1/rules/backtest', body);
-  }
-
-  getBacktest(id: string): Promise<BacktestView> {
-    return this.http.get(`/v1/rules/backtest/${encodeURIComponent(id)}`);
-  }
-
-  /** A whole set of rules; all of it judges from one moment on, or none. */
-  putRules(items: readonly Json[]): Promise<{ items: PutAnswer[] }> {
-    return this.http
-      .request<{ items: PutAnswer[] }>('PUT', '/v1/rules', { body: { items: [...items] } })
-      .then((answer) => answer.body);
   }
 
   // ---- autonomy of rules

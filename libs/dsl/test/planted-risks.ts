@@ -50,6 +50,12 @@ const expressions: Planted[] = [
     '/do/11/if',
     (d) => (d.do[11].if = 'vars.count > 1 && vars.count < 3'),
   ),
+  one(
+    'a pattern that is not closed',
+    'OPS1414',
+    '/do/11/if/matches/1',
+    (d) => (d.do[11].if = { matches: ['web-1', '(web'] }),
+  ),
   one('a computation in a template', 'OPS1410', '/do/9/with/host', (d) => (d.do[9].with.host = '${input.mode + 1}')),
   one('a template that is not closed', 'OPS1410', '/do/9/with/host', (d) => (d.do[9].with.host = '${input.mode')),
   one(

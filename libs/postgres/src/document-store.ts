@@ -236,6 +236,18 @@ export class DocumentStore {
     return putBatch(tx, this.table, kind, documents, by);
   }
 
+  /** From now on this version is as it is, although another one is live: it is used beside that one. */
+  async freeze(tx: Tx, kind: string, name: string, version: string): Promise<StoredDocument> {
+    await this.lockName(tx, kind, name);
+    const [row] = await tx.query<Row>(
+      `UPDATE ${this.table} SET status = 'published' WHERE tenant = $1 AND kind = $2 AND name = $3 AND version = $4 AND deleted_at IS NULL
+       RETURNING ${COLUMNS}`,
+      [tx.tenant, kind, name, version],
+    );
+    if (row === undefined) throw notFound(kind, name, version);
+    return documentOf(row);
+  }
+
   /** Publishes a version and points the name at it; going back to an earlier one says `rolled-back`. */
   async setLive(tx: Tx, kind: string, name: string, version: string, _by: string): Promise<StoredDocument> {
     await this.lockName(tx, kind, name);

@@ -70,6 +70,97 @@ const TABLE: Record<string, { gives: [Json, Json][]; refuses: Json[] }> = {
     ],
   },
   lower: { gives: [['ÄB', 'äb']], refuses: [1, null] },
+  like: {
+    gives: [
+      [['host/dc1/web-042', 'host/*/web-*'], true],
+      [['web-1', 'web-?'], true],
+      [['web-12', 'web-?'], false],
+      [['web-b', 'web-[a-c]'], true],
+      [['web-b', 'web-[!a-c]'], false],
+      [['a.b', 'a?b'], true],
+      [['axb', 'a.b'], false],
+      [['(a|b)', '(a|b)'], true],
+    ],
+    refuses: [
+      [1, '*'],
+      [null, '*'],
+      ['a', null],
+    ],
+  },
+  matches: {
+    gives: [
+      [['disk sda1 full', 'sd[a-z]\\d+'], true],
+      [['WEB-1', '^web-'], false],
+      [['WEB-1', '^web-', 'i'], true],
+      [['a\nb', 'a.b'], false],
+      [['a\nb', 'a.b', 's'], true],
+    ],
+    refuses: [
+      [1, 'a'],
+      [null, 'a'],
+      ['a', null],
+      ['a', '(a'],
+      ['a', '(?=a)'],
+      ['aa', '(a)\\1'],
+      ['a', 'a', 'g'],
+      ['x'.repeat(10_001), 'a'],
+    ],
+  },
+  overlaps: {
+    gives: [
+      [
+        [
+          ['a', 'b'],
+          ['b', 'c'],
+        ],
+        true,
+      ],
+      [[['a'], []], false],
+      [[[{ x: 1 }], [{ x: 1 }]], true],
+    ],
+    refuses: [
+      ['a', ['a']],
+      [['a'], null],
+    ],
+  },
+  subset: {
+    gives: [
+      [[['a'], ['b', 'a']], true],
+      [[[], ['a']], true],
+      [
+        [
+          ['a', 'c'],
+          ['a', 'b'],
+        ],
+        false,
+      ],
+    ],
+    refuses: [[['a'], 'a']],
+  },
+  intersect: {
+    gives: [
+      [
+        [
+          ['a', 'b', 'c'],
+          ['c', 'a'],
+        ],
+        ['a', 'c'],
+      ],
+    ],
+    refuses: [[null, ['a']]],
+  },
+  without: {
+    gives: [
+      [
+        [
+          ['a', 'b', 'c'],
+          ['c', 'a'],
+        ],
+        ['b'],
+      ],
+    ],
+    refuses: [[['a'], 1]],
+  },
   semver: {
     gives: [
       [['1.4.2', '^1.2'], true],

@@ -4,6 +4,7 @@ import semver from 'semver';
 import { here } from './evaluation.js';
 import { expressionError } from './finding.js';
 import { ownMember, parsePath, PathSyntaxError, readPath } from './path.js';
+import { compilePattern, compileWildcard, PatternError, searchPattern, type Program } from './pattern.js';
 import { kindOf } from './scope-value.js';
 
 /** What json-logic-js calls: the data in scope is `this`, the evaluated arguments follow. */
@@ -169,6 +170,19 @@ function getMember(value: unknown, key: unknown, otherwise: unknown = null): unk
   return ownMember(value, String(key)) ?? otherwise;
 }
 
+const list = (op: string, value: unknown): unknown[] => (need(op, value, 'list'), value as unknown[]);
+
+/** Searches by a pattern; what is wrong with the pattern is an error of the expression. */
+function found(op: string, value: unknown, compile: () => Program): boolean {
+  const searched = text(op, value);
+  try {
+    return searchPattern(compile(), searched, (count) => here().step(count));
+  } catch (error) {
+    if (error instanceof PatternError) throw expressionError(`the pattern of "${op}" ${error.message}`);
+    throw error;
+  }
+}
+
 function percentOf(part: unknown, total: unknown): number {
   if (num('percentOf', total) === 0) throw expressionError('"percentOf" got 0 as the total');
   return finite('percentOf', (num('percentOf', part) / (total as number)) * 100);
@@ -214,6 +228,13 @@ export const OWN_OPERATIONS: Readonly<Record<string, OwnOperation>> = {
   '??': (...args) => args.find((value) => value !== null && value !== undefined) ?? null,
   startsWith: (value, start) => text('startsWith', value).startsWith(text('startsWith', start)),
   endsWith: (value, end) => text('endsWith', value).endsWith(text('endsWith', end)),
+  like: (value, wildcard) => found('like', value, () => compileWildcard(text('like', wildcard))),
+  matches: (value, pattern, flags = '') =>
+    found('matches', value, () => compilePattern(text('matches', pattern), text('matches', flags))),
+  overlaps: (a, b) => list('overlaps', a).some((item) => isIn(item, list('overlaps', b))),
+  subset: (a, b) => list('subset', a).every((item) => isIn(item, list('subset', b))),
+  intersect: (a, b) => list('intersect', a).filter((item) => isIn(item, list('intersect', b))),
+  without: (a, b) => list('without', a).filter((item) => !isIn(item, list('without', b))),
   lower: (value) => text('lower', value).toLowerCase(),
   semver: semverIn,
   ipInCidr: inCidr,

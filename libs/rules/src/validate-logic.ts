@@ -2,6 +2,7 @@ import type { Json } from '@opsloop/contracts';
 import { finding, pointerTo, type Finding } from './finding.js';
 import { LOGIC_DEPTH_MAX, LOGIC_NODES_MAX, OPERATORS, operationOf } from './operators.js';
 import { parsePath, PathSyntaxError, PROTOTYPE_NAMES } from './path.js';
+import { compilePattern, compileWildcard, PatternError } from './pattern.js';
 
 /** Findings of one expression: more say nothing new, and a generated one could have thousands. */
 const FINDINGS_MAX = 20;
@@ -88,6 +89,7 @@ function visitOperation(logic: object, pointer: string, depth: number, walk: Wal
     return;
   }
   checkPath(op, args, pointerTo(pointer, op), walk);
+  checkPattern(op, args, pointerTo(pointer, op), walk);
   if ((op === '/' || op === '%') && args[1] === 0)
     walk.findings.push(finding('OPS1407', pointerTo(pointer, op), 'divides by 0'));
   const value = (logic as Record<string, unknown>)[op];
@@ -108,6 +110,18 @@ function checkPath(op: string, args: readonly unknown[], pointer: string, walk: 
   }
 }
 
+/** A pattern that stands there is compiled now: nobody should learn at three in the morning that it has no end. */
+function checkPattern(op: string, [, pattern, flags = '']: readonly unknown[], pointer: string, walk: Walk): void {
+  if ((op !== 'like' && op !== 'matches') || typeof pattern !== 'string' || typeof flags !== 'string') return;
+  try {
+    if (op === 'like') compileWildcard(pattern);
+    else compilePattern(pattern, flags);
+  } catch (error) {
+    if (!(error instanceof PatternError)) throw error;
+    walk.findings.push(finding('OPS1414', `${pointer}/1`, `the pattern '${pattern.slice(0, 80)}' ${error.message}`));
+  }
+}
+
 /** Says what was probably meant: a wrong case, or the name that another language uses. */
 function nearest(op: string): string {
   const aliases: Record<string, string> = {
@@ -119,6 +133,11 @@ function nearest(op: string): string {
     len: 'length',
     count: 'length',
     contains: 'in',
+    regex: 'matches',
+    matchregex: 'matches',
+    matchwildcard: 'like',
+    overlap: 'overlaps',
+    subsetOf: 'subset',
     log: 'nothing: it printed to the process',
     method: 'nothing: it ran code',
   };

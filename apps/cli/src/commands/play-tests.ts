@@ -32,11 +32,11 @@ export async function playTests(
 ): Promise<PlayedTest[]> {
   if (loaded.length === 0) return [];
   const { judgeRuleTest, judgeScenario, newestIn } = await import('@opsloop/flowtest');
-  const ruleOf = (ref: string): JsonObject | undefined => {
+  const newestOf: Newest = (kind, ref) => {
     const { name, range } = parseRef(ref);
     return newestIn(
       range,
-      documents.filter((one) => one.kind === 'rule' && one.name === name),
+      documents.filter((one) => one.kind === kind && one.name === name),
     )?.document;
   };
   const played: PlayedTest[] = [];
@@ -48,10 +48,10 @@ export async function playTests(
     else if (one.kind === 'scenario') scenarios.push({ one, test: one.test as unknown as ScenarioTest });
     else {
       const test = one.test as unknown as RuleTest;
-      const rule = ruleOf(test.rule);
+      const rule = newestOf('rule', test.rule);
       if (rule === undefined)
         played.push(failed(one, `no rule among the documents answers to "${test.rule}"; name its folder as well`));
-      else rules.push({ one, test, given: givenOf(test, rule, documents) });
+      else rules.push({ one, test, given: givenOf(test, rule, documents, newestOf) });
     }
   }
   if (rules.length + scenarios.length === 0) return played;
@@ -102,7 +102,22 @@ function base({ test, place, kind }: LoadedTest): Pick<PlayedTest, 'test' | 'flo
   };
 }
 
-function givenOf(test: RuleTest, rule: JsonObject, documents: readonly LoadedDocument[]): JsonObject {
+/** Decision tables that the rule names, each by its reference. */
+function tablesFor(rule: JsonObject, newestOf: Newest): JsonObject {
+  const { tier, facts = {} } = rule as { tier?: unknown; facts?: Record<string, { table?: string }> };
+  const ofTier = (tier as { table?: string } | undefined)?.table;
+  const refs = [ofTier, ...Object.values(facts).map(({ table }) => table)].filter((ref) => ref !== undefined);
+  return Object.fromEntries(
+    refs.flatMap((ref) => {
+      const table = newestOf('table', ref);
+      return table === undefined ? [] : [[ref, table]];
+    }),
+  );
+}
+
+type Newest = (kind: string, ref: string) => JsonObject | undefined;
+
+function givenOf(test: RuleTest, rule: JsonObject, documents: readonly LoadedDocument[], newestOf: Newest): JsonObject {
   const configs = documents
     .filter(({ kind }) => kind === 'config')
     .map(({ name, document }) => [name, document['values']] as const);
@@ -113,6 +128,8 @@ function givenOf(test: RuleTest, rule: JsonObject, documents: readonly LoadedDoc
     resources: test.resources ?? [],
     events: test.events.map(({ at, event }) => ({ ...(at === undefined ? {} : { at }), event })),
     ...(test.until === undefined ? {} : { until: test.until }),
+    tables: tablesFor(rule, newestOf),
+    maintenance: documents.filter(({ kind }) => kind === 'maintenance').map(({ document }) => document),
   } as JsonObject;
 }
 

@@ -152,7 +152,7 @@ function print(out: Context['out'], result: NonNullable<BacktestView['result']>)
   out.next('opsloop apply -f <file>', 'opsloop rules mode <name> shadow --reason …');
 }
 
-function rulesIn(paths: readonly string[], cwd: string): LoadedDocument[] {
+export function rulesIn(paths: readonly string[], cwd: string): LoadedDocument[] {
   const rules = readDocuments(paths, cwd).filter(({ kind }) => kind === 'rule');
   if (rules.length === 0) throw new CliError(`no rules in ${paths.join(', ')}`, EXIT.usage);
   const wrong = rules.flatMap(({ document, place }) =>

@@ -1,10 +1,12 @@
 import { ApiProblem } from '@opsloop/api-client';
+import type { AgreementView } from '@opsloop/api-client';
 import type { StatusLevel, StatusView } from '@opsloop/contracts';
 import type { Command } from 'commander';
 import { contextOf } from '../context.js';
 import type { Context } from '../context.js';
 import { CliError, EXIT } from '../errors.js';
 import type { Streams } from '../output.js';
+import { figuresText } from './trials.js';
 
 /** A person who watches sees a change within two seconds; more often would only flicker. */
 const WATCH_MS = 2_000;
@@ -30,13 +32,19 @@ async function status(context: Context, watch: boolean): Promise<void> {
 async function once(context: Context, watch: boolean): Promise<void> {
   const { out, streams } = context;
   const client = context.client();
-  const [readiness, state] = await Promise.all([client.readiness(), client.status().catch(unlessAway)]);
+  const [readiness, state, trials] = await Promise.all([
+    client.readiness(),
+    client.status().catch(unlessAway),
+    // Decision may be away, or older: what stands in the way is said without it.
+    client.trials().catch(() => ({ items: [] })),
+  ]);
   if (watch && streams.isTTY && !out.json) streams.out('\u001b[H\u001b[2J');
   const { ready, parts } = readiness;
-  out.result({ ...state, ready, parts }, () => {
+  out.result({ ...state, ready, parts, trials: trials.items }, () => {
     out.line(headline(context, state, ready));
     for (const { name, detail } of parts.filter(({ ok }) => !ok)) out.line(`  ${name}: ${detail ?? 'not ready'}`);
     for (const line of itemLines(context, state.items)) out.line(line);
+    for (const line of trialLines(context, trials.items)) out.line(line);
     if (!watch)
       out.next(...(state.items[0]?.level === 'ok' ? ['opsloop runs ls'] : ['opsloop runs ls', 'opsloop halts ls']));
   });
@@ -83,6 +91,18 @@ function itemLines({ out }: Context, items: StatusView['items']): string[] {
     `${paint(out, level, level.padEnd(8))} ${title}`,
     `${' '.repeat(9)}${out.color.dim(out.typed(next))}`,
   ]);
+}
+
+/** Rules that only watch or try a version: what they would have done, and what to type next. */
+function trialLines({ out }: Context, trials: readonly AgreementView[]): string[] {
+  return trials.flatMap((view) => {
+    const { rule, version, rollout } = view;
+    const share = rollout?.version === undefined || rollout.percent === 0 ? 'watches' : `on ${rollout.percent} %`;
+    return [
+      `${out.color.yellow('trial'.padEnd(8))} ${rule}@${version} ${share}: ${figuresText(view)}`,
+      `${' '.repeat(9)}${out.color.dim(out.typed(`opsloop rules agreement ${rule}`))}`,
+    ];
+  });
 }
 
 function paint(out: Context['out'], level: StatusLevel, text: string): string {

@@ -1,4 +1,5 @@
 import { Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import { NoticeService } from '@opsloop/bus';
 import {
   type DocumentsMessage,
   type HaltScope,
@@ -12,7 +13,6 @@ import { Clock, InternalClient, Logger, type Principal } from '@opsloop/platform
 import { Database, type DueLoop, startDueLoop, type Tx } from '@opsloop/postgres';
 import { AdmissionRepository, type HaltRow, haltView } from '../admit/admission.repository.js';
 import type { AdmissionRow } from '../admit/admission-row.js';
-import { NoticeService } from '../brake/notice.service.js';
 import { requireRunId } from '../runs/internal-runs.service.js';
 import { Signals } from '../signals.service.js';
 import { WorkflowClient } from '../start/workflow-client.service.js';

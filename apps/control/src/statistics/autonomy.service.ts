@@ -1,9 +1,9 @@
 import { Inject, Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import { NoticeService } from '@opsloop/bus';
 import { OpsError } from '@opsloop/contracts';
 import { Logger, type Principal } from '@opsloop/platform';
 import { Database, type DueLoop, startDueLoop, type Tx } from '@opsloop/postgres';
 import { CONTROL_CONFIG, type ControlConfig } from '../config.js';
-import { NoticeService } from '../brake/notice.service.js';
 import { Signals } from '../signals.service.js';
 import { countsOf, demotionOf, type Level, type RunResult } from './autonomy.pure.js';
 import { LevelsService } from './levels.service.js';

@@ -9,6 +9,11 @@ import { Clock, Logger } from '@opsloop/platform';
 import { Database } from '@opsloop/postgres';
 import { readsConfig } from '../decide/slots.pure.js';
 import { ConfigCache } from '../documents/config-cache.service.js';
+import type { Around } from '../facts/around.pure.js';
+import { NOTHING_AROUND } from '../facts/around.pure.js';
+import { tablesOf } from '../facts/facts.pure.js';
+import { TableCache } from '../facts/table-cache.service.js';
+import { MaintenanceCache } from '../maintenance/maintenance-cache.service.js';
 import { RulePlay } from '../play-rules/rule-play.pure.js';
 import { ResourceRepository } from '../resources/resource.repository.js';
 import { RuleCache } from '../rules/rule-cache.service.js';
@@ -64,6 +69,8 @@ export class BacktestService implements BeforeApplicationShutdown {
     private readonly rules: RuleCache,
     private readonly resources: ResourceRepository,
     private readonly configs: ConfigCache,
+    private readonly tables: TableCache,
+    private readonly maintenance: MaintenanceCache,
     private readonly clock: Clock,
     private readonly logger: Logger,
   ) {}
@@ -161,7 +168,12 @@ export class BacktestService implements BeforeApplicationShutdown {
     const members = all.some(
       ({ doc }) => doc.targets !== undefined && 'from' in doc.targets && doc.targets.from === 'members',
     );
-    const sides = [before, after].map((rules) => sideOf(rules, configs));
+    const around = await this.aroundOf(all);
+    const sides = [before, after].map((rules) => sideOf(rules, configs, around));
+    await this.remember(
+      request,
+      sides.map(({ play }) => play),
+    );
     const known = new Set<string>();
     let done = 0;
     let slice = performance.now();
@@ -192,6 +204,27 @@ export class BacktestService implements BeforeApplicationShutdown {
       before: sides[0]!.side,
       after: sides[1]!.side,
     });
+  }
+
+  /** Tables and maintenance windows as they are today. */
+  private async aroundOf(rules: readonly LiveRule[]): Promise<PlayAround> {
+    const now = this.clock.now().getTime();
+    const refs = rules.flatMap(({ doc }) => tablesOf(doc));
+    return {
+      tables: refs.length === 0 ? NOTHING_AROUND.tables : await this.tables.get(refs, now),
+      maintenance: await this.maintenance.get(now),
+    };
+  }
+
+  /** Events of before the range that facts count in it; they are counted and not judged. */
+  private async remember(request: BacktestRequest, plays: readonly RulePlay[]): Promise<void> {
+    const backMs = Math.max(...plays.map(({ countsBackMs }) => countsBackMs));
+    if (backMs === 0) return;
+    const since = new Date(Date.parse(request.since) - backMs).toISOString();
+    for await (const page of this.pages({ ...request, since, until: request.since })) {
+      for (const event of page) for (const play of plays) play.remember(event);
+      await turn();
+    }
   }
 
   private async count({ since, until, under: path }: BacktestRequest): Promise<number> {
@@ -261,19 +294,26 @@ export class BacktestService implements BeforeApplicationShutdown {
 const under = (parameter: string): string =>
   `(${parameter}::text IS NULL OR subject = ${parameter} OR starts_with(subject, ${parameter} || '/'))`;
 
-function sideOf(rules: readonly LiveRule[], configs: Configs): { play: RulePlay; side: PlayedSide } {
+type PlayAround = Pick<Around, 'tables' | 'maintenance'>;
+
+function sideOf(
+  rules: readonly LiveRule[],
+  configs: Configs,
+  around: PlayAround,
+): { play: RulePlay; side: PlayedSide } {
   const side = new PlayedSide();
   const play = new RulePlay({
     rules,
     configs,
     resources: [],
+    ...around,
     verdict: (eventId, rule, { verdict }) => side.verdict(eventId, rule, verdict),
     decided: (row) => side.decided(row),
   });
   return { play, side };
 }
 
-function acting({ rollout: _rollout, ...rule }: LiveRule): LiveRule {
+function acting({ rollout: _rollout, pair: _pair, ...rule }: LiveRule): LiveRule {
   return { ...rule, mode: 'active' };
 }
 

@@ -3,6 +3,7 @@ import type { EventMessage, JsonObject } from '@opsloop/contracts';
 import type { RuleTrace } from '../store/model.js';
 import type { Aim } from './aim.pure.js';
 import { isShadowReplay, judge } from './judge.pure.js';
+import { slotOf } from './sides.pure.js';
 import type { World } from './world.pure.js';
 
 export function decideEvents(
@@ -19,7 +20,7 @@ function decideEvent(world: World, event: EventMessage, aims: readonly Aim[]): v
     ? world.observe(event.subject!, event.state!, event.time, event.eventId, event.type)
     : { late: false, changes: {} as JsonObject };
   const verdicts: Record<string, RuleTrace> = {};
-  for (const one of aims) verdicts[one.rule.name] = judge(world, one, late);
+  for (const one of aims) verdicts[slotOf(one.rule)] = judge(world, one, late);
   world.traces.push({
     eventId: event.eventId,
     ruleset: world.ruleset.id,

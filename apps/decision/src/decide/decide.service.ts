@@ -14,6 +14,7 @@ import type { Aim } from './aim.pure.js';
 import { aim } from './aim.pure.js';
 import { decideEvents } from './batch.pure.js';
 import { loadRequestOf, subjectIn } from './load-request.pure.js';
+import { sides } from './sides.pure.js';
 import { aimReadsResource, readsConfig } from './slots.pure.js';
 
 /** A rule put while a batch waits for its locks makes it look again; more than a few times in one batch is no accident. */
@@ -42,13 +43,17 @@ export class DecideService {
 
   private async decideWith(tx: Tx, ruleset: IndexedRuleset, events: readonly EventMessage[]): Promise<boolean> {
     const now = this.clock.now().getTime();
-    const pairs = events.map((event) => ({ event, rules: ruleset.index.candidates(event) }));
-    const judged = pairs.flatMap(({ rules }) => rules);
+    const found = events.map((event) => ({ event, rules: ruleset.index.candidates(event) }));
+    const judged = found.flatMap(({ rules }) => rules);
     const configs = await this.configs.get(
       judged.some((rule) => readsConfig(rule.doc)),
       now,
     );
     const seen = await this.seenBefore(tx, events, judged);
+    const pairs = found.map(({ event, rules }) => ({
+      event,
+      rules: sides(rules, event, () => subjectIn(seen, event), configs),
+    }));
     const aims = await this.aims(tx, pairs, configs, seen);
     const all = [...aims.values()].flat();
     const around = await this.around.read(
@@ -72,7 +77,8 @@ export class DecideService {
     rules: readonly LiveRule[],
   ): Promise<Map<string, Resource>> {
     const subjects = [...new Set(events.map((e) => e.subject).filter((s) => s !== undefined))];
-    if (subjects.length === 0 || !rules.some((rule) => aimReadsResource(rule.doc))) return new Map();
+    if (subjects.length === 0 || !rules.some((rule) => aimReadsResource(rule.doc) || rule.pair?.by !== undefined))
+      return new Map();
     return this.resources.byPaths(tx, subjects);
   }
 

@@ -3,7 +3,7 @@
  * that gets through opens episodes and decides.
  */
 import type { EventMessage, RuleDocument, Tier, TierHit } from '@opsloop/contracts';
-import { durationMs, sha256Hex } from '@opsloop/contracts';
+import { durationMs } from '@opsloop/contracts';
 import { messageId } from '@opsloop/contracts/ids';
 import { renderTemplate } from '@opsloop/rules';
 import { step } from '../episodes/machine.pure.js';
@@ -17,6 +17,7 @@ import { onMismatch, stateMatchesOn } from './match.pure.js';
 import { chainKey } from '../facts/around.pure.js';
 import { incidentOf, noteTurn, throttle } from './noise.pure.js';
 import { ruleScope, whyFalse } from './scope.pure.js';
+import { bucketOf, slotOf } from './sides.pure.js';
 import { branchOf, buildDecision, commitDecision, haltOver, hitFor, mostCriticalHit, planOf } from './start.pure.js';
 import type { World } from './world.pure.js';
 
@@ -31,7 +32,7 @@ const GROUP_MAX = 1_000;
 
 /** Judges one candidate rule on one event. Never throws for a fault of the rule: that is the verdict `error`. */
 export function judge(world: World, aim: Aim, late: boolean): RuleTrace {
-  return guarded(aim.rule.version, () => {
+  return guarded(aim.rule, () => {
     const early = matching(world, aim, late);
     if (!late && !isShadowReplay(aim.event) && early?.verdict !== 'hop-limit')
       noteTurn(world, aim.rule, aim.event, early === undefined);
@@ -48,11 +49,12 @@ export function isShadowReplay(event: EventMessage): boolean {
   return event.replayOf !== undefined && event.replayMode !== 'active';
 }
 
-function guarded(version: string, decide: () => Answer): RuleTrace {
+function guarded({ version, side }: LiveRule, decide: () => Answer): RuleTrace {
+  const who = { version, ...(side === undefined ? {} : { side }) };
   try {
-    return { version, ...decide() };
+    return { ...who, ...decide() };
   } catch (error) {
-    return { version, ...no('error', 'evaluate', { text: errorText(error) }) };
+    return { ...who, ...no('error', 'evaluate', { text: errorText(error) }) };
   }
 }
 
@@ -90,14 +92,14 @@ function matching(world: World, { event, rule }: Aim, late: boolean): Answer | u
 
 function clearFor(world: World, rule: LiveRule, event: EventMessage): void {
   if (event.subject === undefined || isShadowReplay(event)) return;
-  const known = world.wait(rule.name, 'for', event.subject);
+  const known = world.wait(slotOf(rule), 'for', event.subject);
   if (known === undefined) return;
-  world.endWait(rule.name, 'for', event.subject);
+  world.endWait(slotOf(rule), 'for', event.subject);
   const verdict = no('no-match', 'for', {
     text: `it cleared before it had lasted for ${rule.doc.for ?? 'its time'}, by event ${event.eventId}`,
   });
   for (const eventId of eventIdsOf(known.doc))
-    world.traceUpdates.push({ eventId, verdicts: { [rule.name]: { version: known.doc.ruleVersion, ...verdict } } });
+    world.traceUpdates.push({ eventId, verdicts: { [slotOf(rule)]: { version: known.doc.ruleVersion, ...verdict } } });
 }
 
 /** Every event whose trace tells of this window. */
@@ -125,8 +127,7 @@ export function outsideRollout(world: World, rule: LiveRule, event: EventMessage
     rule.rollout.by === undefined
       ? (event.subject ?? event.eventId)
       : renderTemplate(rule.rollout.by, ruleScope(world.configs, event, resource));
-  // The same key is always on the same side, so a resource does not flip in and out between events.
-  const bucket = Number.parseInt(sha256Hex(`${rule.name}\n${JSON.stringify(by)}`).slice(0, 8), 16) % 100;
+  const bucket = bucketOf(rule.name, by);
   if (bucket < rule.rollout.percent) return undefined;
   return no('rollout', 'rollout', {
     text: `bucket ${bucket} < ${rule.rollout.percent}`,
@@ -139,10 +140,10 @@ function waitFor(world: World, rule: LiveRule, event: EventMessage): Answer | un
   const span = rule.doc.for;
   if (span === undefined) return undefined;
   const key = event.subject ?? '';
-  const known = world.wait(rule.name, 'for', key);
+  const known = world.wait(slotOf(rule), 'for', key);
   const dueAt = known?.dueAt ?? new Date(world.now + durationMs(span)).toISOString();
   const doc = known === undefined ? { ruleVersion: rule.version, events: [event] } : joinedBy(known.doc, event);
-  world.putWait({ rule: rule.name, kind: 'for', key, doc, dueAt, expiresAt: dueAt });
+  world.putWait({ rule: slotOf(rule), kind: 'for', key, doc, dueAt, expiresAt: dueAt });
   return no('waiting', 'for', { text: `it has to last for ${span}, until ${dueAt}` });
 }
 
@@ -151,15 +152,15 @@ function atLeast(world: World, rule: LiveRule, event: EventMessage): Answer | un
   if (spec === undefined) return undefined;
   const key = event.subject ?? '';
   const since = world.now - durationMs(spec.within);
-  const times = (world.wait(rule.name, 'atLeast', key)?.doc.times ?? []).filter((time) => Date.parse(time) > since);
+  const times = (world.wait(slotOf(rule), 'atLeast', key)?.doc.times ?? []).filter((time) => Date.parse(time) > since);
   times.push(world.nowIso);
   if (times.length >= spec.count) {
-    world.endWait(rule.name, 'atLeast', key);
+    world.endWait(slotOf(rule), 'atLeast', key);
     return undefined;
   }
   const expiresAt = new Date(world.now + durationMs(spec.within)).toISOString();
   world.putWait({
-    rule: rule.name,
+    rule: slotOf(rule),
     kind: 'atLeast',
     key,
     doc: { ruleVersion: rule.version, events: [], times },
@@ -174,7 +175,7 @@ function atLeast(world: World, rule: LiveRule, event: EventMessage): Answer | un
 
 /** A `for` window is over: does what opened it still hold today? */
 export function judgeAfterFor(world: World, aim: Aim): RuleTrace {
-  return guarded(aim.rule.version, () => {
+  return guarded(aim.rule, () => {
     const { rule, event } = aim;
     const resource = event.subject === undefined ? undefined : world.resource(event.subject);
     if (event.state !== undefined && resource !== undefined && !stateMatchesOn(rule, resource.path, resource.state)) {
@@ -189,7 +190,7 @@ export function judgeAfterFor(world: World, aim: Aim): RuleTrace {
 
 /** What was owed a look gets it: opens when it is still bad, by its state today or, without one, by what was said last. */
 export function judgeDebt(world: World, aim: Aim, path: string, clearedBy: string | undefined): RuleTrace {
-  return guarded(aim.rule.version, () => {
+  return guarded(aim.rule, () => {
     const { rule, event } = aim;
     if (clearedBy !== undefined) return no('no-match', 'debt', { text: `it has cleared, by event ${clearedBy}` });
     const resource = world.resource(path);
@@ -209,7 +210,7 @@ export function judgeDebt(world: World, aim: Aim, path: string, clearedBy: strin
 
 /** A group is complete: its members are decided together, the first event stands for all. */
 export function judgeGroup(world: World, aim: Aim, targets: string[], cause: string): RuleTrace {
-  return guarded(aim.rule.version, () => act(world, aim, targets, 'group', cause));
+  return guarded(aim.rule, () => act(world, aim, targets, 'group', cause));
 }
 
 // ---------------------------------------------------------------- open episode?, dedupe, group
@@ -237,12 +238,12 @@ function act(
 function dedupe(world: World, { rule, event, dedupeKey }: Aim): Answer | undefined {
   const spec = rule.doc.dedupe;
   if (spec === undefined || dedupeKey === undefined) return undefined;
-  const known = world.wait(rule.name, 'dedupe', dedupeKey);
+  const known = world.wait(slotOf(rule), 'dedupe', dedupeKey);
   if (known !== undefined)
     return no('deduped', 'dedupe', { text: `one within ${spec.within} by ${dedupeKey}, until ${known.expiresAt}` });
   const expiresAt = new Date(world.now + durationMs(spec.within)).toISOString();
   world.putWait({
-    rule: rule.name,
+    rule: slotOf(rule),
     kind: 'dedupe',
     key: dedupeKey,
     doc: { ruleVersion: rule.version, events: [event] },
@@ -254,13 +255,13 @@ function dedupe(world: World, { rule, event, dedupeKey }: Aim): Answer | undefin
 function group(world: World, { rule, event, groupKey }: Aim, targets: string[]): Answer | undefined {
   const spec = rule.doc.group;
   if (spec === undefined || groupKey === undefined) return undefined;
-  const known = world.wait(rule.name, 'group', groupKey);
+  const known = world.wait(slotOf(rule), 'group', groupKey);
   const all = [...new Set([...(known?.doc.targets ?? []), ...targets])];
   const full = all.length >= (spec.max ?? GROUP_MAX) || (known?.doc.joined ?? []).length >= EVENTS_MAX;
   const dueAt = full ? world.nowIso : (known?.dueAt ?? new Date(world.now + durationMs(spec.within)).toISOString());
   const before = known === undefined ? { ruleVersion: rule.version, events: [event] } : joinedBy(known.doc, event);
   const doc = { ...before, ruleVersion: rule.version, targets: all };
-  world.putWait({ rule: rule.name, kind: 'group', key: groupKey, doc, dueAt, expiresAt: dueAt });
+  world.putWait({ rule: slotOf(rule), kind: 'group', key: groupKey, doc, dueAt, expiresAt: dueAt });
   return no('grouped', 'group', { text: `${all.length} in group ${groupKey}, decided at ${dueAt}` });
 }
 
@@ -294,6 +295,12 @@ export function decideFor(
   if (members.length === 0) return no('no-branch', 'branch', { text: 'no branch fits any target' });
   if (rule.mode === 'shadow') {
     const what = members.map((m) => `${rungRef(rule.doc, m.branch)} on ${m.path}`).join(', ');
+    if (!isShadowReplay(event))
+      for (const { path, branch, hit } of members)
+        world.would.push({
+          ...{ rule: rule.name, version: rule.version, eventId: event.eventId, path, branch, tier: hit.tier },
+          ref: rungRef(rule.doc, branch),
+        });
     return no('shadow', 'mode', { text: `would start ${what}` });
   }
   return decideBranches(world, rule, event, members, mostCriticalHit(members.map((m) => m.hit)), cause);

@@ -5,6 +5,7 @@ import type { Configs, LoadRequest, Resource, WaitKind } from '../store/model.js
 import type { Aim } from './aim.pure.js';
 import { budgetKeys } from './aim.pure.js';
 import { INCIDENT_RULE } from './noise.pure.js';
+import { slotOf } from './sides.pure.js';
 
 /** Everything that judging these events by these rules can touch. */
 export function loadRequestOf(
@@ -39,15 +40,15 @@ export function waitsOf({
 }: Aim): { rule: string; kind: WaitKind; key: string }[] {
   const subject = event.subject ?? '';
   return [
-    ...(rule.doc.for === undefined ? [] : [{ rule: rule.name, kind: 'for' as const, key: subject }]),
-    ...(rule.doc.atLeast === undefined ? [] : [{ rule: rule.name, kind: 'atLeast' as const, key: subject }]),
-    ...(dedupeKey === undefined ? [] : [{ rule: rule.name, kind: 'dedupe' as const, key: dedupeKey }]),
-    ...(throttleKey === undefined ? [] : [{ rule: rule.name, kind: 'throttle' as const, key: throttleKey }]),
+    ...(rule.doc.for === undefined ? [] : [{ rule: slotOf(rule), kind: 'for' as const, key: subject }]),
+    ...(rule.doc.atLeast === undefined ? [] : [{ rule: slotOf(rule), kind: 'atLeast' as const, key: subject }]),
+    ...(dedupeKey === undefined ? [] : [{ rule: slotOf(rule), kind: 'dedupe' as const, key: dedupeKey }]),
+    ...(throttleKey === undefined ? [] : [{ rule: slotOf(rule), kind: 'throttle' as const, key: throttleKey }]),
     ...(incidentKey === undefined ? [] : [{ rule: INCIDENT_RULE, kind: 'incident' as const, key: incidentKey }]),
     ...(rule.doc.flapping === undefined
       ? []
-      : [...new Set([subject, ...targets])].map((key) => ({ rule: rule.name, kind: 'flap' as const, key }))),
-    ...(groupKey === undefined ? [] : [{ rule: rule.name, kind: 'group' as const, key: groupKey }]),
+      : [...new Set([subject, ...targets])].map((key) => ({ rule: slotOf(rule), kind: 'flap' as const, key }))),
+    ...(groupKey === undefined ? [] : [{ rule: slotOf(rule), kind: 'group' as const, key: groupKey }]),
   ];
 }
 

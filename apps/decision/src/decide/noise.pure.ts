@@ -8,6 +8,7 @@ import type { IncidentRef, LiveRule, WaitRow } from '../store/model.js';
 import type { Answer } from './answer.pure.js';
 import { no } from './answer.pure.js';
 import { ruleScope } from './scope.pure.js';
+import { slotOf } from './sides.pure.js';
 import type { World } from './world.pure.js';
 
 /** Turns that one window remembers: more than any rule asks for. */
@@ -22,7 +23,7 @@ export function throttle(world: World, rule: LiveRule, event: EventMessage): Ans
   if (spec === undefined) return undefined;
   const key = throttleKey(world, rule.doc, event);
   const withinMs = durationMs(spec.within);
-  const times = timesOf(world, world.wait(rule.name, 'throttle', key), withinMs);
+  const times = timesOf(world, world.wait(slotOf(rule), 'throttle', key), withinMs);
   if (times.length >= spec.count)
     return no('deduped', 'throttle', {
       text: `${times.length} decisions within ${spec.within} by ${key}, at most ${spec.count}`,
@@ -32,7 +33,7 @@ export function throttle(world: World, rule: LiveRule, event: EventMessage): Ans
   times.push(world.nowIso);
   const expiresAt = new Date(world.now + withinMs).toISOString();
   world.putWait({
-    rule: rule.name,
+    rule: slotOf(rule),
     kind: 'throttle',
     key,
     doc: { ruleVersion: rule.version, events: [], times },
@@ -58,19 +59,19 @@ export function noteTurn(world: World, rule: LiveRule, event: EventMessage, matc
   const spec = rule.doc.flapping;
   if (spec === undefined || event.subject === undefined) return;
   const withinMs = durationMs(spec.within);
-  const known = world.wait(rule.name, 'flap', event.subject);
+  const known = world.wait(slotOf(rule), 'flap', event.subject);
   if (known?.doc.matches === matches) return;
   const times = [...timesOf(world, known, withinMs), world.nowIso].slice(-TURNS_MAX);
   const expiresAt = new Date(world.now + withinMs).toISOString();
   const doc = { ruleVersion: rule.version, events: [], times, matches };
-  world.putWait({ rule: rule.name, kind: 'flap', key: event.subject, doc, expiresAt });
+  world.putWait({ rule: slotOf(rule), kind: 'flap', key: event.subject, doc, expiresAt });
 }
 
 /** Whether the rule leaves this subject alone now, and until when it has to stand still. */
 export function flappingOf(world: World, rule: LiveRule, path: string): { turns: number; until: number } | undefined {
   const spec = rule.doc.flapping;
   if (spec === undefined) return undefined;
-  const times = timesOf(world, world.wait(rule.name, 'flap', path), durationMs(spec.within));
+  const times = timesOf(world, world.wait(slotOf(rule), 'flap', path), durationMs(spec.within));
   if (times.length < spec.changes) return undefined;
   const last = Date.parse(times.at(-1)!);
   const until = last + durationMs(spec.quiet ?? spec.within);

@@ -4,6 +4,7 @@ import type { Configs, LiveRule, Resource, RuleTrace, WaitDoc, WaitKind } from '
 import type { Aim } from './aim.pure.js';
 import { aim } from './aim.pure.js';
 import { eventIdsOf, groupId, judgeAfterFor, judgeDebt, judgeGroup } from './judge.pure.js';
+import { slotOf } from './sides.pure.js';
 import type { World } from './world.pure.js';
 
 export interface DueWait {
@@ -54,5 +55,5 @@ export function endWindow(world: World, { wait, rule, aim: one, clearedBy }: Win
         ? judgeDebt(world, one, wait.key, clearedBy)
         : judgeGroup(world, one, present.doc.targets ?? [], groupId(world.tenant, rule.name, wait.key, first));
   for (const eventId of eventIdsOf(present.doc))
-    world.traceUpdates.push({ eventId, verdicts: { [rule.name]: verdict } });
+    world.traceUpdates.push({ eventId, verdicts: { [slotOf(rule)]: verdict } });
 }

@@ -16,6 +16,7 @@ import { onMismatch } from './match.pure.js';
 import { readsConfig } from './slots.pure.js';
 import type { DueWait, WindowWork } from './windows.pure.js';
 import { aimOf, endWindow } from './windows.pure.js';
+import { ruleOfWait } from './sides.pure.js';
 import { ruleNamed } from './world.pure.js';
 
 const TENANT = 'default';
@@ -103,7 +104,7 @@ export class WindowsService {
     );
     const works: WindowWork[] = [];
     for (const wait of due) {
-      const rule = ruleNamed(ruleset, wait.rule);
+      const rule = ruleOfWait(ruleset, wait);
       const aim = rule === undefined ? undefined : aimOf(rule, wait, configs, seen, members);
       const clearedBy = rule === undefined || wait.kind !== 'debt' ? undefined : await this.takenBack(tx, rule, wait);
       works.push({ wait, rule, aim, clearedBy });

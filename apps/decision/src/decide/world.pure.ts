@@ -28,8 +28,10 @@ import type {
   RuleTrace,
   Ruleset,
   TraceRow,
+  TrialResult,
   WaitKind,
   WaitRow,
+  Would,
 } from '../store/model.js';
 import type { Scope } from '@opsloop/rules';
 import type { Around } from '../facts/around.pure.js';
@@ -78,10 +80,14 @@ const three = (a: string, b: string, c: string): string => `${a}\u0000${b}\u0000
 
 const byName = new WeakMap<Ruleset, Map<string, LiveRule>>();
 
-/** Each episode of a batch asks for its rule, and there may be 10,000 of them. */
+/** Each episode of a batch asks for its rule, and there may be 10,000 of them. A version that is tried is `name@version`. */
 export function ruleNamed(ruleset: Ruleset, name: string): LiveRule | undefined {
   let names = byName.get(ruleset);
-  if (names === undefined) byName.set(ruleset, (names = new Map(ruleset.rules.map((rule) => [rule.name, rule]))));
+  if (names === undefined) {
+    names = new Map(ruleset.rules.map((rule) => [rule.name, rule]));
+    for (const rule of ruleset.tried ?? []) names.set(`${rule.name}@${rule.version}`, rule);
+    byName.set(ruleset, names);
+  }
   return names.get(name);
 }
 
@@ -98,6 +104,8 @@ export class World {
   readonly reporters: { path: string; type: string }[] = [];
   readonly charges: Charge[] = [];
   readonly asked: AskedStart[] = [];
+  readonly would: Would[] = [];
+  readonly trialResults: TrialResult[] = [];
   readonly halts: readonly Halt[];
   private readonly resources = new Map<string, Resource>();
   private readonly dirtyResources = new Set<string>();
@@ -140,7 +148,9 @@ export class World {
   /** The document of exactly this version; the live one when it is the same. */
   ruleDoc(name: string, version: string): RuleDocument | undefined {
     const live = this.liveRule(name);
-    return (live?.version === version ? live.doc : undefined) ?? this.versions.get(`${name}@${version}`);
+    if (live?.version === version) return live.doc;
+    const key = `${name}@${version}`;
+    return (live?.pair === undefined ? undefined : ruleNamed(this.ruleset, key)?.doc) ?? this.versions.get(key);
   }
 
   liveRule(name: string): LiveRule | undefined {
@@ -297,6 +307,9 @@ export class World {
 
   private tellEpisode(row: EpisodeRow, { state, reason, verified }: Extract<EpisodeEffect, { kind: 'changed' }>): void {
     const { episode } = row;
+    const { rule, ruleVersion: version, resource } = episode;
+    if (verified !== undefined && this.liveRule(rule)?.pair?.tried.version === version)
+      this.trialResults.push({ rule, version, resource, ...verified });
     this.outgoing.push({
       topic: 'episodes',
       id: messageId(

@@ -7,6 +7,7 @@ import type { Aim } from '../decide/aim.pure.js';
 import { aim, budgetKeys } from '../decide/aim.pure.js';
 import { waitsOf } from '../decide/load-request.pure.js';
 import { isFresh } from '../decide/scope.pure.js';
+import { actingOn } from '../decide/sides.pure.js';
 import { resyncEvent } from '../decide/start.pure.js';
 import { ConfigCache } from '../documents/config-cache.service.js';
 import { ResourceRepository } from '../resources/resource.repository.js';
@@ -90,14 +91,17 @@ export class ResyncService {
   private async check(resources: readonly Resource[], looksLeft: number): Promise<number> {
     const now = this.clock.now().getTime();
     const { rules } = await this.rules.live();
+    const configs = await this.configs.get(false, now);
     const pairs = resources.flatMap((resource) =>
-      rules.filter((rule) => caresFor(rule, resource)).map((rule) => ({ rule, resource })),
+      rules
+        .map((rule) => actingFor(rule, resource, configs))
+        .filter((rule) => caresFor(rule, resource))
+        .map((rule) => ({ rule, resource })),
     );
     if (pairs.length === 0) return 0;
     const looks = staleLooks(pairs, now).slice(0, Math.max(0, looksLeft));
     const seen = await this.observer.observe(looks);
     const paths = [...new Set(pairs.map(({ resource }) => resource.path))];
-    const configs = await this.configs.get(false, now);
     await this.db.inTransaction(TENANT, async (tx) => {
       const aims = pairs.map(({ rule, resource }) => aimOf(rule, resource, configs));
       const world = await this.worlds.load(
@@ -118,7 +122,8 @@ export class ResyncService {
       );
       for (const { rule, resource } of pairs) {
         const live = world.liveRule(rule.name);
-        if (live !== undefined) openFromState(world, live, resource.path, (id) => known.has(id));
+        if (live === undefined) continue;
+        openFromState(world, actingFor(live, resource, configs), resource.path, (id) => known.has(id));
       }
       await this.worlds.save(tx, world);
     });
@@ -153,6 +158,12 @@ function staleLooks(pairs: readonly { rule: LiveRule; resource: Resource }[], no
     });
   }
   return [...looks.values()];
+}
+
+/** Of two versions the one that acts on this resource. */
+function actingFor(rule: LiveRule, resource: Resource, configs: Configs): LiveRule {
+  if (rule.pair === undefined) return rule;
+  return actingOn(rule, resyncEvent(TENANT, rule.name, resource, ''), () => resource, configs);
 }
 
 /** The state in the shape of an event, with the keys of its windows. */

@@ -40,6 +40,13 @@ export interface PageOf {
   cursor?: string | undefined;
 }
 
+export interface JudgingRule {
+  name: string;
+  version: string;
+  mode: string;
+  trial?: { version: string; percent: number };
+}
+
 /** Reads what was decided; nothing here locks or writes. */
 @Injectable()
 export class DecisionsRepository {
@@ -68,8 +75,8 @@ export class DecisionsRepository {
   }
 
   /** Which versions judged under this ruleset. */
-  async ruleset(id: string): Promise<{ name: string; version: string; mode: string }[]> {
-    const [row] = await this.db.query<{ rules: { name: string; version: string; mode: string }[] }>(
+  async ruleset(id: string): Promise<JudgingRule[]> {
+    const [row] = await this.db.query<{ rules: JudgingRule[] }>(
       'SELECT rules FROM decision.ruleset WHERE tenant = $1 AND id = $2',
       [TENANT, id],
     );

@@ -165,9 +165,16 @@ export class ExplainService {
     const live = await this.repository.ruleset(trace.ruleset);
     const versions = await this.rules.versions(
       this.db,
-      live.filter(({ name }) => trace.verdicts[name] === undefined),
+      live
+        .filter(({ name }) => trace.verdicts[name] === undefined)
+        .flatMap(({ name, version, trial }) => [
+          { name, version },
+          ...(trial === undefined ? [] : [{ name, version: trial.version }]),
+        ]),
     );
-    const lines = live.map(({ name, version }): RuleLine => {
+    const lines = live.map(({ name, version: liveVersion, trial }): RuleLine => {
+      // Where the live version only watched, the tried one had to act and was no candidate.
+      const version = trial !== undefined && trace.verdicts[`${name}@${liveVersion}`] ? trial.version : liveVersion;
       const stored = trace.verdicts[name];
       if (stored !== undefined) {
         const { decisionIds, ...line } = stored;
@@ -179,14 +186,10 @@ export class ExplainService {
     });
     // A rule can judge a window after it left the ruleset of the event; its verdict must not be lost.
     for (const [name, stored] of Object.entries(trace.verdicts)) {
-      if (!live.some((rule) => rule.name === name))
-        lines.push({
-          rule: name,
-          version: stored.version,
-          verdict: stored.verdict,
-          stage: stored.stage,
-          ...(stored.because === undefined ? {} : { because: stored.because }),
-        });
+      if (live.some((rule) => rule.name === name)) continue;
+      const { decisionIds: _ids, ...line } = stored;
+      // A version that only watched stands under `name@version`.
+      lines.push({ rule: name.split('@', 1)[0]!, ...line });
     }
     return lines;
   }

@@ -2,7 +2,7 @@
 import type { EventMessage, HoldsView, Json, JsonObject } from '@opsloop/contracts';
 import { printDuration } from '@opsloop/contracts';
 import type { Episode } from '../episodes/machine.pure.js';
-import type { EpisodeRow, Resource } from '../store/model.js';
+import type { EpisodeRow, Resource, Side } from '../store/model.js';
 import type { DecisionView } from './views.pure.js';
 import { rungName } from './views.pure.js';
 
@@ -13,6 +13,7 @@ export interface RuleLine {
   stage: string;
   because?: { text: string; path?: string; expected?: Json; actual?: Json };
   decisionId?: string;
+  side?: Side;
 }
 
 /** `12s`, `4m`, `2h30m`: two units at most, since nobody needs the seconds of yesterday. */
@@ -41,7 +42,8 @@ export function eventText(
     rules.filter((r) => r.verdict !== 'no-match'),
     rules.filter((r) => r.verdict === 'no-match'),
   ];
-  for (const rule of candidates) lines.push(`rule ${rule.rule}@${rule.version}: ${ruleText(rule)}`);
+  for (const rule of candidates)
+    lines.push(`rule ${rule.rule}@${rule.version}${sideText(rule.side)}: ${ruleText(rule)}`);
   for (const decision of decisions) lines.push(decisionText(decision));
   if (rules.length === 0) lines.push('no rule was live');
   // The reasons of the others stand in `rules`; a list of a hundred rules that have nothing to do with it helps nobody.
@@ -94,6 +96,14 @@ const VERDICT_TEXT: Readonly<Record<string, string>> = {
   'hop-limit': 'too many runs caused this event',
   error: 'could not be judged',
 };
+
+/** Which of two versions this is, and why it acted or did not. */
+function sideText(side: Side | undefined): string {
+  if (side === undefined) return '';
+  const { acts, percent, bucket, beside } = side;
+  const place = bucket === undefined ? '' : `place ${bucket} of 100, `;
+  return ` (${place}the version that is tried acts below ${percent}: ${acts ? 'this one acts' : 'this one only watches'}, ${beside} ${acts ? 'watches' : 'acts'})`;
+}
 
 function ruleText(rule: RuleLine): string {
   const because = rule.because === undefined ? '' : `: ${becauseText(rule)}`;

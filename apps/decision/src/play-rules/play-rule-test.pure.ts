@@ -1,5 +1,12 @@
 /** One rule test: a few events in their times against one rule, and what it said of each. */
-import type { EventMessage, Json, JsonObject, RuleDocument } from '@opsloop/contracts';
+import type {
+  EventMessage,
+  Json,
+  JsonObject,
+  MaintenanceDocument,
+  RuleDocument,
+  TableDocument,
+} from '@opsloop/contracts';
 import { durationMs, pathKind } from '@opsloop/contracts';
 import { messageId } from '@opsloop/contracts/ids';
 import { normaliseDocument } from '@opsloop/dsl';
@@ -15,6 +22,9 @@ export interface RuleTestGiven {
   resources: readonly JsonObject[];
   events: readonly { at?: string; event: { type: string; source?: string; subject?: string; data?: Json } }[];
   until?: string;
+  /** Decision tables by reference as the rule writes it. */
+  tables?: Record<string, TableDocument>;
+  maintenance?: readonly MaintenanceDocument[];
 }
 
 export interface RuleTestSeen {
@@ -34,6 +44,10 @@ export function playRuleTest(given: RuleTestGiven): RuleTestSeen {
     rules: [{ name: doc.name, version: doc.version, digest: '', mode: 'active', doc }],
     configs: given.configs,
     resources: given.resources.map((one) => resourceOf(one, given.start)),
+    tables: new Map(
+      Object.entries(given.tables ?? {}).map(([ref, table]) => [ref, normaliseDocument(table) as TableDocument]),
+    ),
+    maintenance: (given.maintenance ?? []).map((one) => ({ doc: one })),
     verdict: (eventId, _rule, trace) => verdicts.set(eventId, trace),
     decided: (decision) => decisions.push(decision),
   });

@@ -3,14 +3,20 @@
  * world in memory and nobody who works. What a run would do is not known: each ends at once, with success, and what it
  * changed is what the events say. Observing is left out for the same reason; the last report counts.
  */
-import type { EventMessage } from '@opsloop/contracts';
+import type { EventMessage, RuleDocument, TableDocument } from '@opsloop/contracts';
+import type { Aim } from '../decide/aim.pure.js';
 import { aim } from '../decide/aim.pure.js';
 import { decideEvents } from '../decide/batch.pure.js';
 import { loadRequestOf } from '../decide/load-request.pure.js';
+import { onMismatch } from '../decide/match.pure.js';
 import { aimOf, endWindow } from '../decide/windows.pure.js';
 import { World } from '../decide/world.pure.js';
 import { budgetKeysOf, goOn } from '../episodes/go-on.pure.js';
+import type { Around } from '../facts/around.pure.js';
+import { NOTHING_AROUND } from '../facts/around.pure.js';
+import { countRequests } from '../facts/facts.pure.js';
 import { CandidateIndex } from '../index-rules/candidate-index.pure.js';
+import type { MaintenanceInForce } from '../maintenance/maintenance.pure.js';
 import { unknownResource } from '../resources/merge.pure.js';
 import type {
   Configs,
@@ -21,10 +27,13 @@ import type {
   Resource,
   RuleTrace,
   Ruleset,
+  WaitRow,
 } from '../store/model.js';
+import { CountMemory } from './count-memory.pure.js';
 import { MemoryStore } from './memory-store.pure.js';
 
 const TENANT = 'default';
+const NO_VERSIONS: ReadonlyMap<string, RuleDocument> = new Map();
 /** Ended windows are dropped each so many events: a walk over what is left costs less than what it keeps away. */
 const SWEEP_EVERY = 1_000;
 /** Moments at which something is due between two events; a ladder of an hour has some hundred. */
@@ -34,6 +43,9 @@ export interface Play {
   rules: readonly LiveRule[];
   configs: Configs;
   resources: readonly Resource[];
+  /** Decision tables by reference as written. */
+  tables?: ReadonlyMap<string, TableDocument>;
+  maintenance?: readonly MaintenanceInForce[];
   /** Hears each verdict; a window that ends changes what was said of its events. */
   verdict?: (eventId: string, rule: string, trace: RuleTrace) => void;
   /** Hears each decision. */
@@ -44,6 +56,10 @@ export class RulePlay {
   readonly store: MemoryStore;
   private readonly ruleset: Ruleset;
   private readonly index: CandidateIndex;
+  private readonly counts: CountMemory;
+  /** What was said last of a subject, per type and source: where a look may be owed. */
+  private readonly lastSaid = new Map<string, EventMessage>();
+  private readonly owing: boolean;
   private now = 0;
   private played = 0;
 
@@ -52,6 +68,18 @@ export class RulePlay {
     this.ruleset = { id: 'play', rules };
     this.index = new CandidateIndex(rules);
     this.store = new MemoryStore(play.resources);
+    this.counts = new CountMemory(rules.map(({ doc }) => doc));
+    this.owing = (play.maintenance ?? []).length > 0 || rules.some(({ doc }) => doc.flapping !== undefined);
+  }
+
+  /** How far before the first event the events have to be known that facts count. */
+  get countsBackMs(): number {
+    return this.counts.longestMs;
+  }
+
+  /** An event of before the first one: it is only counted. */
+  remember(event: EventMessage): void {
+    this.counts.note(event, Date.parse(event.receivedAt));
   }
 
   /** Goes to the moment at which the event was received and judges it. */
@@ -59,7 +87,12 @@ export class RulePlay {
     this.advance(Date.parse(event.receivedAt));
     if ((this.played += 1) % SWEEP_EVERY === 0) this.store.sweep(this.now);
     const candidates = this.index.candidates(event);
-    if (candidates.length === 0 && event.state === undefined) return;
+    if (this.owing && event.subject !== undefined) this.lastSaid.set(saidKey(event), event);
+    if (candidates.length > 0 || event.state !== undefined) this.judge(event, candidates);
+    this.counts.note(event, this.now);
+  }
+
+  private judge(event: EventMessage, candidates: LiveRule[]): void {
     const aims = candidates.map((rule) =>
       aim({
         event,
@@ -77,7 +110,7 @@ export class RulePlay {
           return known === undefined ? [] : [[path, known] as const];
         }),
     );
-    const world = this.world(loadRequestOf([event], aims, this.play.configs, seen));
+    const world = this.world(loadRequestOf([event], aims, this.play.configs, seen), aims);
     decideEvents(world, [event], new Map([[event, aims]]));
     this.settle(world);
   }
@@ -105,11 +138,12 @@ export class RulePlay {
         (path) => [path, this.store.resource(path) ?? unknownResource(path)] as const,
       );
       const members = new Map(subjects.map((path) => [path, this.store.members(path)]));
-      return { wait, rule, aim: rule && aimOf(rule, wait, this.play.configs, new Map(known), members) };
+      const aim = rule && aimOf(rule, wait, this.play.configs, new Map(known), members);
+      return { wait, rule, aim, clearedBy: rule && this.takenBack(rule, wait) };
     });
     const aims = works.flatMap((work) => work.aim ?? []);
     const request = loadRequestOf([], aims, this.play.configs, new Map());
-    const world = this.world({ ...request, waits: [...request.waits, ...due] });
+    const world = this.world({ ...request, waits: [...request.waits, ...due] }, aims);
     for (const work of works) endWindow(world, work);
     this.settle(world);
   }
@@ -135,14 +169,38 @@ export class RulePlay {
     });
   }
 
-  private world(request: LoadRequest): World {
-    const { configs } = this.play;
-    return new World(TENANT, this.now, configs, this.ruleset, new Map(), this.store.load(request, this.now));
+  /** An event that reports no state holds until the same source says otherwise of the same subject. */
+  private takenBack(rule: LiveRule, { kind, doc }: WaitRow): string | undefined {
+    const event = doc.events[0]!;
+    if (kind !== 'debt' || event.state !== undefined || event.subject === undefined) return undefined;
+    const last = this.lastSaid.get(saidKey(event));
+    return last === undefined || onMismatch(rule, last) === undefined ? undefined : last.eventId;
+  }
+
+  private world(request: LoadRequest, aims: readonly Aim[] = []): World {
+    const loaded = this.store.load(request, this.now);
+    return new World(TENANT, this.now, this.play.configs, this.ruleset, NO_VERSIONS, loaded, this.around(aims));
+  }
+
+  private around(aims: readonly Aim[]): Around {
+    const { tables = NOTHING_AROUND.tables, maintenance = NOTHING_AROUND.maintenance, configs } = this.play;
+    const counting = aims.filter(({ rule }) => rule.doc.facts !== undefined);
+    if (counting.length === 0) return { tables, maintenance, counts: NOTHING_AROUND.counts };
+    const requests = counting.flatMap(({ rule, event }) =>
+      countRequests(rule.doc, event, this.subjectOf(event), configs, this.now),
+    );
+    const asking = new Set(counting.map(({ event }) => event.eventId));
+    return { tables, maintenance, counts: this.counts.read(requests, asking, this.now) };
+  }
+
+  private subjectOf({ subject }: EventMessage): Resource | undefined {
+    return subject === undefined ? undefined : (this.store.resource(subject) ?? unknownResource(subject));
   }
 
   /** Keeps what was decided and lets the work end. */
   private settle(world: World): void {
     this.store.save(world);
+    this.counts.noteEpisodes(world.dirty().episodes);
     const { verdict, decided } = this.play;
     if (verdict !== undefined) {
       for (const { eventId, verdicts } of [...world.traces, ...world.traceUpdates])
@@ -161,8 +219,11 @@ export class RulePlay {
       world.apply(started, { kind: 'closed', status: 'succeeded', at: this.now, ...world.goalInput(row.episode) });
     }
     this.store.save(world);
+    this.counts.noteEpisodes(world.dirty().episodes);
   }
 }
+
+const saidKey = ({ subject, type, source }: EventMessage): string => [subject, type, source].join('\u0000');
 
 function withoutObserving(rule: LiveRule): LiveRule {
   const { goal } = rule.doc;

@@ -22,6 +22,8 @@ export function sweepsOf(now: number, retentionMs: number, longestBudget: number
   return [
     { name: 'decisions', table: 'decision.decision', where: 'at < $1', before },
     { name: 'traces', table: 'decision.trace', where: 'at < $1', before },
+    { name: 'what watching rules would have done', table: 'decision.would', where: 'at < $1', before },
+    { name: 'results of trials', table: 'decision.trial_result', where: 'at < $1', before },
     { name: 'backtests', table: 'decision.backtest', where: 'at < $1', before },
     { name: 'state changes', table: 'decision.state_change', where: 'at < $1', before },
     { name: 'runs', table: 'decision.run', where: 'closed_at < $1', before },

@@ -1,10 +1,11 @@
 import { Injectable } from '@nestjs/common';
-import type { JsonObject, RuleDocument, RuleMode } from '@opsloop/contracts';
+import type { Json, JsonObject, RuleDocument, RuleMode } from '@opsloop/contracts';
 import { digestOf } from '@opsloop/contracts';
 import type { StoredDocument, Tx } from '@opsloop/postgres';
 import { Database, DocumentStore } from '@opsloop/postgres';
 import { CandidateIndex } from '../index-rules/candidate-index.pure.js';
-import type { LiveRule, Ruleset } from '../store/model.js';
+import type { LiveRule, Pair, Ruleset } from '../store/model.js';
+import type { RolloutState } from '../trials/rollout.pure.js';
 
 /** Old versions kept in memory: enough for every open episode of a large fleet of rules; above it the cache starts anew. */
 const VERSIONS_MAX = 5_000;
@@ -52,9 +53,29 @@ export class RuleCache {
     if (rules.length < heads.length || rules.some((rule) => rule.doc.version !== rule.version))
       return this.reload(from);
     this.bodies = bodies;
-    const ruleset = rulesetOf(rules);
-    this.current = { ...ruleset, index: new CandidateIndex(ruleset.rules) };
+    const ruleset = await this.paired(from, rulesetOf(rules));
+    const judging = ruleset.rules.flatMap((rule) => (rule.pair === undefined ? [rule] : [rule, rule.pair.tried]));
+    this.current = { ...ruleset, index: new CandidateIndex(judging) };
     return this.current;
+  }
+
+  /** Versions that are tried stand beside the live ones. */
+  private async paired(from: Reader, ruleset: Ruleset & { rules: Judging[] }): Promise<Ruleset> {
+    const wanted = ruleset.rules.flatMap(({ name, trial }) => (trial === undefined ? [] : [{ name, ...trial }]));
+    if (wanted.length === 0) return ruleset;
+    const docs = await this.versions(from, wanted);
+    const tried: LiveRule[] = [];
+    const rules = ruleset.rules.map(({ trial, ...live }): LiveRule => {
+      const doc = trial && docs.get(`${live.name}@${trial.version}`);
+      if (doc === undefined) return live;
+      const { percent, by, version } = trial!;
+      const pair = { percent, ...(by === undefined ? {} : { by }) } as Pair;
+      pair.live = { ...live, pair };
+      pair.tried = { name: live.name, version, digest: digestOf(doc as unknown as Json), mode: live.mode, doc, pair };
+      tried.push(pair.tried);
+      return pair.live;
+    });
+    return { id: ruleset.id, rules, tried };
   }
 
   /** In the transaction that changed a rule: stores which rules judge from its commit on. */
@@ -62,12 +83,13 @@ export class RuleCache {
     // Two rules that change at once must not both think that they were last.
     await tx.query(`SELECT pg_advisory_xact_lock(hashtext('decision.ruleset'), hashtext($1))`, [tx.tenant]);
     const ruleset = rulesetOf((await this.documents.heads('rule', tx)).map(headOf));
-    const rules = ruleset.rules.map(({ name, version, digest, mode, rollout }) => ({
+    const rules = ruleset.rules.map(({ name, version, digest, mode, rollout, trial }) => ({
       name,
       version,
       digest,
       mode,
       ...(rollout === undefined ? {} : { rollout }),
+      ...(trial === undefined ? {} : { trial: { ...trial } }),
     }));
     // From now on no trace names the one before: its age begins here.
     await tx.query(
@@ -108,7 +130,15 @@ export class RuleCache {
   }
 }
 
-type Head = Omit<LiveRule, 'doc'>;
+type Head = Omit<LiveRule, 'doc'> & { trial?: Trial };
+type Judging = LiveRule & { trial?: Trial };
+
+/** As the operational state of a rule names it. */
+interface Trial {
+  version: string;
+  percent: number;
+  by?: Json;
+}
 
 /** Id = digest of what judges: names, contents and modes. */
 function rulesetOf<T extends Head>(live: readonly T[]): { id: string; rules: T[] } {
@@ -116,12 +146,14 @@ function rulesetOf<T extends Head>(live: readonly T[]): { id: string; rules: T[]
   rules.sort((a, b) => (a.name < b.name ? -1 : 1));
   return {
     id: digestOf(
-      rules.map(({ name, version, digest, mode, rollout }) => ({
+      rules.map(({ name, version, digest, mode, rollout, trial }) => ({
         name,
         version,
         digest,
         mode,
         rollout: rollout ?? null,
+        // Left out where nothing is tried: sets of before keep their ids.
+        ...(trial === undefined ? {} : { trial: { ...trial } }),
       })),
     ),
     rules,
@@ -129,12 +161,16 @@ function rulesetOf<T extends Head>(live: readonly T[]): { id: string; rules: T[]
 }
 
 function headOf(stored: Pick<StoredDocument, 'name' | 'version' | 'digest' | 'meta'>): Head {
-  const meta = stored.meta as JsonObject & { mode?: RuleMode; rollout?: RuleDocument['rollout'] };
+  const { mode, rollout } = stored.meta as JsonObject & { mode?: RuleMode; rollout?: RolloutState };
+  const { version, percent = 100, by } = rollout ?? {};
+  const key = by === undefined ? {} : { by };
   return {
     name: stored.name,
     version: stored.version!,
     digest: stored.digest,
-    mode: meta.mode ?? 'active',
-    ...(meta.rollout === undefined ? {} : { rollout: meta.rollout }),
+    mode: mode ?? 'active',
+    ...(rollout === undefined || version !== undefined ? {} : { rollout: { percent, ...key } }),
+    // Once it is live it is tried no more.
+    ...(version === undefined || version === stored.version ? {} : { trial: { version, percent, ...key } }),
   };
 }

@@ -17,9 +17,22 @@ import { RulesService } from './rules.service.js';
 import { RuleTestService } from './rule-test.service.js';
 import type { RuleTestAnswer } from './rule-test.service.js';
 
+/** Verified runs that are looked back at; more would take days to see that a version is bad. */
+const TRIAL_RUNS_MAX = 100;
+const PutQuery = z.strictObject({ live: z.stringbool().default(true) });
 const PatchBody = z.strictObject({
   mode: z.enum(['active', 'shadow', 'disabled']).optional(),
-  rollout: z.strictObject({ percent: z.number().min(0).max(100), by: z.json().optional() }).optional(),
+  rollout: z
+    .strictObject({
+      percent: z.number().min(0).max(100).optional(),
+      by: z.json().optional(),
+      version: z.string().max(64).optional(),
+      failures: z.number().int().min(1).max(TRIAL_RUNS_MAX).optional(),
+      of: z.number().int().min(1).max(TRIAL_RUNS_MAX).optional(),
+    })
+    .nullable()
+    .optional(),
+  live: z.string().max(64).optional(),
   reason: z.string().min(1).max(1_000),
 });
 /** The largest set that one team runs, with room: judging looks rules up, so their number is bounded by memory. */
@@ -58,22 +71,26 @@ export class RulesController {
   }
 
   @Put(':domain/:name')
-  @ApiRoute('Publish a version of a rule', { body: AnyDocument })
+  @ApiRoute('Publish a version of a rule; with live=false only store it beside the live one, to be tried', {
+    body: AnyDocument,
+    query: PutQuery,
+  })
   async put(
     @CurrentPrincipal() principal: Principal,
     @Param('domain') domain: string,
     @Param('name') name: string,
     @Body() body: unknown,
+    @Query() query: unknown,
     @Res({ passthrough: true }) reply: Reply,
   ): Promise<PutAnswer> {
-    const answer = await this.rules.put(principal, `${domain}/${name}`, body);
+    const answer = await this.rules.put(principal, `${domain}/${name}`, body, parseQuery(PutQuery, query).live);
     // A new version is a new thing, also of a known name.
     void reply.status(answer.change === 'unchanged' ? 200 : 201);
     return answer;
   }
 
   @Patch(':domain/:name')
-  @ApiRoute('Change the mode or the rollout of a rule, with a reason', { body: PatchBody })
+  @ApiRoute('Change the mode or the rollout of a rule, or which version is live, with a reason', { body: PatchBody })
   patch(
     @CurrentPrincipal() principal: Principal,
     @Param('domain') domain: string,

@@ -7,11 +7,15 @@ import { Clock } from '@opsloop/platform';
 import type { StoredDocument, Tx } from '@opsloop/postgres';
 import { Database, DocumentStore } from '@opsloop/postgres';
 import { StopService } from '../episodes/stop.service.js';
+import type { RolloutState } from '../trials/rollout.pure.js';
 import { RuleCache } from './rule-cache.service.js';
 
 export interface RulePatch {
   mode?: RuleMode | undefined;
-  rollout?: { percent: number; by?: unknown } | undefined;
+  /** `null`: the live version acts on everything again. */
+  rollout?: Partial<RolloutState> | null | undefined;
+  /** The stored version that is live from now on. */
+  live?: string | undefined;
   reason: string;
 }
 
@@ -26,8 +30,10 @@ export class RulesService {
     private readonly clock: Clock,
   ) {}
 
-  async put(principal: Principal, name: string, body: unknown): Promise<PutAnswer> {
+  /** Not `live`: the version is stored beside the live one, to be tried. */
+  async put(principal: Principal, name: string, body: unknown, live = true): Promise<PutAnswer> {
     const rule = checkedRule(body, name);
+    if (!live) return this.store(principal, rule);
     return this.db.inTransaction(principal.tenant, async (tx) => {
       const meta = metaOf(rule);
       const put = await this.documents.put(tx, {
@@ -45,6 +51,23 @@ export class RulesService {
       if (put.change === 'unchanged') await this.documents.setLive(tx, 'rule', name, rule.version, principal.name);
       await this.cache.publish(tx);
       return { kind: 'rule' as const, name, version: rule.version, change: put.change, digest: put.digest };
+    });
+  }
+
+  private store(principal: Principal, rule: RuleDocument): Promise<PutAnswer> {
+    const { name, version } = rule;
+    return this.db.inTransaction(principal.tenant, async (tx) => {
+      const known = await this.documents.get(tx, 'rule', name);
+      if (known === undefined || !known.live)
+        throw new OpsError(
+          'conflict',
+          `No version of ${name} is live that another one could stand beside; put it live`,
+        );
+      const put = await this.documents.put(tx, {
+        ...{ kind: 'rule', name, version, body: rule as unknown as JsonObject, by: principal.name, live: false },
+        meta: known.meta,
+      });
+      return { kind: 'rule' as const, name, version, change: put.change, digest: put.digest };
     });
   }
 
@@ -78,19 +101,39 @@ export class RulesService {
 
   async patch(principal: Principal, name: string, patch: RulePatch): Promise<DocumentView> {
     return this.db.inTransaction(principal.tenant, async (tx) => {
+      if (patch.live !== undefined)
+        await this.documents.setLive(tx, 'rule', name, patch.live, principal.name).catch(atLive);
       const stored = await this.existing(tx, name);
+      const at = this.clock.now().toISOString();
+      const before = stored.meta['rollout'] as unknown as RolloutState | undefined;
+      const rollout = rolloutAfter(before, patch, stored.version!, at);
+      if (rollout?.version !== undefined && rollout.version !== before?.version)
+        await this.documents.freeze(tx, 'rule', name, rollout.version).catch(atVersion);
+      const { rollout: _rollout, returned: _returned, ...rest } = stored.meta;
       const meta: JsonObject = {
-        ...stored.meta,
+        ...rest,
         ...(patch.mode === undefined ? {} : { mode: patch.mode }),
-        ...(patch.rollout === undefined ? {} : { rollout: patch.rollout as JsonObject }),
+        ...(patch.mode === undefined || patch.mode === rest['mode'] ? {} : { since: at }),
+        ...(rollout === undefined ? {} : { rollout: rollout as unknown as JsonObject }),
         reason: patch.reason,
         by: principal.name,
-        at: this.clock.now().toISOString(),
+        at,
       };
       const after = await this.documents.setMeta(tx, 'rule', name, meta);
       await this.cache.publish(tx);
       if (meta['mode'] !== 'active')
         await this.stop.stopRule(tx, name, `rule ${String(meta['mode'])}: ${patch.reason}`);
+      else if (
+        before?.version !== undefined &&
+        before.version !== rollout?.version &&
+        before.version !== stored.version
+      )
+        await this.stop.stopRule(
+          tx,
+          name,
+          `version ${before.version} is tried no more: ${patch.reason}`,
+          before.version,
+        );
       return viewOf(after);
     });
   }
@@ -177,6 +220,37 @@ function checkedRules(bodies: readonly unknown[]): RuleDocument[] {
     });
   return rules;
 }
+
+/** What is tried after a change; shares of the same version go on where they were. */
+function rolloutAfter(
+  before: RolloutState | undefined,
+  { rollout: wish }: RulePatch,
+  live: string,
+  at: string,
+): RolloutState | undefined {
+  if (wish === undefined) return before?.version === live ? undefined : before;
+  if (wish === null) return undefined;
+  const same = before?.version !== undefined && (wish.version ?? before.version) === before.version;
+  const next = { percent: 0, ...(same ? before : {}), ...wish };
+  if (next.version === live)
+    throw wrong('/rollout/version', `is live already; put the version that is to act on the rest live first`);
+  if (next.version === undefined && wish.percent === undefined)
+    throw wrong('/rollout/percent', 'is needed where no version is tried');
+  return next.version === undefined || same ? next : { ...next, since: at };
+}
+
+function wrong(pointer: string, message: string): OpsError {
+  return new OpsError('validation', `The change: ${pointer} ${message}`, { errors: [{ pointer, message }] });
+}
+
+const unknownVersion =
+  (pointer: string) =>
+  (error: unknown): never => {
+    if (!(error instanceof OpsError) || error.code !== 'not-found') throw error;
+    throw wrong(pointer, 'is not a stored version; store it with PUT …?live=false');
+  };
+const atLive = unknownVersion('/live');
+const atVersion = unknownVersion('/rollout/version');
 
 function metaOf(rule: RuleDocument): JsonObject {
   return {

@@ -22,12 +22,58 @@ export interface LiveRule {
   mode: RuleMode;
   rollout?: RuleDocument['rollout'];
   doc: RuleDocument;
+  /** While another version is tried: the two of them. */
+  pair?: Pair;
+  /** Of a version that only watches beside the one that acts: its windows and verdicts are kept under `name@version`. */
+  slot?: string;
+  side?: Side;
+}
+
+/** Two versions of a rule that judge the same events: one acts, by the subject, and the other only says what it would do. */
+export interface Pair {
+  live: LiveRule;
+  tried: LiveRule;
+  /** Of the subjects, on which the tried one acts; 0: it only watches. */
+  percent: number;
+  by?: Json;
+}
+
+/** Why this version acted, or only watched. */
+export interface Side {
+  acts: boolean;
+  percent: number;
+  /** 0 to 99; below `percent` the tried version acts. */
+  bucket?: number;
+  /** The other version. */
+  beside: string;
 }
 
 export interface Ruleset {
   id: string;
-  /** Active and shadow rules, by name. */
+  /** Active and shadow rules, by name: the live version of each. */
   rules: LiveRule[];
+  /** Versions that are tried beside them. */
+  tried?: readonly LiveRule[];
+}
+
+/** What a rule that only watches would have started for one target. */
+export interface Would {
+  rule: string;
+  version: string;
+  eventId: string;
+  path: string;
+  ref: string;
+  branch: string;
+  tier: Tier;
+}
+
+/** What was seen after a run of a version that is tried. */
+export interface TrialResult {
+  rule: string;
+  version: string;
+  run: string;
+  resource: string;
+  fixed: boolean;
 }
 
 export interface Resource extends ResourceView {
@@ -78,6 +124,8 @@ export interface RuleTrace {
   stage: string;
   because?: Because;
   decisionIds?: string[];
+  /** While two versions judge. */
+  side?: Side;
 }
 
 export type WaitKind = 'for' | 'atLeast' | 'dedupe' | 'group' | 'throttle' | 'flap' | 'incident' | 'debt';

@@ -54,6 +54,7 @@ export class WorldRepository {
     const rows = saveJson(world);
     for (const message of world.outgoing)
       tx.publish(message.topic, { id: message.id, key: message.key, body: message.body as never });
+    if (world.would.length + world.trialResults.length > 0) noteTrials(tx, world);
     if (Object.values(rows).every((list) => list.length === 0)) return;
     tx.send({
       name: 'decision.save',
@@ -98,6 +99,26 @@ export class WorldRepository {
     });
     return row!.r;
   }
+}
+
+/** What rules would have done that only watch, and what came of a version that is tried: nobody else pays for it. */
+function noteTrials(tx: Tx, world: World): void {
+  if (world.would.length > 0)
+    tx.send({
+      name: 'decision.would',
+      text: `INSERT INTO decision.would (tenant, rule, version, event_id, path, ref, branch, tier, at)
+        SELECT $1, x.rule, x.version, x."eventId", x.path, x.ref, x.branch, x.tier, $3
+        FROM jsonb_to_recordset($2::jsonb) x(rule text, version text, "eventId" uuid, path text, ref text, branch text, tier text) ON CONFLICT DO NOTHING`,
+      values: [tx.tenant, JSON.stringify(world.would), world.nowIso],
+    });
+  if (world.trialResults.length > 0)
+    tx.send({
+      name: 'decision.trial-results',
+      text: `INSERT INTO decision.trial_result (tenant, rule, version, run_id, resource, fixed, at)
+        SELECT $1, x.rule, x.version, x.run, x.resource, x.fixed, $3
+        FROM jsonb_to_recordset($2::jsonb) x(rule text, version text, run uuid, resource text, fixed boolean) ON CONFLICT DO NOTHING`,
+      values: [tx.tenant, JSON.stringify(world.trialResults), world.nowIso],
+    });
 }
 
 /** 63 bits of a hash: a collision only makes two strangers wait for each other once. */

@@ -11,8 +11,8 @@ export interface PlayedDocument {
 }
 
 /** In this order each finds what it refers to. Sources and schedules would act by themselves and are left out. */
-const ORDER = ['config', 'atom', 'flow', 'table', 'resource', 'policy', 'rule'];
-const ROUTES: Readonly<Record<string, string>> = { policy: 'policies' };
+const ORDER = ['config', 'atom', 'flow', 'table', 'resource', 'policy', 'maintenance', 'rule'];
+const ROUTES: Readonly<Record<string, string>> = { policy: 'policies', maintenance: 'maintenance' };
 
 export async function putDocuments(
   { call }: Pick<PlayStack, 'call'>,

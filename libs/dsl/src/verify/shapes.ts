@@ -23,7 +23,7 @@ const GIVES: Readonly<Record<string, Shape>> = {
   ...Object.fromEntries(
     ['==', '!=', '===', '!==', '<', '<=', '>', '>=', '!', '!!', 'in', 'all', 'none', 'some'].map((op) => [op, BOOLEAN]),
   ),
-  ...Object.fromEntries(['startsWith', 'endsWith', 'ipInCidr'].map((op) => [op, BOOLEAN])),
+  ...Object.fromEntries(['startsWith', 'endsWith', 'ipInCidr', 'like', 'matches', 'overlaps', 'subset'].map((op) => [op, BOOLEAN])),
   ...Object.fromEntries(
     ['+', '-', '*', '/', '%', 'min', 'max', 'length', 'ceil', 'floor', 'round', 'seconds', 'percentOf'].map((op) => [
       op,
@@ -37,6 +37,8 @@ const GIVES: Readonly<Record<string, Shape>> = {
   filter: LIST,
   map: LIST,
   merge: LIST,
+  intersect: LIST,
+  without: LIST,
 };
 
 export function kindOfValue(value: Json): Kind {

@@ -1,8 +1,8 @@
-import { Inject, Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
+import type { OnApplicationBootstrap, OnApplicationShutdown } from '@nestjs/common';
 import type { JsonObject } from '@opsloop/contracts';
 import { messageId } from '@opsloop/contracts/ids';
-import { Logger, PLATFORM_CONFIG, type PlatformConfig } from '@opsloop/platform';
-import { Database, type DueLoop, startDueLoop, type Tx } from '@opsloop/postgres';
+import type { Logger, PlatformConfig } from '@opsloop/platform';
+import { type Database, type DueLoop, startDueLoop, type Tx } from '@opsloop/postgres';
 
 const EVERY_MS = 500;
 const BATCH = 20;
@@ -23,20 +23,23 @@ export interface Notice {
   key: string;
 }
 
-/** Events that control tells about itself, so that rules can page people. They leave with the transaction that caused them. */
-@Injectable()
+/**
+ * Events that an app tells about itself, so that rules can page people. They leave with the transaction that caused them,
+ * from the table `notice` of the app's schema.
+ */
 export class NoticeService implements OnApplicationBootstrap, OnApplicationShutdown {
   private loop: DueLoop | undefined;
 
   constructor(
     private readonly db: Database,
     private readonly logger: Logger,
-    @Inject(PLATFORM_CONFIG) private readonly config: Pick<PlatformConfig, 'urls' | 'serviceToken'>,
+    private readonly config: Pick<PlatformConfig, 'urls' | 'serviceToken'>,
+    private readonly app: 'control' | 'decision',
   ) {}
 
   onApplicationBootstrap(): void {
     this.loop = startDueLoop({
-      name: 'control.notices',
+      name: `${this.app}.notices`,
       everyMs: EVERY_MS,
       batch: BATCH,
       logger: this.logger,
@@ -53,14 +56,14 @@ export class NoticeService implements OnApplicationBootstrap, OnApplicationShutd
     const event = {
       specversion: '1.0',
       id,
-      source: 'opsloop/control',
+      source: `opsloop/${this.app}`,
       type,
       subject,
       time: new Date().toISOString(),
       datacontenttype: 'application/json',
       data,
     };
-    await tx.query('INSERT INTO control.notice (tenant, id, body) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING', [
+    await tx.query(`INSERT INTO ${this.app}.notice (tenant, id, body) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, [
       tx.tenant,
       id,
       JSON.stringify(event),
@@ -70,9 +73,9 @@ export class NoticeService implements OnApplicationBootstrap, OnApplicationShutd
 
   private async send(batch: number): Promise<number> {
     const rows = await this.db.query<{ tenant: string; id: string; body: JsonObject; attempts: number }>({
-      name: 'control.due-notices',
-      text: `UPDATE control.notice SET next_try_at = clock_timestamp() + make_interval(secs => $2), attempts = attempts + 1
-        WHERE (tenant, id) IN (SELECT tenant, id FROM control.notice WHERE next_try_at <= clock_timestamp() ORDER BY next_try_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+      name: `${this.app}.due-notices`,
+      text: `UPDATE ${this.app}.notice SET next_try_at = clock_timestamp() + make_interval(secs => $2), attempts = attempts + 1
+        WHERE (tenant, id) IN (SELECT tenant, id FROM ${this.app}.notice WHERE next_try_at <= clock_timestamp() ORDER BY next_try_at LIMIT $1 FOR UPDATE SKIP LOCKED)
         RETURNING tenant, id, body, attempts`,
       values: [batch, CLAIM_S],
     });
@@ -82,20 +85,20 @@ export class NoticeService implements OnApplicationBootstrap, OnApplicationShutd
         (error: unknown) => (error instanceof Error ? error.message : String(error)),
       );
       if (refused === undefined)
-        await this.db.query('DELETE FROM control.notice WHERE tenant = $1 AND id = $2', [row.tenant, row.id]);
+        await this.db.query(`DELETE FROM ${this.app}.notice WHERE tenant = $1 AND id = $2`, [row.tenant, row.id]);
       else await this.later(row, refused);
     }
     return rows.length;
   }
 
   private async later(row: { tenant: string; id: string; attempts: number }, reason: string): Promise<void> {
-    this.logger.warn('an event about control itself was not taken; it is sent again', { event: row.id, reason });
+    this.logger.warn('an event about opsloop itself was not taken; it is sent again', { event: row.id, reason });
     const waitS = Math.min(RETRY_MAX_S, 2 ** Math.min(row.attempts, 6));
     await this.db.query(
-      `UPDATE control.notice SET next_try_at = clock_timestamp() + make_interval(secs => $3) WHERE tenant = $1 AND id = $2`,
+      `UPDATE ${this.app}.notice SET next_try_at = clock_timestamp() + make_interval(secs => $3) WHERE tenant = $1 AND id = $2`,
       [row.tenant, row.id, waitS],
     );
-    await this.db.query(`DELETE FROM control.notice WHERE at < clock_timestamp() - interval '${KEEP}'`);
+    await this.db.query(`DELETE FROM ${this.app}.notice WHERE at < clock_timestamp() - interval '${KEEP}'`);
   }
 
   private async post(event: JsonObject): Promise<void> {

@@ -1,0 +1,116 @@
+import type { DocumentView, Json, PutAnswer, Tier } from '@opsloop/contracts';
+import { segments } from './http.js';
+import type { HttpApi, QueryParameters } from './http.js';
+import type { BacktestBody, BacktestView, RuleTestBody, RuleTestView } from './views.js';
+
+/** Work that somebody started on a resource, or would have. */
+export interface ActView {
+  at: string;
+  path: string;
+  ref: string;
+  tier?: Tier;
+  by: 'watched' | 'rule' | 'person';
+  version?: string;
+  eventId?: string;
+  id?: string;
+}
+
+export interface AgreementCaseView {
+  outcome: 'agreed' | 'differently' | 'more' | 'less';
+  at: string;
+  resource: string;
+  members?: string[];
+  tried?: ActView;
+  other?: ActView;
+}
+
+interface OutcomeView {
+  count: number;
+  byTier: Partial<Record<Tier, number>>;
+}
+
+export interface RolloutView {
+  percent: number;
+  by?: Json;
+  version?: string;
+  failures?: number;
+  of?: number;
+  since?: string;
+}
+
+/** How a rule that only watches, or a version that is tried, agrees with what was done. */
+export interface AgreementView {
+  rule: string;
+  version: string;
+  mode: 'active' | 'shadow' | 'disabled';
+  rollout?: RolloutView;
+  returned?: { version: string; at: string; why: string };
+  against: { rule?: string; version?: string };
+  from: string;
+  until: string;
+  cases: number;
+  percent?: number;
+  agreed: OutcomeView;
+  more: OutcomeView;
+  less: OutcomeView;
+  differently: OutcomeView;
+  cut: boolean;
+  verified?: { of: number; fixed: number; notFixed: number };
+  next: string;
+  items: AgreementCaseView[];
+}
+
+export interface RulePatchBody {
+  mode?: string;
+  /** `null`: the live version acts on everything again. */
+  rollout?: Partial<RolloutView> | null;
+  /** The stored version that is live from now on. */
+  live?: string;
+  reason: string;
+}
+
+const pathOf = (name: string): string => `/v1/rules/${segments(name)}`;
+
+/** What is done with rules beside storing them: trying them, watching them, and changing what they may. */
+export class RulesClient {
+  constructor(readonly http: HttpApi) {}
+
+  patchRule(name: string, patch: RulePatchBody): Promise<DocumentView> {
+    return this.http.request<DocumentView>('PATCH', pathOf(name), { body: patch }).then((answer) => answer.body);
+  }
+
+  /** Stores a version beside the live one, to be tried. */
+  putTriedRule(name: string, rule: unknown): Promise<PutAnswer> {
+    return this.http
+      .request<PutAnswer>('PUT', pathOf(name), { body: rule, query: { live: 'false' } })
+      .then((answer) => answer.body);
+  }
+
+  agreement(name: string, query: QueryParameters = {}): Promise<AgreementView> {
+    return this.http.get(`${pathOf(name)}/agreement`, query);
+  }
+
+  /** Rules that only watch or try a version, with their figures. */
+  trials(): Promise<{ items: AgreementView[] }> {
+    return this.http.get('/v1/rules/trials');
+  }
+
+  testRule(body: RuleTestBody): Promise<RuleTestView> {
+    return this.http.post('/v1/rules/test', body);
+  }
+
+  backtest(body: BacktestBody): Promise<BacktestView> {
+    return this.http.post('/v1/rules/backtest', body);
+  }
+
+  getBacktest(id: string): Promise<BacktestView> {
+    return this.http.get(`/v1/rules/backtest/${encodeURIComponent(id)}`);
+  }
+
+  /** A whole set of rules; all of it judges from one moment on, or none. */
+  putRules(items: readonly Json[]): Promise<{ items: PutAnswer[] }> {
+    return this.http
+      .request<{ items: PutAnswer[] }>('PUT', '/v1/rules', { body: { items: [...items] } })
+      .then((answer) => answer.body);
+  }
+}
