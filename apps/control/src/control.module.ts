@@ -8,6 +8,7 @@ import { OfferingService } from './admit/offering.service.js';
 import { StartsConsumer } from './admit/starts.consumer.js';
 import { StartsService } from './admit/starts.service.js';
 import { CONTROL_CONFIG, type ControlConfig } from './config.js';
+import { ApprovalNotices } from './approvals/approval-notices.service.js';
 import { ApprovalRepository } from './approvals/approval.repository.js';
 import { ApprovalsController, InternalApprovalsController } from './approvals/approvals.controller.js';
 import { ApprovalsLoop } from './approvals/approvals.loop.service.js';
@@ -29,6 +30,7 @@ import { SchedulesStateController } from './schedules/schedules.controller.js';
 import { SchedulesService } from './schedules/schedules.service.js';
 import { SyncSchedules } from './schedules/sync.service.js';
 import { Autonomy1700000003330 } from './migrations/1700000003330-autonomy.js';
+import { TellWhoWaits1700000003160 } from './migrations/1700000003160-tell-who-waits.js';
 import { AutonomyController } from './statistics/autonomy.controller.js';
 import { RetainService } from './retain/retain.service.js';
 import { AutonomyService } from './statistics/autonomy.service.js';
@@ -120,6 +122,7 @@ export const controlMigrations: MigrationSet = {
     Brake1700000003310,
     Schedules1700000003320,
     Autonomy1700000003330,
+    TellWhoWaits1700000003160,
   ],
 };
 
@@ -154,6 +157,7 @@ const PROVIDERS: NonNullable<DynamicModule['providers']> = [
   EventWaits,
   DeliverEventsService,
   ApprovalRepository,
+  ApprovalNotices,
   ApprovalsService,
   ApprovalsLoop,
   AdmissionRepository,

@@ -32,6 +32,7 @@ import { RepeatService } from './episodes/repeat.service.js';
 import { ResyncService } from './episodes/resync.service.js';
 import { StopService } from './episodes/stop.service.js';
 import { DecisionsRepository } from './explain/decisions.repository.js';
+import { EpisodeStoryService } from './explain/episode-story.service.js';
 import { ExplainController } from './explain/explain.controller.js';
 import { ExplainService } from './explain/explain.service.js';
 import { RecheckController } from './recheck/recheck.controller.js';
@@ -98,6 +99,7 @@ export class DecisionModule {
         DocumentsService,
         DecisionsRepository,
         DueService,
+        EpisodeStoryService,
         ExplainService,
         LoopsService,
         MissedEndsService,

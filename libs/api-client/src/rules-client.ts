@@ -1,7 +1,7 @@
-import type { DocumentView, Json, PutAnswer, Tier } from '@opsloop/contracts';
+import type { DocumentView, EventMessage, Json, JsonObject, Page, PutAnswer, ResourceView, Tier } from '@opsloop/contracts';
 import { segments } from './http.js';
 import type { HttpApi, QueryParameters } from './http.js';
-import type { BacktestBody, BacktestView, RuleTestBody, RuleTestView } from './views.js';
+import type { BacktestBody, BacktestView, DecisionView, RuleTestBody, RuleTestView } from './views.js';
 
 /** Work that somebody started on a resource, or would have. */
 export interface ActView {
@@ -69,6 +69,39 @@ export interface RulePatchBody {
   reason: string;
 }
 
+/** All that is stored of one episode. */
+export interface EpisodeStoryView {
+  episode: {
+    id: string;
+    rule: string;
+    version: string;
+    resource: string;
+    state: string;
+    openedAt: string;
+    changedAt: string;
+    eventId: string;
+  };
+  resources: ResourceView[];
+  events: {
+    event: EventMessage;
+    verdicts: Record<string, { verdict: string; because?: { text: string }; decisionIds?: string[] }>;
+  }[];
+  changes: { path: string; at: string; changes: JsonObject; cause?: string }[];
+  decisions: DecisionView[];
+  cut: boolean;
+}
+
+/** An episode that has ended without its goal. */
+export interface ExhaustedView {
+  id: string;
+  rule: string;
+  resource: string;
+  state: string;
+  changedAt: string;
+  reason?: string;
+  blockedUntil?: string;
+}
+
 const pathOf = (name: string): string => `/v1/rules/${segments(name)}`;
 
 /** What is done with rules beside storing them: trying them, watching them, and changing what they may. */
@@ -93,6 +126,17 @@ export class RulesClient {
   /** Rules that only watch or try a version, with their figures. */
   trials(): Promise<{ items: AgreementView[] }> {
     return this.http.get('/v1/rules/trials');
+  }
+
+  episodeStory(id: string): Promise<EpisodeStoryView> {
+    return this.http.get(`/v1/episodes/${encodeURIComponent(id)}/story`);
+  }
+
+  /** Episodes that have given up and still keep new ones from opening, newest first. */
+  async exhausted(): Promise<ExhaustedView[]> {
+    const page = await this.http.get<Page<ExhaustedView>>('/v1/episodes', { state: 'exhausted', limit: 100 });
+    const now = new Date().toISOString();
+    return page.items.filter(({ blockedUntil }) => (blockedUntil ?? '') > now);
   }
 
   testRule(body: RuleTestBody): Promise<RuleTestView> {

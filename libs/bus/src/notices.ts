@@ -43,7 +43,7 @@ export class NoticeService implements OnApplicationBootstrap, OnApplicationShutd
       everyMs: EVERY_MS,
       batch: BATCH,
       logger: this.logger,
-      run: (batch) => this.send(batch),
+      run: (batch) => this.sendDue(batch),
     });
   }
 
@@ -51,7 +51,17 @@ export class NoticeService implements OnApplicationBootstrap, OnApplicationShutd
     await this.loop?.stop();
   }
 
-  async tell(tx: Tx, { type, subject, data, key }: Notice): Promise<void> {
+  async tell(tx: Tx, notice: Notice): Promise<void> {
+    const { text, values } = this.insert(tx, notice);
+    await tx.query(text, values);
+  }
+
+  /** As {@link tell}, with the statements that the transaction sends anyway. */
+  send(tx: Tx, notice: Notice): void {
+    tx.send({ name: `${this.app}.notice`, ...this.insert(tx, notice) });
+  }
+
+  private insert(tx: Tx, { type, subject, data, key }: Notice): { text: string; values: unknown[] } {
     const id = messageId('notice', tx.tenant, type, key);
     const event = {
       specversion: '1.0',
@@ -63,15 +73,14 @@ export class NoticeService implements OnApplicationBootstrap, OnApplicationShutd
       datacontenttype: 'application/json',
       data,
     };
-    await tx.query(`INSERT INTO ${this.app}.notice (tenant, id, body) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, [
-      tx.tenant,
-      id,
-      JSON.stringify(event),
-    ]);
     tx.afterCommit(() => this.loop?.poke());
+    return {
+      text: `INSERT INTO ${this.app}.notice (tenant, id, body) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
+      values: [tx.tenant, id, JSON.stringify(event)],
+    };
   }
 
-  private async send(batch: number): Promise<number> {
+  private async sendDue(batch: number): Promise<number> {
     const rows = await this.db.query<{ tenant: string; id: string; body: JsonObject; attempts: number }>({
       name: `${this.app}.due-notices`,
       text: `UPDATE ${this.app}.notice SET next_try_at = clock_timestamp() + make_interval(secs => $2), attempts = attempts + 1

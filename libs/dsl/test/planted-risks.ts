@@ -52,7 +52,7 @@ const expressions: Planted[] = [
   ),
   one(
     'a pattern that is not closed',
-    'OPS1414',
+    'OPS1415',
     '/do/11/if/matches/1',
     (d) => (d.do[11].if = { matches: ['web-1', '(web'] }),
   ),

@@ -24,5 +24,7 @@ export { fromPayload } from './virtual/payloads.js';
 export type { ScenarioAct, ScenarioAnswer, ScenarioEvent, ScenarioSeen, ScenarioTest } from './scenario/scenario.js';
 export { judgeScenario } from './scenario/judge-scenario.pure.js';
 export { ScenarioAnswers } from './scenario/answers.pure.js';
+export { recordScenario } from './scenario/record-scenario.pure.js';
+export type { EpisodeRecord } from './scenario/record-scenario.pure.js';
 export { judgeRuleTest } from './scenario/rule-test.pure.js';
 export type { RuleTest, RuleTestOutcome } from './scenario/rule-test.pure.js';

@@ -103,7 +103,7 @@ describe('patterns', () => {
     expect(() => compilePattern(pattern)).toThrow(PatternError);
     expect(() => compilePattern(pattern)).toThrow(said);
     expect(validateLogic({ matches: [{ var: 'a' }, pattern] })).toMatchObject([
-      { code: 'OPS1414', pointer: '/matches/1' },
+      { code: 'OPS1415', pointer: '/matches/1' },
     ]);
   });
 });

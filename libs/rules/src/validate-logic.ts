@@ -118,7 +118,7 @@ function checkPattern(op: string, [, pattern, flags = '']: readonly unknown[], p
     else compilePattern(pattern, flags);
   } catch (error) {
     if (!(error instanceof PatternError)) throw error;
-    walk.findings.push(finding('OPS1414', `${pointer}/1`, `the pattern '${pattern.slice(0, 80)}' ${error.message}`));
+    walk.findings.push(finding('OPS1415', `${pointer}/1`, `the pattern '${pattern.slice(0, 80)}' ${error.message}`));
   }
 }
 

@@ -1,5 +1,5 @@
 import { ApiProblem } from '@opsloop/api-client';
-import type { AgreementView } from '@opsloop/api-client';
+import type { AgreementView, ExhaustedView } from '@opsloop/api-client';
 import type { StatusLevel, StatusView } from '@opsloop/contracts';
 import type { Command } from 'commander';
 import { contextOf } from '../context.js';
@@ -10,6 +10,8 @@ import { figuresText } from './trials.js';
 
 /** A person who watches sees a change within two seconds; more often would only flicker. */
 const WATCH_MS = 2_000;
+/** Named one by one; the rest is a number. A screen has some 24 lines. */
+const EXHAUSTED_MAX = 5;
 
 export function registerStatus(program: Command, streams: Streams): void {
   program
@@ -32,18 +34,20 @@ async function status(context: Context, watch: boolean): Promise<void> {
 async function once(context: Context, watch: boolean): Promise<void> {
   const { out, streams } = context;
   const client = context.client();
-  const [readiness, state, trials] = await Promise.all([
+  const [readiness, state, trials, exhausted] = await Promise.all([
     client.readiness(),
     client.status().catch(unlessAway),
     // Decision may be away, or older: what stands in the way is said without it.
     client.trials().catch(() => ({ items: [] })),
+    client.exhausted().catch(() => []),
   ]);
   if (watch && streams.isTTY && !out.json) streams.out('\u001b[H\u001b[2J');
   const { ready, parts } = readiness;
-  out.result({ ...state, ready, parts, trials: trials.items }, () => {
+  out.result({ ...state, ready, parts, trials: trials.items, exhausted }, () => {
     out.line(headline(context, state, ready));
     for (const { name, detail } of parts.filter(({ ok }) => !ok)) out.line(`  ${name}: ${detail ?? 'not ready'}`);
     for (const line of itemLines(context, state.items)) out.line(line);
+    for (const line of exhaustedLines(context, exhausted)) out.line(line);
     for (const line of trialLines(context, trials.items)) out.line(line);
     if (!watch)
       out.next(...(state.items[0]?.level === 'ok' ? ['opsloop runs ls'] : ['opsloop runs ls', 'opsloop halts ls']));
@@ -91,6 +95,18 @@ function itemLines({ out }: Context, items: StatusView['items']): string[] {
     `${paint(out, level, level.padEnd(8))} ${title}`,
     `${' '.repeat(9)}${out.color.dim(out.typed(next))}`,
   ]);
+}
+
+/** Where rules have given up and nothing opens: a person has to look. */
+function exhaustedLines({ out }: Context, episodes: readonly ExhaustedView[]): string[] {
+  const lines = episodes
+    .slice(0, EXHAUSTED_MAX)
+    .flatMap(({ rule, resource, reason }) => [
+      `${out.color.red('given up')} ${rule} on ${resource}: ${reason ?? 'exhausted'}`,
+      `${' '.repeat(9)}${out.color.dim(out.typed(`opsloop explain ${resource}`))}`,
+    ]);
+  const more = episodes.length - EXHAUSTED_MAX;
+  return more > 0 ? [...lines, `${' '.repeat(9)}and ${more} more`] : lines;
 }
 
 /** Rules that only watch or try a version: what they would have done, and what to type next. */

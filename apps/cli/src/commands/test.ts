@@ -4,7 +4,8 @@ import { dirname, resolve } from 'node:path';
 import type { Coverage, CoverageOf, FlowTest, Library, Played } from '@opsloop/flowtest';
 import { flowtestFindings, schemaErrors } from '@opsloop/dsl';
 import { FINAL_RUN_STATUSES } from '@opsloop/contracts';
-import type { DocumentView, FlowDocument } from '@opsloop/contracts';
+import { ApiProblem } from '@opsloop/api-client';
+import type { DocumentView, FlowDocument, RuleDocument } from '@opsloop/contracts';
 import type { Command } from 'commander';
 import { contextOf } from '../context.js';
 import type { Context } from '../context.js';
@@ -53,8 +54,8 @@ export function registerTest(program: Command, streams: Streams): void {
     );
   test
     .command('record')
-    .description('write a finished run as a flow test that passes')
-    .argument('<run>', 'id of the run')
+    .description('write a finished run as a flow test, or an ended episode as a scenario, that passes')
+    .argument('<id>', 'of the run or the episode')
     .option('-o, --out <file>', 'where to write it; default: standard output')
     .option('--name <text>', 'name of the test')
     .action((run: string, options: RecordOptions, command: Command) =>
@@ -215,7 +216,8 @@ const sum = (numbers: readonly number[]): number => numbers.reduce((all, one) =>
 
 async function record(context: Context, id: string, options: RecordOptions): Promise<void> {
   const client = context.client();
-  const run = await client.getRun(id);
+  const run = await client.getRun(id).catch(unlessUnknown);
+  if (run === undefined) return recordEpisode(context, id, options);
   if (!FINAL_RUN_STATUSES.includes(run.status))
     throw new CliError(`run ${id} is ${run.status}; only a finished run can be recorded`, EXIT.failed);
   const flow = await client.getDocument<DocumentView>('flow', run.flow, run.version);
@@ -226,12 +228,52 @@ async function record(context: Context, id: string, options: RecordOptions): Pro
     timeline: (await client.timeline(id)).items,
     ...(options.name === undefined ? {} : { name: options.name }),
   });
+  save(context, `run ${id}`, { test, notes }, options);
+}
+
+/** Asked as a run first: there are more of them, and both ids look alike. */
+function unlessUnknown(error: unknown): undefined {
+  if (!(error instanceof ApiProblem) || error.status !== 404) throw error;
+}
+
+async function recordEpisode(context: Context, id: string, options: RecordOptions): Promise<void> {
+  const client = context.client();
+  const story = await client.episodeStory(id).catch(unlessUnknown);
+  if (story === undefined) throw new CliError(`there is no run and no episode ${id}`, EXIT.failed);
+  const { episode, decisions } = story;
+  if (!['converged', 'exhausted', 'withdrawn'].includes(episode.state))
+    throw new CliError(`episode ${id} is ${episode.state}; only one that has ended can be recorded`, EXIT.failed);
+  const rule = await client.getDocument<DocumentView>('rule', episode.rule, episode.version);
+  const ids = [...new Set(decisions.flatMap(({ admissions }) => admissions.flatMap(({ runId }) => runId ?? [])))];
+  const runs = await Promise.all(ids.map((run) => client.getRun(run)));
+  const asked = await Promise.all(ids.map((run) => client.listApprovals({ run, limit: 500 })));
+  const { recordScenario } = await import('@opsloop/flowtest');
+  const recorded = recordScenario({
+    ...story,
+    rule: rule.body as unknown as RuleDocument,
+    runs: runs.sort((a, b) => ((a.startedAt ?? a.createdAt) < (b.startedAt ?? b.createdAt) ? -1 : 1)),
+    answers: asked.flatMap(({ items }) =>
+      items.flatMap(({ flow, answers }) => answers.map((one) => ({ ...one, flow }))),
+    ),
+    ...(options.name === undefined ? {} : { name: options.name }),
+  });
+  if (story.cut)
+    recorded.notes.push('more happened than is kept in one story; the scenario ends before the episode did');
+  save(context, `episode ${id}`, recorded, options);
+}
+
+function save(
+  context: Context,
+  what: string,
+  { test, notes }: { test: object; notes: string[] },
+  options: RecordOptions,
+): void {
   for (const note of notes) context.out.note(note);
   const text = `${JSON.stringify(test, null, 2)}\n`;
   if (options.out === undefined) return context.streams.out(text);
   writeFileSync(resolve(context.streams.cwd, options.out), text);
   context.out.result({ file: options.out, test, notes }, () => {
-    context.out.line(`${options.out} holds run ${id} as a test`);
+    context.out.line(`${options.out} holds ${what} as a test`);
     context.out.next(`opsloop test ${options.out}`);
   });
 }

@@ -173,11 +173,15 @@ export class ApprovalRepository {
     );
   }
 
-  async escalated(tx: Tx, id: string, expiresAt: string): Promise<void> {
-    await tx.query(
-      `UPDATE control.approval SET expires_at = $3, escalated_at = coalesce(escalated_at, clock_timestamp()) WHERE tenant = $1 AND id = $2 AND status = 'open'`,
+  /** The question, when it was not escalated before. */
+  async escalated(tx: Tx, id: string, expiresAt: string): Promise<ApprovalRow | undefined> {
+    const [row] = await tx.query<ApprovalRow & { again: boolean }>(
+      `UPDATE control.approval a SET expires_at = $3, escalated_at = coalesce(a.escalated_at, clock_timestamp())
+        FROM (SELECT tenant, id, escalated_at IS NOT NULL AS again FROM control.approval WHERE tenant = $1 AND id = $2 FOR UPDATE) b
+        WHERE a.tenant = b.tenant AND a.id = b.id AND a.status = 'open' RETURNING a.*, b.again`,
       [tx.tenant, id, expiresAt],
     );
+    return row === undefined || row.again ? undefined : row;
   }
 
   /** The first word on how it ended stays. */

@@ -20,6 +20,7 @@ import { requireRunId } from '../runs/internal-runs.service.js';
 import { cursorOf } from '../runs/run-reader.service.js';
 import { WorkflowClient } from '../start/workflow-client.service.js';
 import { PolicyApprovalsService } from './policy-approvals.service.js';
+import { ApprovalNotices } from './approval-notices.service.js';
 import { approvalView, checkedForm, personOf } from './approval.pure.js';
 import { type AnswerRow, ApprovalRepository, type ApprovalRow } from './approval.repository.js';
 
@@ -48,6 +49,7 @@ export class ApprovalsService {
     private readonly clock: Clock,
     private readonly ofPolicies: PolicyApprovalsService,
     private readonly ends: EndWaitingService,
+    private readonly notices: ApprovalNotices,
   ) {}
 
   /** A flow asks, escalates, or has stopped asking. Idempotent by run and path. */
@@ -55,7 +57,10 @@ export class ApprovalsService {
     requireRunId(run);
     const id = approvalId(TENANT, run, report.path);
     await this.db.inTransaction(TENANT, async (tx) => {
-      if (report.change === 'escalated') return this.approvals.escalated(tx, id, report.expiresAt);
+      if (report.change === 'escalated') {
+        const row = await this.approvals.escalated(tx, id, report.expiresAt);
+        return row && this.notices.tell(tx, row, 'escalated');
+      }
       if (report.change === 'closed') {
         // The run may have taken an answer whose caller got none in time.
         await this.approvals.acceptAll(tx, id, report.answered ?? []);

@@ -3,6 +3,7 @@ import { answerRefusal, neededOf, type TimelineEntry } from '@opsloop/contracts'
 import { Clock, Logger } from '@opsloop/platform';
 import { Database, type DueLoop, startDueLoop, type Tx } from '@opsloop/postgres';
 import { Signals } from '../signals.service.js';
+import { ApprovalNotices } from './approval-notices.service.js';
 import type { AnswerRow, ApprovalRow } from './approval.repository.js';
 
 const EVERY_MS = 1_000;
@@ -25,6 +26,7 @@ export class PolicyApprovalsService implements OnApplicationBootstrap, OnApplica
     private readonly db: Database,
     private readonly signals: Signals,
     private readonly clock: Clock,
+    private readonly notices: ApprovalNotices,
     private readonly logger: Logger,
   ) {}
 
@@ -122,6 +124,8 @@ export class PolicyApprovalsService implements OnApplicationBootstrap, OnApplica
       [row.tenant, row.id, row.lasts_s],
     );
     if (changed.length === 0) return;
+    const asked = { ...row, approvers: row.escalate_to ?? row.approvers };
+    await this.notices.tell(tx, asked, 'escalated');
     await tx.query(
       `UPDATE control.admission SET valid_until = valid_until + make_interval(secs => $3::double precision), extended = true, history = history || $4::jsonb
         WHERE tenant = $1 AND id = $2`,
@@ -129,7 +133,7 @@ export class PolicyApprovalsService implements OnApplicationBootstrap, OnApplica
     );
   }
 
-  /** Says again that somebody waits: in the story, in the list of questions, and in the log that alerts are made from. */
+  /** Says again that somebody waits: in the story, in the list of questions, in the log, and as an event. */
   private async remind(): Promise<number> {
     const due = await this.db.query<DueRow>({
       name: 'control.remind-questions',
@@ -145,11 +149,14 @@ export class PolicyApprovalsService implements OnApplicationBootstrap, OnApplica
         title: `"${row.title}" still waits for an answer (reminder ${row.reminders})`,
         ref: row.id,
       };
-      await this.db.query('UPDATE control.admission SET history = history || $3::jsonb WHERE tenant = $1 AND id = $2', [
-        row.tenant,
-        row.run_id,
-        JSON.stringify([entry]),
-      ]);
+      await this.db.inTransaction(row.tenant, async (tx) => {
+        await tx.query('UPDATE control.admission SET history = history || $3::jsonb WHERE tenant = $1 AND id = $2', [
+          row.tenant,
+          row.run_id,
+          JSON.stringify([entry]),
+        ]);
+        await this.notices.tell(tx, row, 'reminder', String(row.reminders));
+      });
       this.logger.warn('a start still waits for an approval', {
         approval: row.id,
         run: row.run_id,

@@ -104,6 +104,8 @@ export class World {
   readonly reporters: { path: string; type: string }[] = [];
   readonly charges: Charge[] = [];
   readonly asked: AskedStart[] = [];
+  /** Episodes that a person has to look at. */
+  readonly exhausted: EpisodeRow[] = [];
   readonly would: Would[] = [];
   readonly trialResults: TrialResult[] = [];
   readonly halts: readonly Halt[];
@@ -310,6 +312,7 @@ export class World {
     const { rule, ruleVersion: version, resource } = episode;
     if (verified !== undefined && this.liveRule(rule)?.pair?.tried.version === version)
       this.trialResults.push({ rule, version, resource, ...verified });
+    if (state === 'exhausted') this.exhausted.push(row);
     this.outgoing.push({
       topic: 'episodes',
       id: messageId(

@@ -5,6 +5,8 @@ import { ApiRoute, CurrentPrincipal, IsoTime, PageQuery, parseBody, parseQuery }
 import type { Principal } from '@opsloop/platform';
 import { z } from 'zod';
 import { PathText } from '../resources/resources.service.js';
+import type { EpisodeStory } from './episode-story.service.js';
+import { EpisodeStoryService } from './episode-story.service.js';
 import type { EventExplanation, ResourceExplanation } from './explain.service.js';
 import { ExplainService } from './explain.service.js';
 import type { DecisionView, EpisodeView } from './views.pure.js';
@@ -29,7 +31,10 @@ const ReasonBody = z.strictObject({ reason: z.string().min(1).max(1_000) });
 @ApiTags('explain')
 @Controller('v1')
 export class ExplainController {
-  constructor(private readonly service: ExplainService) {}
+  constructor(
+    private readonly service: ExplainService,
+    private readonly stories: EpisodeStoryService,
+  ) {}
 
   @Get('events/:eventId/explain')
   @ApiRoute('What each rule made of an event: why, or why not')
@@ -67,6 +72,12 @@ export class ExplainController {
   @ApiRoute('One episode')
   episode(@Param('id') id: string): Promise<EpisodeView> {
     return this.service.episode(id);
+  }
+
+  @Get('episodes/:id/story')
+  @ApiRoute('All that is stored of one episode: events and what rules said of them, changes of state, decisions')
+  story(@Param('id') id: string): Promise<EpisodeStory> {
+    return this.stories.story(id);
   }
 
   @Post('episodes/:id/reset')

@@ -60,7 +60,7 @@ export class RuleCache {
   }
 
   /** Versions that are tried stand beside the live ones. */
-  private async paired(from: Reader, ruleset: Ruleset & { rules: Judging[] }): Promise<Ruleset> {
+  private async paired(from: Reader, ruleset: { id: string; rules: Judging[] }): Promise<Ruleset> {
     const wanted = ruleset.rules.flatMap(({ name, trial }) => (trial === undefined ? [] : [{ name, ...trial }]));
     if (wanted.length === 0) return ruleset;
     const docs = await this.versions(from, wanted);

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
+import { NoticeService } from '@opsloop/bus';
 import { durationMs, pathPrefixes } from '@opsloop/contracts';
 import type { Tx } from '@opsloop/postgres';
 import { World } from '../decide/world.pure.js';
@@ -7,13 +8,17 @@ import type { Around } from '../facts/around.pure.js';
 import { NOTHING_AROUND } from '../facts/around.pure.js';
 import { RuleCache } from '../rules/rule-cache.service.js';
 import type { Configs, LoadRequest, Ruleset } from './model.js';
+import { exhaustedNotice } from '../episodes/exhausted.pure.js';
 import { loadedOf, saveJson } from './rows.pure.js';
 import type { LoadJson } from './rows.pure.js';
 
 /** Loads a {@link World} under its locks and writes it back: one round trip each. */
 @Injectable()
 export class WorldRepository {
-  constructor(private readonly rules: RuleCache) {}
+  constructor(
+    private readonly rules: RuleCache,
+    private readonly notices: NoticeService,
+  ) {}
 
   /**
    * Locks every path, window and budget in one order, then reads. The caller's ruleset may be older than the one that
@@ -55,6 +60,7 @@ export class WorldRepository {
     for (const message of world.outgoing)
       tx.publish(message.topic, { id: message.id, key: message.key, body: message.body as never });
     if (world.would.length + world.trialResults.length > 0) noteTrials(tx, world);
+    for (const row of world.exhausted) this.notices.send(tx, exhaustedNotice(world, row));
     if (Object.values(rows).every((list) => list.length === 0)) return;
     tx.send({
       name: 'decision.save',

@@ -309,7 +309,7 @@ class ScenarioPlay {
   }
 
   private mockOf(atom: string, input: Json, step: string): ScenarioAnswer | undefined {
-    const mock = this.answers.next(atom, input);
+    const mock = this.answers.next(atom, input, this.options.time.now - this.startMs);
     if (mock === undefined)
       this.troubles.push(
         `${step} calls ${atom} with ${JSON.stringify(input)}, and no mock answers; add ${JSON.stringify({ [atom]: { result: {} } })} to "mocks"`,

@@ -1,5 +1,6 @@
 /** Which answer of a scenario an atom's call gets. */
 import type { Json, JsonObject } from '@opsloop/contracts';
+import { durationMs } from '@opsloop/contracts';
 import { memberDifferences } from '../play/differences.pure.js';
 import type { ScenarioAnswer, ScenarioTest } from './scenario.js';
 
@@ -18,9 +19,9 @@ export class ScenarioAnswers {
 
   /**
    * The next answer for a call. Answers that name the same members of the input, or none, are one turn each; the most
-   * precise of them that fits counts.
+   * precise of them that fits counts. Of answers that say from when, the last whose time has come is given each time.
    */
-  next(atom: string, input: Json): ScenarioAnswer | undefined {
+  next(atom: string, input: Json, nowMs = 0): ScenarioAnswer | undefined {
     const list = this.lists.get(atom);
     if (list === undefined) return undefined;
     this.asked.add(atom);
@@ -28,6 +29,8 @@ export class ScenarioAnswers {
     const precise = fitting.some((one) => one.with !== undefined)
       ? fitting.filter((one) => one.with !== undefined)
       : fitting;
+    const timed = precise.filter(({ from }) => from !== undefined);
+    if (timed.length > 0) return lastOf(timed, nowMs);
     const key = JSON.stringify(precise.map((one) => list.answers.indexOf(one)));
     const used = list.used.get(key) ?? 0;
     list.used.set(key, used + 1);
@@ -38,6 +41,12 @@ export class ScenarioAnswers {
   unused(): string[] {
     return [...this.lists.keys()].filter((atom) => !this.asked.has(atom));
   }
+}
+
+/** Before the first of them the first counts: nobody looks before there is anything to see. */
+function lastOf(timed: readonly ScenarioAnswer[], nowMs: number): ScenarioAnswer {
+  const byTime = [...timed].sort((a, b) => durationMs(a.from!) - durationMs(b.from!));
+  return byTime.filter(({ from }) => durationMs(from!) <= nowMs).at(-1) ?? byTime[0]!;
 }
 
 function fits(members: JsonObject, input: Json): boolean {

@@ -6,6 +6,8 @@ import type { MockAnswer } from '../play/flowtest.js';
 export interface ScenarioAnswer extends MockAnswer {
   /** Only calls whose input holds these members. */
   with?: JsonObject;
+  /** From this time on, instead of in turn: what an atom sees that only looks. */
+  from?: string;
   /** Events that follow once the atom has answered. */
   then?: ScenarioEvent[];
 }
