@@ -1,4 +1,13 @@
-import type { DocumentView, EventMessage, Json, JsonObject, Page, PutAnswer, ResourceView, Tier } from '@opsloop/contracts';
+import type {
+  DocumentView,
+  EventMessage,
+  Json,
+  JsonObject,
+  Page,
+  PutAnswer,
+  ResourceView,
+  Tier,
+} from '@opsloop/contracts';
 import { segments } from './http.js';
 import type { HttpApi, QueryParameters } from './http.js';
 import type { BacktestBody, BacktestView, DecisionView, RuleTestBody, RuleTestView } from './views.js';

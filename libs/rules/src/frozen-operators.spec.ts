@@ -116,7 +116,7 @@ const TABLE: Record<string, { gives: [Json, Json][]; refuses: Json[] }> = {
         true,
       ],
       [[['a'], []], false],
-      [[[{ x: 1 }], [{ x: 1 }]], true],
+      [[[['x', 1]], [['x', 1]]], true],
     ],
     refuses: [
       ['a', ['a']],

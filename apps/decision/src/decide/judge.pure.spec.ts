@@ -386,9 +386,9 @@ describe('decisions', () => {
 });
 
 describe('a goal without an event', () => {
-  const open = (given: Given, used = false): World => {
+  const open = (given: Given, used = false, targets = [HOST]): World => {
     const world = worldOf(given);
-    openFromState(world, world.ruleset.rules[0]!, HOST, () => used);
+    openFromState(world, world.ruleset.rules[0]!, HOST, targets, () => used);
     return world;
   };
   it.each<[string, Given, number]>([
@@ -421,9 +421,9 @@ describe('a goal without an event', () => {
       0,
     ],
     [
-      "is the members', not the subject's",
-      { rule: { ...withGoal.rule, targets: { from: 'members' } }, resources: [seen('down')] },
-      0,
+      'has stood for as long as the events would have had to come',
+      { rule: { ...withGoal.rule, atLeast: { count: 3, within: '1m' } }, resources: [seen('down', 60_000)] },
+      1,
     ],
     [
       'was observed too long ago',
@@ -442,6 +442,20 @@ describe('a goal without an event', () => {
       1,
     ],
   ])('%s', (_name, given, decisions) => expect(open(given).decisions).toHaveLength(decisions));
+
+  it('of members: those that miss it are worked on together, while the group itself is as bad as the rule says', () => {
+    const rule = { ...withGoal.rule, targets: { from: 'members' as const } };
+    const members = [
+      { ...seen('down'), path: 'host/m1' },
+      { ...seen('up'), path: 'host/m2' },
+      { ...seen('down'), path: 'host/m3' },
+    ];
+    const paths = members.map(({ path }) => path);
+    const [decision, ...more] = open({ rule, resources: [seen('down'), ...members] }, false, paths).decisions;
+    expect([decision!.targets, more]).toEqual([['host/m1', 'host/m3'], []]);
+    expect(open({ rule, resources: [seen('up'), ...members] }, false, paths).decisions).toEqual([]);
+    expect(open({ rule, resources: [seen('down')] }, false, paths).decisions).toEqual([]);
+  });
 
   it('has the state as its cause, and another one when that was used before', () => {
     const given = { ...withGoal, resources: [seen('down')] };

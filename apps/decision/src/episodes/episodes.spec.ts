@@ -110,6 +110,19 @@ describe('an episode', () => {
     expect(new Set(starts.map((s) => s.id)).size).toBe(3);
     const causes = (await decision.call('GET', '/v1/decisions')).body.items.map((d) => d['cause']);
     expect(causes.slice(0, 2)).toEqual([`${String(episode['id'])}#3`, `${String(episode['id'])}#2`]);
+    // A person has to look: told once, with what to type.
+    const told = await decision.database.query<{ body: object }>(
+      `SELECT body FROM decision.notice WHERE body->>'type' = 'opsloop.episode.exhausted'`,
+    );
+    expect(told.map(({ body }) => body)).toMatchObject([
+      {
+        subject: episode['resource'],
+        data: { episode: episode['id'], rule: 'fleet/down', next: expect.any(String) as string },
+      },
+    ]);
+    const story = await decision.call('GET', `/v1/episodes/${String(episode['id'])}/story`);
+    expect(story).toMatchObject({ status: 200, body: { episode: { state: 'exhausted' }, cut: false } });
+    expect([story.body['events'], story.body['decisions']].map((list) => (list as object[]).length)).toEqual([1, 3]);
   });
 
   it('rests after exhaustion until an operator resets it', async () => {

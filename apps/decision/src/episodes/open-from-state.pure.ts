@@ -10,20 +10,15 @@ import { resyncEvent } from '../decide/start.pure.js';
 import type { World } from '../decide/world.pure.js';
 import type { LiveRule, Resource } from '../store/model.js';
 
-/**
- * Rules that a resync asks about this resource at all. Not those that count events (a state is no event), and not those
- * whose targets are others than the subject: the state of a service says nothing about the goal of its members.
- */
-export function caresFor({ mode, doc, ...rule }: LiveRule, resource: Resource): boolean {
-  const { goal, atLeast, targets = { from: 'event' } } = doc;
-  const ofSubject = 'from' in targets && targets.from === 'event';
-  return (
-    mode === 'active' &&
-    goal !== undefined &&
-    atLeast === undefined &&
-    ofSubject &&
-    looksAfter({ ...rule, mode, doc }, resource)
-  );
+/** What a rule acts on: the subject, its members, or paths that it names. */
+export function aimsAt({ targets }: RuleDocument): 'event' | 'members' | 'paths' {
+  if (targets === undefined) return 'event';
+  return 'paths' in targets ? 'paths' : targets.from;
+}
+
+/** Rules that a resync asks about this subject at all. */
+export function caresFor(rule: LiveRule, resource: Resource): boolean {
+  return rule.mode === 'active' && rule.doc.goal !== undefined && looksAfter(rule, resource);
 }
 
 /** How late an event may be decided after its window has closed: polls and bus together take well below a second. */
@@ -34,6 +29,14 @@ function waitsInWindow(doc: RuleDocument, resource: Resource, now: number): bool
   if (doc.for === undefined && doc.group === undefined) return false;
   const windowMs = durationMs(doc.for ?? '0s') + durationMs(doc.group?.within ?? '0s');
   return now - lastChange(resource) < windowMs + EVENT_LAG_MS;
+}
+
+/**
+ * A state is no event that could be counted. What has stood for as long as the events would have had time to come is
+ * as bad as that many of them.
+ */
+function hasStood({ atLeast }: RuleDocument, resource: Resource, now: number): boolean {
+  return atLeast === undefined || now - lastChange(resource) >= durationMs(atLeast.within);
 }
 
 function lastChange(resource: Resource): number {
@@ -54,22 +57,31 @@ export function stateCause(rule: string, resource: Resource): string {
  * `again` tells whether an episode of this cause existed before: then the cause gets the present time, since the ids of
  * its starts are used up. A cause of long ago gets it too.
  */
-export function openFromState(world: World, rule: LiveRule, path: string, again: (episodeId: string) => boolean): void {
+export function openFromState(
+  world: World,
+  rule: LiveRule,
+  path: string,
+  targets: readonly string[],
+  again: (episodeId: string) => boolean,
+): void {
   const resource = world.resource(path);
   if (!caresFor(rule, resource) || resource.observedAt === undefined) return;
-  if (waitsInWindow(rule.doc, resource, world.now)) return;
-  if (!stateMatchesOn(rule, path, resource.state) || world.goalOfRule(rule, path) !== 'false') return;
-  if (openStage(world, rule, [path], world.nowIso).targets.length === 0) return;
+  if (waitsInWindow(rule.doc, resource, world.now) || !hasStood(rule.doc, resource, world.now)) return;
+  if (!stateMatchesOn(rule, path, resource.state)) return;
+  const bad = targets.filter((target) => world.goalOfRule(rule, target) === 'false');
+  const open = openStage(world, rule, bad, world.nowIso).targets;
+  if (open.length === 0) return;
   let cause = stateCause(rule.name, resource);
   const aged = !(world.now - lastChange(resource) < CAUSE_AGE_MAX_MS);
-  if (aged || again(messageId('episode', world.tenant, rule.name, rule.version, cause, path)))
-    cause = `${cause}/${world.nowIso}`;
+  const used = (target: string): boolean =>
+    again(messageId('episode', world.tenant, rule.name, rule.version, cause, target));
+  if (aged || open.some(used)) cause = `${cause}/${world.nowIso}`;
   const event = resyncEvent(world.tenant, rule.name, resource, world.nowIso);
   try {
     if (outsideRollout(world, rule, event) !== undefined) return;
     if (rule.doc.when !== undefined && whyFalse(rule.doc.when, world.scope(rule.doc, event, resource)) !== undefined)
       return;
-    if (throttle(world, rule, event) === undefined) decideFor(world, rule, event, [path], cause);
+    if (throttle(world, rule, event) === undefined) decideFor(world, rule, event, open, cause);
   } catch {
     // A condition on the event cannot be asked without one; events of the rule show the error in their trace.
   }

@@ -10,18 +10,22 @@ import { isFresh } from '../decide/scope.pure.js';
 import { actingOn } from '../decide/sides.pure.js';
 import { resyncEvent } from '../decide/start.pure.js';
 import { ConfigCache } from '../documents/config-cache.service.js';
+import { unknownResource } from '../resources/merge.pure.js';
 import { ResourceRepository } from '../resources/resource.repository.js';
 import { RuleCache } from '../rules/rule-cache.service.js';
 import type { Configs, LiveRule, LoadRequest, Resource } from '../store/model.js';
 import { WorldService } from '../store/world.service.js';
 import { LookTurns } from './look-turns.pure.js';
-import type { Look } from './observer.service.js';
+import type { Look, Observation } from './observer.service.js';
 import { Observer } from './observer.service.js';
-import { caresFor, openFromState, stateCause } from './open-from-state.pure.js';
+import { aimsAt, caresFor, openFromState, stateCause } from './open-from-state.pure.js';
 
 const TENANT = 'default';
 /** Resources per transaction: the same batch as everywhere, so that events never wait long for their paths. */
 const PAGE = 64;
+/** Targets of one transaction: a group has up to 1,000 members, and events must not wait long for their paths. */
+const TARGETS_PER_TX = 256;
+const NOBODY: ReadonlyMap<string, string[]> = new Map();
 /** Looks per pass: 16 at a time for 10 s at worst, so that one pass ends before the next but one begins. */
 const LOOKS_MAX = 256;
 
@@ -99,44 +103,76 @@ export class ResyncService {
         .map((rule) => ({ rule, resource })),
     );
     if (pairs.length === 0) return 0;
-    const looks = staleLooks(pairs, now).slice(0, Math.max(0, looksLeft));
+    const works = await this.works(pairs, configs);
+    const looks = staleLooks(works, now).slice(0, Math.max(0, looksLeft));
     const seen = await this.observer.observe(looks);
-    const paths = [...new Set(pairs.map(({ resource }) => resource.path))];
+    for (const slice of slicesOf(works)) await this.ask(slice, seen, configs);
+    return looks.length;
+  }
+
+  /** With the targets of each: the subject itself, its members, or what its labels name. */
+  private async works(pairs: readonly { rule: LiveRule; resource: Resource }[], configs: Configs): Promise<Work[]> {
+    const groups = pairs.filter(({ rule }) => aimsAt(rule.doc) === 'members').map(({ resource }) => resource.path);
+    const members = groups.length === 0 ? NOBODY : await this.resources.membersOf(this.db, [...new Set(groups)]);
+    const aimed = pairs.map((pair) => ({ ...pair, aim: aimOf(pair.rule, pair.resource, configs, members) }));
+    const known = new Map(pairs.map(({ resource }) => [resource.path, resource]));
+    const others = [...new Set(aimed.flatMap(({ aim: { targets } }) => targets))].filter((path) => !known.has(path));
+    if (others.length > 0)
+      for (const [path, one] of await this.resources.byPaths(this.db, others)) known.set(path, one);
+    return aimed
+      .filter(({ aim: { error, targets } }) => error === undefined && targets.length > 0)
+      .map((one) => ({ ...one, targets: one.aim.targets.map((path) => known.get(path) ?? unknownResource(path)) }));
+  }
+
+  private async ask(works: readonly Work[], seen: readonly Observation[], configs: Configs): Promise<void> {
+    const paths = [
+      ...new Set(works.flatMap(({ resource, targets }) => [resource.path, ...targets.map((t) => t.path)])),
+    ];
     await this.db.inTransaction(TENANT, async (tx) => {
-      const aims = pairs.map(({ rule, resource }) => aimOf(rule, resource, configs));
       const world = await this.worlds.load(
         tx,
         {
           paths,
-          waits: aims
-            .flatMap(waitsOf)
+          waits: works
+            .flatMap(({ aim: one }) => waitsOf(one))
             .filter(({ kind }) => kind === 'throttle' || kind === 'incident' || kind === 'flap'),
-          budgets: pairs.flatMap(({ rule, resource }) => budgetsOf(rule.doc, resource, configs)),
+          budgets: works.flatMap(({ rule, targets }) =>
+            targets.flatMap((target) => budgetsOf(rule.doc, target, configs)),
+          ),
         },
-        aims.map(({ event, rule }, i) => ({ doc: rule.doc, event, resource: pairs[i]!.resource })),
+        works.map(({ rule, resource, aim: { event } }) => ({ doc: rule.doc, event, resource })),
       );
-      for (const { path, state, at } of seen) world.observe(path, state, at, 'observe');
+      for (const { path, state, at } of seen) if (paths.includes(path)) world.observe(path, state, at, 'observe');
       const known = await this.usedCauses(
         tx,
-        pairs.map(({ rule, resource }) => ({ rule, resource: world.resource(resource.path) })),
+        works.flatMap(({ rule, resource, targets }) =>
+          targets.map(({ path }) => ({ rule, resource: world.resource(resource.path), path })),
+        ),
       );
-      for (const { rule, resource } of pairs) {
+      for (const { rule, resource, targets } of works) {
         const live = world.liveRule(rule.name);
         if (live === undefined) continue;
-        openFromState(world, actingFor(live, resource, configs), resource.path, (id) => known.has(id));
+        const again = (id: string): boolean => known.has(id);
+        const acting = actingFor(live, resource, configs);
+        openFromState(
+          world,
+          acting,
+          resource.path,
+          targets.map(({ path }) => path),
+          again,
+        );
       }
       await this.worlds.save(tx, world);
     });
-    return looks.length;
   }
 
   /** Causes whose ids were used by an episode before. */
   private async usedCauses(
     tx: { tenant: string; query: Database['query'] },
-    pairs: readonly { rule: LiveRule; resource: Resource }[],
+    pairs: readonly { rule: LiveRule; resource: Resource; path: string }[],
   ): Promise<Set<string>> {
-    const ids = pairs.map(({ rule, resource }) =>
-      messageId('episode', tx.tenant, rule.name, rule.version, stateCause(rule.name, resource), resource.path),
+    const ids = pairs.map(({ rule, resource, path }) =>
+      messageId('episode', tx.tenant, rule.name, rule.version, stateCause(rule.name, resource), path),
     );
     const rows = await tx.query<{ id: string }>({
       name: 'decision.used-causes',
@@ -147,10 +183,34 @@ export class ResyncService {
   }
 }
 
+/** A rule on one resource, with what it would act on. */
+interface Work {
+  rule: LiveRule;
+  resource: Resource;
+  aim: Aim;
+  targets: Resource[];
+}
+
+function slicesOf(works: readonly Work[]): Work[][] {
+  const slices: Work[][] = [];
+  let room = 0;
+  for (const work of works) {
+    if (slices.length === 0 || work.targets.length > room) {
+      slices.push([]);
+      room = TARGETS_PER_TX;
+    }
+    slices.at(-1)!.push(work);
+    room -= work.targets.length;
+  }
+  return slices;
+}
+
 /** One look per resource and way of looking, however many rules ask. */
-function staleLooks(pairs: readonly { rule: LiveRule; resource: Resource }[], now: number): Look[] {
+function staleLooks(works: readonly Work[], now: number): Look[] {
   const looks = new Map<string, Look>();
-  for (const { rule, resource } of pairs) {
+  for (const { rule, resource } of works.flatMap(({ rule, targets }) =>
+    targets.map((resource) => ({ rule, resource })),
+  )) {
     if (rule.doc.goal?.observe === undefined || isFresh(rule.doc, resource, now)) continue;
     looks.set(JSON.stringify([resource.path, rule.doc.goal.observe.call, rule.doc.goal.observe.with ?? null]), {
       doc: rule.doc,
@@ -167,9 +227,9 @@ function actingFor(rule: LiveRule, resource: Resource, configs: Configs): LiveRu
 }
 
 /** The state in the shape of an event, with the keys of its windows. */
-function aimOf(rule: LiveRule, resource: Resource, configs: Configs): Aim {
+function aimOf(rule: LiveRule, resource: Resource, configs: Configs, members: ReadonlyMap<string, string[]>): Aim {
   const event = resyncEvent(TENANT, rule.name, resource, resource.observedAt ?? '');
-  return aim({ event, rule, configs, resource: () => resource, members: () => [] });
+  return aim({ event, rule, configs, resource: () => resource, members: (path) => members.get(path) ?? [] });
 }
 
 function budgetsOf(
