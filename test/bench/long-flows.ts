@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { TEMPORAL_NAMES } from '@opsloop/contracts';
 import { interpreterSandbox, runVirtually } from '@opsloop/flowtest';
 import { testTemporal } from '@opsloop/testing';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -124,6 +125,34 @@ it('a loop of 100,000 steps that wait for nothing', async () => {
     output: '${vars.n}',
   });
   expect(await ends('counting loop', run, turns, 0)).toBe(turns);
+});
+
+it('5,000 signals, an event each', async () => {
+  const count = Math.round(5_000 * SCALE);
+  const run = await h.run({
+    vars: { sum: 0 },
+    do: [
+      {
+        id: 'l',
+        loop: { max: { iterations: count } },
+        do: [
+          { id: 'got', waitForEvent: { one: { type: 'a.tick' }, timeout: '1h' } },
+          { id: 'add', set: { sum: { $logic: { '+': [{ var: 'vars.sum' }, { var: 'steps.got.output.data.n' }] } } } },
+        ],
+      },
+    ],
+    output: '${vars.sum}',
+  });
+  const signal = (n: number): Promise<void> => {
+    const id = `tick-${n}`;
+    const event = { eventId: id, id, source: 'clock', type: 'a.tick', time: '2026-01-01T00:00:00.000Z', data: { n } };
+    return run.handle.signal(TEMPORAL_NAMES.eventsSignal, { events: [event] });
+  };
+  // Faster than the flow takes them, so that most of them are kept, also from one Temporal run to the next.
+  for (let n = 1; n <= count; n += 50)
+    await Promise.all(Array.from({ length: Math.min(50, count + 1 - n) }, (_, i) => signal(n + i)));
+  // None is lost and none counts twice.
+  expect(await ends('signals', run, 2 * count, 0)).toBe((count * (count + 1)) / 2);
 });
 
 it('24 h of waits, a minute each, in virtual time', async () => {

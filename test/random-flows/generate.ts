@@ -2,8 +2,13 @@
 import type { CatchClause, FlowDocument, ForEachSpec, Json, RetryPolicy, Step } from '@opsloop/contracts';
 import { Seeded } from './seed.js';
 
-/** Atoms of the random world; `a.*` change things and are undone by `u.undo`, `r.*` read. */
-export const ATOMS = ['a.one@1', 'a.two@1', 'a.bare@1', 'r.look@1'] as const;
+/** Atoms of the random world; `a.*` change things and are undone by `u.undo`, `r.*` read, `j.*` are jobs. */
+export const ATOMS = ['a.one@1', 'a.two@1', 'a.bare@1', 'r.look@1', 'j.job@1'] as const;
+
+/** Types of all events that steps of the flow and of its sub-flows wait for. */
+export function eventTypesOf(flow: RandomFlow): string[] {
+  return [...new Set(JSON.stringify(flow).match(/(?<="type":")(?:sure|some|never)\.[^"]+/g))];
+}
 
 export interface RandomFlow {
   flow: FlowDocument;
@@ -100,17 +105,17 @@ class Maker {
     if (roll < 0.84 && !place.concurrent)
       return { id: this.id('s'), set: { n: { $logic: { '+': [{ var: 'vars.n' }, 1] } } } };
     if (roll < 0.88) return { id: this.id('e'), emit: { type: 'test.happened', data: { n: '${vars.n}' } } };
-    if (roll < 0.91)
+    if (roll < 0.9)
       return { id: this.id('x'), if: this.condition(place), raise: { type: random.pick(['runtime', 'policy']) } };
-    if (roll < 0.93 && !(place.concurrent && this.shape.timeless === true))
+    if (roll < 0.915 && !(place.concurrent && this.shape.timeless === true))
       return { id: this.id('r'), if: this.condition(place), return: { n: '${vars.n}' } };
-    if (roll < 0.96 && Object.keys(this.flows).length > 0)
+    if (roll < 0.945 && Object.keys(this.flows).length > 0)
       return {
         id: this.id('f'),
         run: 'test/child@1',
         ...(random.chance(0.3) ? { compensate: { call: 'u.undo@1' } } : {}),
       };
-    if (roll < 0.985)
+    if (roll < 0.97)
       return {
         id: this.id('h'),
         approval: {
@@ -120,7 +125,24 @@ class Maker {
           onTimeout: random.pick(['reject', 'approve', 'fail'] as const),
         },
       };
-    return this.call(place);
+    return this.event();
+  }
+
+  /** Without times it must be certain whether the events come. */
+  private event(): Step {
+    const { random } = this;
+    const id = this.id('v');
+    const timeless = this.shape.timeless === true;
+    const comes = random.chance(0.8);
+    const sort = timeless ? (comes ? 'sure' : 'never') : 'some';
+    const types = [{ type: `${sort}.${id}.a` }, { type: `${sort}.${id}.b` }];
+    return {
+      id,
+      waitForEvent: {
+        ...random.pick([{ one: types[0]! }, { any: types }, { all: types }]),
+        timeout: timeless && comes ? '3600000ms' : `${random.int(100, 15_000)}ms`,
+      },
+    };
   }
 
   private call(_place: Place): Step {
@@ -149,9 +171,13 @@ class Maker {
 
   private group(place: Place): Step {
     const { random } = this;
+    const id = this.id('d');
+    const locked = random.chance(0.35);
     return {
-      id: this.id('d'),
-      do: this.list(place),
+      id,
+      // Under a lock nothing may write `vars`.
+      do: this.list(locked ? { ...place, concurrent: true } : place),
+      ...(locked ? { lock: { claims: [{ path: `service/${id}`, mode: 'exclusive' as const }] } } : {}),
       ...(random.chance(0.35) && this.shape.timeless !== true ? { timeout: `${random.int(200, 12_000)}ms` } : {}),
       ...(random.chance(0.35) ? { retry: this.retry() } : {}),
     };
@@ -177,7 +203,14 @@ class Maker {
       ...(random.chance(0.6)
         ? {
             errors: {
-              type: random.pick(['communication', 'atom/a.x/broken', 'runtime', 'timeout', 'batch-threshold']),
+              type: random.pick([
+                'communication',
+                'atom/a.x/broken',
+                'runtime',
+                'timeout',
+                'batch-threshold',
+                'lock-conflict',
+              ]),
             },
           }
         : {}),
@@ -242,6 +275,7 @@ class Maker {
                 size: random.int(1, 3),
                 ...(random.chance(0.5) ? { pause: `${random.int(1, 5_000)}ms` } : {}),
               },
+              ...(random.chance(0.2) ? { isolate: true } : {}),
             }
           : {}),
       },

@@ -344,6 +344,14 @@ export const SCENARIOS: Record<string, Scenario> = {
     },
     options: { atoms: { 'a.local@1': { execution: 'local' } } },
   },
+  'foreign-output': {
+    doc: { do: [call('far'), call('own'), { id: 'again', call: 'a.far@1' }] },
+    options: {
+      atoms: {
+        'a.far@1': { queue: TEMPORAL_NAMES.flowQueue, output: { schema: { type: 'object', required: ['ok'] } } },
+      },
+    },
+  },
   'dry-run': {
     stub: (h) => h.on(TEMPORAL_NAMES.dryRunActivity, () => ({ output: { ok: 1 }, from: 'example' })),
     doc: {

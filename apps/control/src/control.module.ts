@@ -66,6 +66,8 @@ import { TellAgainController } from './runs/tell-again.controller.js';
 import { TellAgainService } from './runs/tell-again.service.js';
 import { InternalRunsController } from './runs/internal-runs.controller.js';
 import { AtomLocksService } from './runs/atom-locks.service.js';
+import { OpenRunsController } from './runs/open-runs.controller.js';
+import { OpenRunsService } from './runs/open-runs.service.js';
 import { InternalRunsService } from './runs/internal-runs.service.js';
 import { Signals } from './signals.service.js';
 import { HoldService } from './start/hold.service.js';
@@ -149,6 +151,7 @@ const CONTROLLERS: NonNullable<DynamicModule['controllers']> = [
   InternalHaltsController,
   StatusController,
   TellAgainController,
+  OpenRunsController,
 ];
 
 const PROVIDERS: NonNullable<DynamicModule['providers']> = [
@@ -223,6 +226,7 @@ const PROVIDERS: NonNullable<DynamicModule['providers']> = [
   PolicyTestService,
   TurnsService,
   TellAgainService,
+  OpenRunsService,
 ];
 
 /** The one choke point: everything that starts work is admitted, queued, started, halted and closed here. */

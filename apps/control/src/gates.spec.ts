@@ -227,6 +227,12 @@ describe('claims of a step', () => {
       waiting: [{ id: waiting, verdict: 'queued', position: 1 }],
       halts: [],
     });
+    const { flow } = (await a.call('GET', `/v1/runs/${id}`)).body;
+    // The two that run, not the one that waits; and nothing of a flow that has none.
+    const open = async () => (await internal('control/open-runs', { flows: [flow, 'spec/nobody'] })).body.open;
+    expect(Object.keys(await open())).toEqual([flow]);
+    expect((await open())[flow]).toBeGreaterThanOrEqual(2);
+    expect((await internal('control/open-runs', { flows: 'all' })).body).toMatchObject({ code: 'validation' });
     expect((await internal(`runs/${id}/release`, { step: 's2' })).body).toEqual({ released: true });
     expect((await internal(`runs/${id}/release`, { step: 's2' })).body).toEqual({ released: false });
     await a.call('POST', `/v1/runs/${waiting}/cancel`, { reason: 'spec' });

@@ -16,7 +16,7 @@ import {
 import { createHttpApp, PlatformModule, type PlatformConfig } from '@opsloop/platform';
 import { problemOfFailure, TemporalConnection, TemporalModule } from '@opsloop/temporal';
 import { eventually, freePort, startHttpTarget, testTemporal, type HttpTarget } from '@opsloop/testing';
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, readdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -47,6 +47,7 @@ beforeAll(async () => {
       const { names } = call.body as { names: string[] };
       return { body: { secrets: names.flatMap((name) => kept.filter((secret) => secret.name === name)) } };
     }
+    if (call.path === '/internal/catalog/atom') return { body: { examples: [{ input: {}, output: { done: true } }] } };
     if (call.path.endsWith('/outcome')) return { body: { closed: true } };
     if (call.path.endsWith('/claims')) return { body: { granted: true, fence: '7' } };
     if (call.path.endsWith('/release')) return { body: { released: true } };
@@ -368,7 +369,7 @@ describe('a run', () => {
       output: { done: '${steps.look.output.done}' },
     },
   };
-  const start = (id: string): Promise<unknown> => {
+  const start = (id: string, flow = ir, more: Partial<RunInput['context']> = {}): Promise<unknown> => {
     const input: RunInput = {
       context: {
         run: id,
@@ -382,8 +383,9 @@ describe('a run', () => {
         correlationId: 'c-1',
         hops: 2,
         startedAt: new Date().toISOString(),
+        ...more,
       },
-      ir,
+      ir: flow,
       input: { host: 'host/a' },
       config: { cmdb: { url: world.url }, other: { secret: 'never sent' } },
     };
@@ -418,6 +420,84 @@ describe('a run', () => {
       correlationid: 'c-1',
       causationid: id,
     });
+  });
+
+  it('holds what a worker of others answers against the schema of its atom', async () => {
+    const far = (answer: Json): CompiledFlow => ({
+      ...ir,
+      atoms: {
+        'fleet.count@1': atom('fleet.count', {
+          activity: 'http.request',
+          queue: 'opsloop-atoms',
+          output: { schema: { type: 'object', properties: { body: { properties: { done: answer } } } } },
+        }),
+      },
+      flow: {
+        ...ir.flow,
+        do: [{ id: 'count', call: 'fleet.count@1', with: { method: 'POST', url: world.url } }],
+        output: '${steps.count.output.body}',
+      },
+    });
+    expect(await start(`run-${process.pid}-3`, far({ type: 'boolean' }))).toEqual({ done: true });
+    expect(await failureOf(start(`run-${process.pid}-4`, far({ type: 'integer' })))).toMatchObject({
+      code: 'validation',
+      step: 'count',
+      retryable: false,
+      detail: 'the output of fleet.count@1 does not match its schema: /body/done must be integer',
+      errors: [{ pointer: '/body/done', message: 'must be integer' }],
+    });
+    // It was done once, and saying no to the answer does not do it again.
+    expect(world.calls).toHaveLength(2);
+  });
+
+  it('that is dry asks its targets only what changes nothing, and tells nobody', async () => {
+    const reads = {
+      execution: 'local',
+      effect: 'read',
+      manifest: { ...http('/look')!, name: 'cmdb.host.look' },
+    } as const;
+    const dry: CompiledFlow = {
+      ...ir,
+      atoms: {
+        ...ir.atoms,
+        'cmdb.host.look@1': atom('cmdb.host.look', reads),
+        'cmdb.host.read@1': atom('cmdb.host.look', { ...reads, execution: 'activity' }),
+        'cmdb.host.wipe@1': atom('cmdb.host.wipe', {
+          effect: 'destroy',
+          manifest: { ...http('/wipe')!, name: 'cmdb.host.wipe' },
+          compensate: { call: 'cmdb.host.touch@1', with: { host: 'host/a' } },
+        }),
+        'http.request@1': atom('http.request', {}),
+      },
+      flow: {
+        ...ir.flow,
+        do: [
+          { id: 'first', call: 'cmdb.host.read@1', with: { host: '${input.host}' } },
+          { id: 'locked', lock: { claims: [{ path: 'host/a', mode: 'exclusive' }] }, do: ir.flow.do },
+          {
+            id: 'each',
+            forEach: { in: ['a', 'b'], as: 'one', concurrency: 2 },
+            do: [{ id: 'wipe', call: 'cmdb.host.wipe@1', with: { host: '${one}' } }],
+          },
+          { id: 'post', call: 'http.request@1', with: { method: 'DELETE', url: world.url } },
+          { id: 'file', call: 'script.run@1', with: { argv: ['touch', join(cacheDir, 'touched')] } },
+          // What was done is undone, and what was not done is not.
+          { id: 'no', raise: { type: 'runtime' } },
+        ],
+      },
+    };
+    const [asked, id] = [others.calls.length, `run-${process.pid}-5`];
+    expect(await failureOf(start(id, dry, { dryRun: true }))).toMatchObject({ code: 'runtime', step: 'no' });
+    expect(world.calls.map(({ path }) => path)).toEqual(['/look', '/look']);
+    expect(readdirSync(cacheDir)).not.toContain('touched');
+    const paths = others.calls.slice(asked).map(({ path }) => path.replace(id, 'ID'));
+    expect(new Set(paths.filter((path) => path !== '/internal/halts'))).toEqual(
+      new Set(['/internal/catalog/atom', '/internal/runs/ID/outcome']),
+    );
+    const { steps } = others.calls.find(({ path }) => path.endsWith(`${id}/outcome`))!.body as { steps: StepRecord[] };
+    expect(steps.filter(({ dryRun }) => dryRun !== undefined).map(({ path }) => path)).toEqual(
+      expect.arrayContaining(['locked/touch', 'each[0]/wipe', 'each[1]/wipe', 'post', 'file']),
+    );
   });
 
   it('waits under a halt and goes on when it is lifted', async () => {

@@ -62,6 +62,7 @@ export const VersionActAnswer = z
     status: z.enum(['draft', 'published', 'deprecated']),
     changed: z.boolean(),
     deprecated: z.array(z.string()),
+    warnings: z.array(Finding).optional(),
   })
   .meta({ id: 'VersionActAnswer' });
 

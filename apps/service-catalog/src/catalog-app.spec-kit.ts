@@ -42,6 +42,8 @@ export async function startCatalog(
   shared?: string,
   /** Where the keys are: a data directory of an embedded stack, or what a cluster is configured with. */
   keys: { dataDir?: string; env?: Record<string, string> } = {},
+  /** Address of control; without one it is away. */
+  control?: string,
 ): Promise<CatalogApp & { databaseUrl: string }> {
   const { url: databaseUrl, drop } =
     shared === undefined ? await createTestDatabase() : { url: shared, drop: () => Promise.resolve() };
@@ -57,7 +59,7 @@ export async function startCatalog(
           publicUrl: url,
           adminKey: ADMIN,
           serviceToken: SERVICE,
-          urls: { ingest: url, decision: url, control: url, catalog: url },
+          urls: { ingest: url, decision: url, control: control ?? url, catalog: url },
           embedded: true,
           logLevel: 'silent',
           httpAllow: [],

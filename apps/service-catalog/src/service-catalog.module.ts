@@ -22,6 +22,7 @@ import { AuditRepository } from './read-audit/audit.repository.js';
 import { InternalCatalogController } from './resolve-references/internal.controller.js';
 import { Offerings } from './resolve-references/offerings.service.js';
 import { SnapshotRepository } from './resolve-references/snapshot.repository.js';
+import { Surroundings } from './validate-documents/surroundings.service.js';
 import { ValidateController } from './validate-documents/validate.controller.js';
 import { ValidateService } from './validate-documents/validate.service.js';
 import { AtomsController } from './write-documents/atoms.controller.js';
@@ -68,6 +69,7 @@ export class ServiceCatalogModule {
         DocumentWriter,
         DocumentReader,
         FlowLifecycle,
+        Surroundings,
         ValidateService,
         PlanService,
         BrowseService,

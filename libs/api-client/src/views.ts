@@ -17,6 +17,7 @@ import type {
   TimelineEntry,
   Verdict,
 } from '@opsloop/contracts';
+import type { FindingView } from './views-catalog.js';
 
 export interface RuleLine {
   rule: string;
@@ -241,6 +242,8 @@ export interface VersionActAnswer {
   status: string;
   changed: boolean;
   deprecated: string[];
+  /** Of a publication: what does not forbid it. */
+  warnings?: FindingView[];
 }
 
 export interface ReadinessView {

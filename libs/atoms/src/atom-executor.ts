@@ -8,7 +8,7 @@ import {
   type JsonObject,
   type ScriptAtomSpec,
 } from '@opsloop/contracts';
-import { validateInput } from '@opsloop/dsl';
+import { outputProblem } from '@opsloop/dsl';
 import { renderTemplate, templatePaths, toScopeValue, type Scope } from '@opsloop/rules';
 import { BUNDLED, BUNDLED_READS, runScript, scriptOutput, type BundledTools, type CallControls } from './bundled.js';
 import { answerOutput, callTarget, type TargetAnswer } from './http-call.js';
@@ -240,11 +240,6 @@ function checkOutput(call: AtomCall, name: string, output: Json): void {
   const schema = call.atom?.output?.schema;
   // A start gives the id of a job, a cancel nothing.
   if (schema === undefined || call.context.dryRun || (call.job !== undefined && call.job.phase !== 'poll')) return;
-  const { errors } = validateInput(schema, output);
-  if (errors.length === 0) return;
-  throw new OpsError(
-    'validation',
-    `the output of ${name} does not match its schema: ${errors.map((e) => `${e.pointer || '/'} ${e.message}`).join('; ')}`,
-    { errors },
-  );
+  const wrong = outputProblem(schema, output, name);
+  if (wrong !== undefined) throw wrong;
 }

@@ -200,6 +200,8 @@ export interface PinnedAtom {
   cache?: CacheSpec;
   /** Present for http and script atoms: sent with the activity, so that a worker needs no catalog. */
   manifest?: Pick<AtomDocument, 'name' | 'version' | 'http' | 'script' | 'job' | 'output'>;
+  /** Of an atom in a worker of others, which may check nothing: what it answers is held against this in ours. */
+  output?: AtomDocument['output'];
 }
 
 /**
@@ -430,6 +432,7 @@ export const TEMPORAL_NAMES = {
   releaseActivity: 'opsloop.release',
   approvalActivity: 'opsloop.approval',
   cacheActivity: 'opsloop.cache',
+  outputActivity: 'opsloop.checkOutput',
   /** Workflow type that makes one attempt of one activity; a flow's name has a slash, so none is called so. */
   tryWorkflow: 'tryActivity',
   dryRunActivity: 'opsloop.dryRun',

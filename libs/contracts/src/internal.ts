@@ -91,6 +91,8 @@ export interface InternalCalls {
   'POST /internal/halts': { body: Record<string, never>; answer: HaltSnapshot };
   /** control: what was last published about these admissions, for whoever lost a message: a start, an end, a refusal. */
   'POST /internal/control/tell-again': { body: { ids: string[] }; answer: { messages: RunsMessage[] } };
+  /** control: runs of these flows that are under way, for whoever publishes another version; absent = none. */
+  'POST /internal/control/open-runs': { body: { flows: string[] }; answer: { open: Record<string, number> } };
   /** control: who holds, waits for and halts this path, for explain. */
   'POST /internal/control/holds': { body: { path: string }; answer: HoldsView };
 }

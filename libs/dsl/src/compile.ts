@@ -129,6 +129,7 @@ export function pinnedAtom(atom: AtomDocument): PinnedAtom {
     ...(compensate === undefined ? {} : { compensate }),
     ...(job === undefined ? {} : { job: { every: job.poll.every ?? POLL_EVERY, cancels: job.cancel !== undefined } }),
     ...(cache === undefined ? {} : { cache }),
+    ...(worker === undefined || output === undefined ? {} : { output }),
     ...(http === undefined && script === undefined && (job === undefined || worker !== undefined)
       ? {}
       : {

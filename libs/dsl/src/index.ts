@@ -5,7 +5,7 @@ export { compileFlow, flowOfAtom, flowPerTarget, pinnedAtom, type PerTargetOptio
 export { computeLimit, computeLocks, computeTargets, type FlowLimit, LIMIT_KIND, limitKeyOf } from './targets.js';
 export { normaliseDocument } from './normalise.js';
 export { bundledAtoms } from './bundled.js';
-export { isSafePattern, validateInput } from './user-schema.js';
+export { isSafePattern, outputProblem, validateInput } from './user-schema.js';
 export { stepsOf, type PlacedStep } from './walk.js';
 export { schemaErrors, type TestKind } from './schema-check.js';
 export { validateDocument } from './validate.js';
@@ -14,6 +14,7 @@ export { resolverIn, validateTogether, worldOf, type DocumentFindings } from './
 export { lintRules, type LintFinding, type Witness } from './lint/lint-rules.js';
 export { flowtestFindings } from './verify/others.js';
 export { FINDINGS, findingUrl, type FindingKind } from './verify/registry.js';
+export { ENVIRONMENT_CONFIG, environmentOf, sentBy } from './verify/environment.js';
 export type { Environment, World } from './verify/world.js';
 export { planFlow, type Plan, type PlanContext } from './plan/plan-flow.js';
 export type { Known } from './plan/plan-scope.js';

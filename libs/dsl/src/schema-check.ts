@@ -140,7 +140,17 @@ function messageOf(error: ErrorObject): string {
 function referenceOf(kind: string, pointer: string): string {
   const parts = pointer.split('/').slice(1);
   const names = kind === 'flow' ? parts.slice(parts.findLastIndex((part) => /^\d+$/.test(part)) + 1) : parts;
-  const path = [kind, ...names.filter((part) => !/^\d+$/.test(part))];
+  // A member of what stands in a list, such as a clause of `catch`, is explained under the list.
+  const list = parts[parts.length - names.length - 2];
+  return (
+    explained([kind, ...names.filter((part) => !/^\d+$/.test(part))]) ??
+    (list === undefined ? undefined : explained([kind, list, ...names])) ??
+    kind
+  );
+}
+
+/** The longest part of the path that the reference explains; nothing when that is the kind alone. */
+function explained(path: string[]): string | undefined {
   for (; path.length > 1; path.pop()) {
     try {
       return describeSchema(path.join('.')).path;
@@ -149,7 +159,7 @@ function referenceOf(kind: string, pointer: string): string {
       continue;
     }
   }
-  return kind;
+  return undefined;
 }
 
 /** Id of the step that a pointer leads into. */

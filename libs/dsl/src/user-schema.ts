@@ -138,9 +138,24 @@ const ajv = new Ajv2020({
 /** Compiled validators, by the schema object. Ajv's own cache would keep every schema for ever, so it is emptied. */
 const compiled = new WeakMap<object, ValidateFunction | Finding[]>();
 
+/** Schemas that arrive with a task are new objects each time; compiling one takes some ms. A worker serves some dozen atoms. */
+const COMPILED_TEXTS_MAX = 200;
+const byText = new Map<string, ValidateFunction | Finding[]>();
+
 function validatorOf(schema: JsonObject): ValidateFunction | Finding[] {
   const known = compiled.get(schema);
   if (known !== undefined) return known;
+  const text = JSON.stringify(schema);
+  const result = byText.get(text) ?? compile(schema);
+  // Taken out and put in again: the first is the one that was not used for longest.
+  byText.delete(text);
+  byText.set(text, result);
+  if (byText.size > COMPILED_TEXTS_MAX) byText.delete(byText.keys().next().value!);
+  compiled.set(schema, result);
+  return result;
+}
+
+function compile(schema: JsonObject): ValidateFunction | Finding[] {
   let result: ValidateFunction | Finding[] = schemaFindings(schema, '');
   if (result.length === 0) {
     try {
@@ -153,8 +168,15 @@ function validatorOf(schema: JsonObject): ValidateFunction | Finding[] {
       ajv.removeSchema(schema);
     }
   }
-  compiled.set(schema, result);
   return result;
+}
+
+/** Why an atom may not hand on what its target or worker answered; undefined when it is as the manifest promises. */
+export function outputProblem(schema: JsonObject, output: Json, atom: string): OpsError | undefined {
+  const { errors } = validateInput(schema, output);
+  if (errors.length === 0) return undefined;
+  const said = errors.map(({ pointer, message }) => `${pointer || '/'} ${message}`).join('; ');
+  return new OpsError('validation', `the output of ${atom} does not match its schema: ${said}`, { errors });
 }
 
 /** Findings of a schema, those included that only compiling it shows. */

@@ -287,6 +287,14 @@ export const plantedOthers: PlantedIn[] = [
     '/values/url',
     (d) => (d['values'].url = 'http://${config.x.y}'),
   ),
+  one('config', 'a limit that is none', 'OPS1074', '/values/maxInFlight', (d) => {
+    d['name'] = 'environment';
+    d['values'].maxInFlight = 0;
+  }),
+  one('config', 'event types that are none', 'OPS1074', '/values/eventTypes', (d) => {
+    d['name'] = 'environment';
+    d['values'].eventTypes = 'fleet.*';
+  }),
   one('resource', 'a path with an empty part', 'OPS1008', '/path', (d) => (d['path'] = 'host//a')),
   one('resource', 'a member of itself', 'OPS1073', '/memberOf/0', (d) => (d['memberOf'] = ['host/a'])),
   one('resource', 'the same twice', 'OPS1053', '/dependsOn/1', (d) => d['dependsOn'].push('switch/x')),

@@ -57,6 +57,9 @@ const expressions: Planted[] = [
     (d) => (d.do[11].if = { matches: ['web-1', '(web'] }),
   ),
   one('a computation in a template', 'OPS1410', '/do/9/with/host', (d) => (d.do[9].with.host = '${input.mode + 1}')),
+  one('a function in a template', 'OPS1410', '/do/9/with/host', (d) => (d.do[9].with.host = '${lower(input.mode)}')),
+  one('braces without $', 'OPS1416', '/do/9/with/host', (d) => (d.do[9].with.host = '{input.mode}')),
+  one('braces of others', 'OPS1416', `${at}/finally/0/with/node`, (d) => (body(d).finally[0].with.node = '{{ host }}')),
   one('a template that is not closed', 'OPS1410', '/do/9/with/host', (d) => (d.do[9].with.host = '${input.mode')),
   one(
     '$logic beside something else',
@@ -78,6 +81,7 @@ const expressions: Planted[] = [
 ];
 
 const termination: Planted[] = [
+  one('a person who has longer than the flow', 'OPS1209', '/do/3/approval/timeout', (d) => (d.timeout = '2h')),
   one(
     'an approval without an end',
     'OPS1201',

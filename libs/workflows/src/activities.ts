@@ -10,6 +10,7 @@ import type {
   CompiledFlow,
   GateContext,
   Json,
+  JsonObject,
   RunOutcome,
 } from '@opsloop/contracts';
 
@@ -57,6 +58,13 @@ export interface CacheRequest {
   keep?: { output: Json; ttlMs: number };
 }
 
+/** What a worker of others answered, to be held against the schema of its atom; throws `validation`. */
+export interface OutputRequest {
+  atom: string;
+  schema: JsonObject;
+  output: Json;
+}
+
 /** A dry run asks what an atom would answer. */
 export interface DryRunRequest {
   run: string;
@@ -94,6 +102,7 @@ export interface FlowActivities {
   'opsloop.dryRun': (request: DryRunRequest) => Promise<DryRunAnswer>;
   'opsloop.claim': (request: ClaimRequest) => Promise<ClaimAnswer>;
   'opsloop.cache': (request: CacheRequest) => Promise<CachedAnswer | null>;
+  'opsloop.checkOutput': (request: OutputRequest) => Promise<void>;
   'opsloop.release': (request: ReleaseRequest) => Promise<void>;
   'opsloop.approval': (request: ApprovalRequest) => Promise<void>;
 }

@@ -156,6 +156,45 @@ describe('a read that may be answered from memory', () => {
   });
 });
 
+describe('what a worker of others answers', () => {
+  const output = { schema: { type: 'object', required: ['image'] } };
+  const far: Partial<PinnedAtom> = { queue: TEMPORAL_NAMES.flowQueue, output };
+  const checks = (): unknown[] => h.recorded.filter((r) => r.type === TEMPORAL_NAMES.outputActivity);
+  const refuses = (): Harness =>
+    h.on(TEMPORAL_NAMES.outputActivity, (request) => {
+      if (!Object.hasOwn(request['output'] as object, 'image')) refuse('validation');
+    });
+
+  it('is checked once, and a step that answers wrongly fails, is not repeated and is undone', async () => {
+    refuses();
+    const atoms = { 'vm.build@1': { ...far, compensate: { call: 'vm.drop@1' } } };
+    const run = await h.run(doc, { atoms });
+    expect(await run.end()).toMatchObject({ status: 'failed', problem: { code: 'validation', step: 'build' } });
+    expect(run.calls()).toEqual(['vm.build:build', 'vm.drop:build~undo']);
+    h.on('vm.build', () => ({ image: 'i-1' }));
+    expect(await (await h.run(doc, { atoms })).end()).toEqual({ status: 'succeeded', output: { image: 'i-1' } });
+    expect(checks()).toHaveLength(2);
+  });
+
+  it('is the answer of the last poll where it is a job, and nothing in a dry run', async () => {
+    refuses();
+    h.on('vm.build.start', () => ({ id: 'j' })).on('vm.build.poll', (_call, n) => (n < 2 ? notYet() : { image: 1 }));
+    expect(await (await h.run(doc, job(far))).end()).toMatchObject({ status: 'succeeded' });
+    expect(checks()).toMatchObject([{ argument: { atom: 'vm.build@1.0.0', output: { image: 1 } } }]);
+    const dry = await h.run(doc, { atoms: { 'vm.build@1': { ...far, effect: 'read' } }, context: { dryRun: true } });
+    expect(await dry.end()).toMatchObject({ status: 'succeeded' });
+    expect(checks()).toHaveLength(1);
+  });
+
+  it('is not kept in memory when it does not match', async () => {
+    refuses();
+    const cache = { ttl: '1m' };
+    const run = await h.run(doc, { atoms: { 'vm.build@1': { ...far, effect: 'read', cache } } });
+    expect(await run.end()).toMatchObject({ status: 'failed', problem: { code: 'validation' } });
+    expect(h.recorded.filter((r) => r.type === TEMPORAL_NAMES.cacheActivity)).toHaveLength(1);
+  });
+});
+
 it('a step may choose how its atom runs', async () => {
   const run = await h.run(
     {

@@ -68,9 +68,12 @@ async function apply(
   });
 }
 
+/** Documents by which flows and atoms are judged, and these themselves. */
+const TOGETHER: ReadonlySet<string> = new Set(['flow', 'atom', 'config']);
+
 /** References between flows and atoms, including those that are on the server already. */
 async function checkTogether(client: OpsloopClient, documents: readonly LoadedDocument[]): Promise<PlacedFinding[]> {
-  const offerings = documents.filter(({ kind }) => kind === 'flow' || kind === 'atom');
+  const offerings = documents.filter(({ kind }) => TOGETHER.has(kind));
   if (offerings.length === 0 || offerings.length > TOGETHER_MAX) return [];
   const answer = await client.http.post<{
     documents: { findings: Omit<PlacedFinding, 'place' | 'kind' | 'name'>[] }[];
@@ -79,6 +82,8 @@ async function checkTogether(client: OpsloopClient, documents: readonly LoadedDo
   });
   return answer.documents.flatMap(({ findings }, index) => {
     const { place, kind, name } = offerings[index]!;
+    // What is wrong with a config has been said without the server.
+    if (kind === 'config') return [];
     return findings.map(({ severity, pointer, message }) => ({ place, kind, name, severity, pointer, message }));
   });
 }

@@ -9,6 +9,7 @@ import { inReadingOrder } from '../documents/reading-order.pure.js';
 import { CliError, EXIT } from '../errors.js';
 import { shortTime } from '../output.js';
 import type { Streams } from '../output.js';
+import { showFinding } from './validate.js';
 
 const KINDS = Object.keys(DOCUMENT_KINDS) as DocumentKind[];
 const LIMIT = '200';
@@ -190,6 +191,7 @@ async function actOnFlow(
     context.out.line(
       `${answer.name} ${answer.version} is ${context.out.status(answer.status)}${answer.changed ? '' : ' already'}`,
     );
+    for (const one of answer.warnings ?? []) showFinding(context, { place: flow, kind: 'flow', name, ...one });
     if (answer.deprecated.length > 0) context.out.line(`deprecated: ${answer.deprecated.join(', ')}`);
     context.out.next(act === 'deprecate' ? `opsloop describe flow ${name}` : `opsloop run ${name} -i key=value --wait`);
   });

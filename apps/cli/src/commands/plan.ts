@@ -114,7 +114,9 @@ async function planFile(context: Context, file: string, input: Json, more: reado
   const { compiled, findings: lost } = compileFlow(document, resolverIn(world));
   if (compiled !== undefined) {
     const config = world.configs ?? {};
-    return planFlow(compiled, input, { config, findings: verifyFlow(compiled.flow, { ...world, complete: true }) });
+    const { environment = {} } = world;
+    const findings = verifyFlow(compiled.flow, { ...world, complete: true });
+    return planFlow(compiled, input, { config, findings, environment });
   }
   const missing = lost.filter(({ code }) => code === 'OPS1010' || code === 'OPS1011');
   try {

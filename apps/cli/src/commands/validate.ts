@@ -102,7 +102,9 @@ export function offline(documents: readonly DocumentFindings[]): DocumentFinding
             ...one,
             severity: 'warning',
             message: one.message.replace(/^no (published )?(flow|atom|table) /, 'none of these documents '),
-            hint: 'name its folder as well, or ask the server: opsloop validate --server',
+            hint: one.message.includes('; there is ')
+              ? `${one.hint}; or ask the server: opsloop validate --server`
+              : 'name its folder as well, or ask the server: opsloop validate --server',
           }
         : one,
     );

@@ -1,6 +1,7 @@
 import { Inject, Injectable } from '@nestjs/common';
 import { ReadCache } from '@opsloop/atoms';
 import { OpsError, TEMPORAL_NAMES } from '@opsloop/contracts';
+import { outputProblem } from '@opsloop/dsl';
 import { InternalClient } from '@opsloop/platform';
 import { toApplicationFailure } from '@opsloop/temporal';
 import type { FlowActivities } from '@opsloop/workflows';
@@ -50,6 +51,10 @@ export class FlowActivitiesService {
         if (keep !== undefined) cache.put(key, keep.output, keep.ttlMs);
         return Promise.resolve(keep === undefined ? (cache.get(key) ?? null) : null);
       },
+      [names.outputActivity]: mapped(async ({ atom, schema, output }) => {
+        const wrong = outputProblem(schema, output, atom);
+        if (wrong !== undefined) throw wrong;
+      }),
       [names.releaseActivity]: mapped(async ({ run, step }) => {
         await client.call('POST /internal/runs/:id/release', { step }, { id: run });
       }),

@@ -1,7 +1,15 @@
 import { Injectable } from '@nestjs/common';
 import type { FlowDocument, Json, StepRecord } from '@opsloop/contracts';
 import { OpsError } from '@opsloop/contracts';
-import { type Plan, planFlow, planRetry, type RetryPlan, validateTogether, verifyFlow } from '@opsloop/dsl';
+import {
+  environmentOf,
+  type Plan,
+  planFlow,
+  planRetry,
+  type RetryPlan,
+  validateTogether,
+  verifyFlow,
+} from '@opsloop/dsl';
 import { compileStored, findingsProblem } from '../resolve-references/compile.pure.js';
 import { Offerings } from '../resolve-references/offerings.service.js';
 import { type Snapshot, withPublished } from '../resolve-references/snapshot.pure.js';
@@ -37,10 +45,11 @@ export class PlanService {
   private async planOf(tenant: string, request: PlanRequest): Promise<Plan> {
     const { configs } = await this.offerings.configs(tenant);
     const snapshot = await this.snapshots.current(tenant);
+    const { environment = {} } = environmentOf(configs);
     if (request.name !== undefined) {
       const { compiled } = await this.offerings.compile(tenant, request.name);
       const findings = verifyFlow(compiled.flow, catalogWorld(snapshot, configs));
-      return planFlow(compiled, request.input, { config: configs, findings });
+      return planFlow(compiled, request.input, { config: configs, findings, environment });
     }
     const name = request.flow?.['name'];
     if (typeof name !== 'string')
@@ -61,7 +70,7 @@ export class PlanService {
     });
     if (offering === undefined) throw findingsProblem(`${name} does not compile`, findings);
     const found = verifyFlow(document, catalogWorld(world, configs));
-    return planFlow(offering.compiled, request.input, { config: configs, findings: found });
+    return planFlow(offering.compiled, request.input, { config: configs, findings: found, environment });
   }
 }
 

@@ -2,6 +2,7 @@ import { Inject, Injectable } from '@nestjs/common';
 import type { FlowDocument } from '@opsloop/contracts';
 import { OpsError } from '@opsloop/contracts';
 import { validateDocument, type World } from '@opsloop/dsl';
+import type { Finding } from '@opsloop/rules';
 import type { Principal } from '@opsloop/platform';
 import { Database, DocumentStore, type DocumentStatus, type Tx } from '@opsloop/postgres';
 import { AuditRepository } from '../read-audit/audit.repository.js';
@@ -15,6 +16,7 @@ import {
 } from '../resolve-references/snapshot.pure.js';
 import { SnapshotRepository } from '../resolve-references/snapshot.repository.js';
 import { newerPublished } from '../resolve-references/version.pure.js';
+import { Surroundings } from '../validate-documents/surroundings.service.js';
 import { catalogWorld } from '../validate-documents/validate.pure.js';
 import { CATALOG_STORE, takeTurn } from './document-writer.service.js';
 
@@ -26,6 +28,8 @@ export interface VersionActOutcome {
   changed: boolean;
   /** Versions that this act took out of use. */
   deprecated: string[];
+  /** Of a publication: what does not forbid it. */
+  warnings?: Finding[];
 }
 
 interface Turn {
@@ -46,21 +50,23 @@ export class FlowLifecycle {
     @Inject(CATALOG_STORE) private readonly store: DocumentStore,
     private readonly audit: AuditRepository,
     private readonly snapshots: SnapshotRepository,
+    private readonly surroundings: Surroundings,
   ) {}
 
-  publish(
+  async publish(
     who: Principal,
     name: string,
     act: { version: string; reason?: string | undefined },
   ): Promise<VersionActOutcome> {
+    const { world: around } = await this.surroundings.around(who.tenant, [name]);
     return this.inTurn(who, name, act.version, async ({ tx, snapshot, target }) => {
       if (target.status === 'published') return this.outcome(target, 'published', false);
       mustCompile(snapshot, target);
       // What was published once has been relied on since; it may come back as it is.
-      if (target.status === 'draft') mustBeSound(snapshot, target);
+      const warnings = target.status === 'draft' ? mustBeSound(snapshot, target, around) : [];
       await this.store.setStatus(tx, 'flow', name, act.version, 'published');
       await this.record(tx, who, 'publish', target, act.reason);
-      return this.outcome(target, 'published', true);
+      return { ...this.outcome(target, 'published', true), ...(warnings.length === 0 ? {} : { warnings }) };
     });
   }
 
@@ -154,14 +160,21 @@ function mustCompile(snapshot: Snapshot, target: StoredOffering): void {
   if (compiled === undefined) throw findingsProblem(`${target.name} ${target.version} cannot be published`, findings);
 }
 
-/** Against the whole catalog more is certain than against the document alone: inputs, effects, what callers rely on. */
-function mustBeSound(snapshot: Snapshot, target: StoredOffering): void {
+/**
+ * Against the whole catalog more is certain than against the document alone: inputs, effects, what callers rely on, what
+ * the environment allows. Gives what is not forbidden and still worth knowing.
+ */
+function mustBeSound(snapshot: Snapshot, target: StoredOffering, around: World): Finding[] {
+  const runsInFlight = around.runsInFlightOf?.(target.name);
   const { findings } = validateDocument('flow', target.body, {
-    ...catalogWorld(snapshot),
+    // Configs may follow; they are looked at when a run starts.
+    ...catalogWorld(snapshot, undefined, around.configs),
     ...publishedOf(snapshot, target),
+    ...(runsInFlight === undefined ? {} : { runsInFlight }),
   });
   if (findings.some(({ severity }) => severity === 'error'))
     throw findingsProblem(`${target.name} ${target.version} cannot be published`, findings);
+  return findings;
 }
 
 /** The newest published version, when it is older: what callers have relied on until now. */

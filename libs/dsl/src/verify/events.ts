@@ -1,8 +1,10 @@
 /** Events: waits that end on the right event, and flows that do not start themselves. */
 import { matchesPattern, type EmitStep, type Json, type JsonObject } from '@opsloop/contracts';
 import type { Finding } from '@opsloop/rules';
+import { isSent } from './environment.js';
 import { found, patternsOf, type FlowModel, type Node } from './model.js';
 import { near } from '../near.js';
+import type { World } from './world.js';
 
 export function eventFindings(model: FlowModel): Finding[] {
   return model.nodes.flatMap((node) => [
@@ -49,12 +51,15 @@ function waitFindings({ world }: FlowModel, node: Node): Finding[] {
     // Waking too early costs one look; ending too early is a wrong answer.
     if (!narrowed && slot.startsWith('waitForEvent'))
       findings.push(found('OPS1921', at, `any event of type "${type}" ends the wait`, undefined, node.id));
-    if (world.eventTypes !== undefined && !type.includes('*') && !type.includes('${') && !world.eventTypes.has(type))
-      findings.push(
-        found('OPS1923', `${at}/type`, `nothing that is known sends "${type}"`, near(type, world.eventTypes), node.id),
-      );
-    return findings;
+    return [...findings, ...unsent(type, `${at}/type`, world, node.id)];
   });
+}
+
+/** A wait for, or a rule on, what nobody sends. */
+export function unsent(type: string, pointer: string, world: World, step?: string): Finding[] {
+  if (isSent(type, world)) return [];
+  const hint = near(type, new Set([...(world.eventTypes ?? []), ...(world.sentTypes ?? [])]));
+  return [found('OPS1923', pointer, `nothing that is known sends "${type}"`, hint, step)];
 }
 
 function emitFindings({ world, flow }: FlowModel, node: Node): Finding[] {

@@ -1,9 +1,9 @@
 /** Expressions: conditions and templates that can be read, with the operators and sizes of the language. */
-import { OpsError } from '@opsloop/contracts';
-import { finding, validateLogic, type Finding } from '@opsloop/rules';
+import { OpsError, type Json } from '@opsloop/contracts';
+import { finding, pointerTo, validateLogic, type Finding } from '@opsloop/rules';
 import { checkTemplate } from '../checks.js';
 import { isObject } from '../normalise.js';
-import { found, type ConditionSlot, type FlowModel } from './model.js';
+import { found, upward, type ConditionSlot, type FlowModel, type TemplateSlot } from './model.js';
 import { normaliseCondition } from '@opsloop/rules';
 
 /** Names that an item of a list hardly has, and that are null inside an iterator. */
@@ -18,6 +18,7 @@ export function expressionFindings(model: FlowModel): Finding[] {
         node.step === undefined ? one : { ...one, step: node.id },
       ),
     ),
+    ...model.templates.flatMap(bracesFindings),
     ...model.reads.flatMap((read) => {
       const key = `${read.pointer} ${read.path}`;
       if (!read.inItem || !OUTER.has(read.segments[0]!) || read.segments.length < 2 || items.has(key)) return [];
@@ -33,6 +34,29 @@ export function expressionFindings(model: FlowModel): Finding[] {
       ];
     }),
   ];
+}
+
+/** `{host}` or `{{ input.host }}`: other tools write templates so; here it is handed on as it stands. */
+const BRACES = /(?<!\$)\{\{?\s*([A-Za-z][\w-]*)((?:\.[\w-]+|\[[^\]]*\])*)\s*\}/g;
+
+function bracesFindings({ template, pointer, node }: TemplateSlot): Finding[] {
+  const names = new Set([...upward(node)].flatMap((one) => one.names));
+  const findings: Finding[] = [];
+  const visit = (value: Json | undefined, at: string): void => {
+    if (typeof value === 'string') {
+      for (const [text, name, members] of value.matchAll(BRACES)) {
+        if (!names.has(name!) && !(OUTER.has(name!) && members !== '')) continue;
+        findings.push(
+          found('OPS1416', at, `"${text}" stays as it is written`, `write "\${${name}${members}}"`, node.id),
+        );
+        return;
+      }
+    } else if (Array.isArray(value)) value.forEach((item, i) => visit(item, pointerTo(at, i)));
+    else if (isObject(value) && !Object.hasOwn(value, '$literal') && !Object.hasOwn(value, '$logic'))
+      for (const [name, member] of Object.entries(value)) visit(member, pointerTo(at, name));
+  };
+  visit(template, pointer);
+  return findings;
 }
 
 export function conditionFindings({

@@ -4,6 +4,7 @@ import { finding, pointerTo, type Finding } from '@opsloop/rules';
 import { checkTemplate } from '../checks.js';
 import { isObject } from '../normalise.js';
 import { stepsOf } from '../walk.js';
+import { ENVIRONMENT_CONFIG, environmentFindings } from './environment.js';
 import { quorum, sameTwice } from './graph.js';
 import { found, isLost } from './model.js';
 import { workFindings } from './rule.js';
@@ -217,6 +218,7 @@ export function configFindings(doc: JsonObject): Finding[] {
       for (const [name, member] of Object.entries(value)) visit(member, pointerTo(pointer, name), name);
   };
   visit(doc['values'] ?? {}, '/values', '');
+  if (doc['name'] === ENVIRONMENT_CONFIG) findings.push(...environmentFindings((doc['values'] ?? {}) as JsonObject));
   return findings;
 }
 

@@ -47,11 +47,68 @@ describe('documents together', () => {
     expect(codes(flow('a/inner', '1.0.0', { surprise: 1 }))).toEqual([]);
   });
 
+  it('say which versions are there of what is asked for in another one', () => {
+    const outer = flow('a/outer', '1.0.0', { do: [{ id: 'r', run: 'a/inner@2' }] });
+    const { findings } = validateTogether([outer, flow('a/inner', '1.3.0')], { complete: true })[0]!;
+    expect(findings).toMatchObject([
+      {
+        message: 'no published flow answers to "a/inner@2"; there is 1.3.0',
+        hint: 'write a range that fits: a/inner@1',
+      },
+    ]);
+  });
+
   it('say of a circle of flows where it is', () => {
     const run = (name: string, other: string): JsonObject =>
       flow(name, '1.0.0', { do: [{ id: 'r', run: `${other}@1` }] });
     const [first] = validateTogether([run('a/x', 'a/y'), run('a/y', 'a/x')], { complete: true });
     expect(first!.findings).toMatchObject([{ code: 'OPS1012', pointer: '/do/0/run', step: 'r' }]);
+  });
+
+  const environment = (values: JsonObject): JsonObject => ({
+    ...{ dsl: 'opsloop/v1', kind: 'config', name: 'environment', values },
+  });
+
+  it('hold a flow against the limits of the environment', () => {
+    const atom: JsonObject = {
+      ...{ dsl: 'opsloop/v1', kind: 'atom', name: 'a.act', version: '1.0.0', effect: 'mutate' },
+      ...{ idempotency: 'native', http: { method: 'POST', url: 'http://a' }, timeout: { startToClose: '10s' } },
+    };
+    const each = { forEach: { in: ['x', 'y', 'z'], as: 'x', concurrency: 3, batch: { size: 3 } } };
+    const wide = flow('a/wide', '1.0.0', { do: [{ id: 'e', ...each, do: [{ id: 'c', call: 'a.act@1' }] }] });
+    const found = (values: JsonObject) =>
+      validateTogether([wide, atom, environment(values)])[0]!
+        .findings.filter(({ code }) => code === 'OPS1807')
+        .map(({ pointer, message }) => `${pointer} ${message}`);
+    expect(found({ maxInFlight: 3, maxTargets: 3, note: 'prod' })).toEqual([]);
+    expect(found({ maxInFlight: 2, maxTargets: 2 })).toEqual([
+      '/do/0/forEach/concurrency 3 targets in flight; the environment allows 2',
+      '/do/0/forEach/in up to 3 targets; the environment allows 2',
+    ]);
+  });
+
+  it('say which event nobody sends, where the environment names all that come from outside', () => {
+    const one = (type: string): JsonObject =>
+      flow('a/waits', '1.0.0', { do: [{ id: 'w', waitForEvent: { one: { type, subject: 'a' }, timeout: '1m' } }] });
+    const rule = (type: string): JsonObject => ({
+      ...{ dsl: 'opsloop/v1', kind: 'rule', name: 'a/on', version: '1.0.0', on: [{ type }] },
+      branches: [{ id: 'b', ladder: [{ id: 'r', run: 'a/emits@1' }] }],
+    });
+    const emits = flow('a/emits', '1.0.0', { do: [{ id: 'e', emit: { type: 'a.done' } }] });
+    const source: JsonObject = {
+      ...{ dsl: 'opsloop/v1', kind: 'source', name: 'ci', type: 'generic', auth: { type: 'none' } },
+      mapping: { id: '${body.id}', type: 'ci.job.done' },
+    };
+    const unsent = (document: JsonObject, ...around: JsonObject[]) =>
+      validateTogether([document, emits, source, ...around])[0]!
+        .findings.filter(({ code }) => code === 'OPS1923')
+        .map(({ pointer, hint }) => [pointer, hint]);
+    const declared = environment({ eventTypes: ['node.ready', 'alert.*'] });
+    expect(unsent(one('node.redy'))).toEqual([]);
+    expect(unsent(one('node.redy'), declared)).toEqual([['/do/0/waitForEvent/one/type', 'did you mean "node.ready"?']]);
+    expect(unsent(rule('a.dne'), declared)).toEqual([['/on/0/type', 'did you mean "a.done"?']]);
+    for (const type of ['node.ready', 'alert.disk', 'a.done', 'ci.job.done', 'source.stale', 'opsloop.run.closed'])
+      expect(unsent(rule(type), declared), type).toEqual([]);
   });
 
   it('say which rule would start a flow by its own event', () => {

@@ -33,6 +33,15 @@ export function referenceFindings(model: FlowModel): Finding[] {
 function nameFinding(model: FlowModel, read: Read, elsewhere: ReadonlySet<string>): Finding | undefined {
   const name = read.segments[0]!;
   const here = read.early ? EARLY : [...EVERYWHERE, ...read.names];
+  // An operator or a call: saying that such a name is not there would send people looking for it.
+  const computes = read.computed ? undefined : /[()+*\/<>=!,]|\s/.exec(read.path.replaceAll(/\["[^"]*"\]/g, ''));
+  if (computes != null)
+    return found(
+      'OPS1410',
+      read.pointer,
+      `"\${${read.path}}" computes, and a template only reads one path`,
+      'compute with {"$logic": …}, in a "set" before when it belongs into a text',
+    );
   // Secrets have findings of their own, which say where they may stand.
   if (here.includes(name) || name === 'secrets') return undefined;
   if (!EVERYWHERE.includes(name) && !elsewhere.has(name))

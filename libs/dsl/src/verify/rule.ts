@@ -6,7 +6,9 @@ import { refProblem } from '../refs.js';
 import { finding } from '@opsloop/rules';
 import { constantFindings, defaultLast, sameTwice } from './graph.js';
 import { analyseFlow, atomOf, flowOf, found, isLost, type FlowModel } from './model.js';
+import { lostFinding } from './structure.js';
 import { factFindings, RUNG_FACTS, tableRefFindings } from './facts.js';
+import { unsent } from './events.js';
 import { near } from '../near.js';
 import { Match } from './types.js';
 import type { World } from './world.js';
@@ -40,6 +42,9 @@ export function ruleFindings(rule: RuleDocument, world: World = {}): Finding[] {
   findings.push(...sameTwice(rule.branches, '/branches'), ...conditionsOf(rule).flatMap(constant));
   rule.branches.forEach((branch, i) =>
     findings.push(...ladderFindings(rule, branch.ladder, `/branches/${i}/ladder`, world)),
+  );
+  (rule.on ?? []).forEach(({ type }, i) =>
+    findings.push(...(type === undefined ? [] : unsent(type, `/on/${i}/type`, world))),
   );
   return [...findings, ...ruleReferences(rule), ...timeFindings(rule), ...patternFindings(rule)];
 }
@@ -125,8 +130,7 @@ export function workFindings(
     }
     const target = kind === 'flow' ? flowOf(world, ref) : atomOf(world, ref);
     if (target === undefined) {
-      if (isLost(world, kind, ref))
-        findings.push(found(kind === 'flow' ? 'OPS1011' : 'OPS1010', at, `no published ${kind} answers to "${ref}"`));
+      if (isLost(world, kind, ref)) findings.push(lostFinding(world, kind, ref, at));
       continue;
     }
     if (effect === 'read' && target.kind === 'atom' && target.effect !== 'read') {

@@ -7,6 +7,7 @@ import { isObject } from '../normalise.js';
 import { checkUserSchema } from '../user-schema.js';
 import { atomOf, found, isLost, type FlowModel, type Node } from './model.js';
 import { near } from '../near.js';
+import type { World } from './world.js';
 
 const BODIES = ['parallel', 'forEach', 'loop', 'reconcile'];
 const LISTS = ['do', 'try', 'finally'];
@@ -136,7 +137,19 @@ export function refFindings(
   if (problem !== undefined) return [finding('OPS1014', pointer, problem)];
   if (resolved !== undefined || !isLost(model.world, kind, ref)) return [];
   if (kind === 'flow' && ref.slice(0, ref.lastIndexOf('@')) === model.flow.name) return [];
-  return [found(kind === 'atom' ? 'OPS1010' : 'OPS1011', pointer, `no published ${kind} answers to "${ref}"`)];
+  return [lostFinding(model.world, kind, ref, pointer)];
+}
+
+/** A reference that leads nowhere, and what is there of that name. */
+export function lostFinding(world: World, kind: 'flow' | 'atom', ref: string, pointer: string): Finding {
+  const versions = world.versionsOf?.(kind, ref.slice(0, ref.lastIndexOf('@'))) ?? [];
+  const there = versions.length === 0 ? '' : `; there is ${versions.slice(-5).join(', ')}`;
+  return found(
+    kind === 'atom' ? 'OPS1010' : 'OPS1011',
+    pointer,
+    `no published ${kind} answers to "${ref}"${there}`,
+    there === '' ? undefined : `write a range that fits: ${ref.split('@')[0]}@${versions.at(-1)!.split('.')[0]}`,
+  );
 }
 
 function retryFindings(flow: FlowDocument, retry: unknown, pointer: string): Finding[] {

@@ -1,5 +1,5 @@
 /** Termination: every wait has an end, and every timeout covers what stands inside it. */
-import { durationMs, printDuration, type JsonObject } from '@opsloop/contracts';
+import { durationMs, printDuration } from '@opsloop/contracts';
 import type { Finding } from '@opsloop/rules';
 import { Estimator, itemsBySchema, timeoutsOf } from './estimate.js';
 import { found, upward, type FlowModel, type Node } from './model.js';
@@ -25,7 +25,9 @@ function waitFindings({ flow }: FlowModel, node: Node): Finding[] {
   const step = node.step!;
   if (!('approval' in step) && !('waitForEvent' in step)) return [];
   const [verb, spec] = 'approval' in step ? ['approval', step.approval] : ['waitForEvent', step.waitForEvent];
-  if ((spec as unknown as JsonObject)['timeout'] !== undefined || flow.timeout !== undefined) return [];
+  const { timeout } = spec as { timeout?: string };
+  if (timeout !== undefined) return cutOff(node, verb as string, timeout, flow.timeout);
+  if (flow.timeout !== undefined) return [];
   for (const at of upward(node)) if (typeof at.step?.timeout === 'string') return [];
   return [
     found(
@@ -36,6 +38,18 @@ function waitFindings({ flow }: FlowModel, node: Node): Finding[] {
       node.id,
     ),
   ];
+}
+
+/** Somebody may take as long as this, and what is around it ends before. */
+function cutOff(node: Node, verb: string, timeout: string, flowTimeout: string | undefined): Finding[] {
+  const around = [...upward(node.parent)].map((at) => [at.step!.timeout, `"${at.id}"`] as const);
+  const [outer, name] =
+    [...around, [flowTimeout, 'the flow'] as const].find(
+      ([one]) => typeof one === 'string' && durationMs(one) < durationMs(timeout),
+    ) ?? [];
+  if (outer === undefined) return [];
+  const said = `it may wait for ${timeout}, and ${name} ends after ${outer as string}`;
+  return [found('OPS1209', `${node.pointer}/${verb}/timeout`, said, undefined, node.id)];
 }
 
 function callFindings(model: FlowModel, node: Node, estimates: Estimator): Finding[] {

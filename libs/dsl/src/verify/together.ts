@@ -15,6 +15,7 @@ import { isObject } from '../normalise.js';
 import { parseRef, refProblem } from '../refs.js';
 import { schemaErrors, shapeFindings } from '../schema-check.js';
 import { validateDocument } from '../validate.js';
+import { environmentOf, sentBy } from './environment.js';
 import { atomOf, flowOf, found } from './model.js';
 import { flowtestFindings } from './others.js';
 import { distinct, withUrls } from './verify-flow.js';
@@ -80,7 +81,9 @@ function inWorld({ kind, name, body, document }: Checked, world: World): Finding
     return withUrls(flowtestFindings(body as JsonObject, flow, world));
   }
   const published = kind === 'flow' ? world.publishedOf?.(name) : undefined;
-  const around = published === undefined ? world : { ...world, published };
+  const runsInFlight = world.runsInFlightOf?.(name);
+  const around =
+    published === undefined ? world : { ...world, published, ...(runsInFlight === undefined ? {} : { runsInFlight }) };
   const { findings } = validateDocument(kind as DocumentKind, body, around);
   if (kind !== 'flow' || findings.some((f) => f.severity === 'error')) return findings;
   // Only following every reference to its end shows a circle.
@@ -100,8 +103,10 @@ export function worldOf(documents: readonly unknown[], base: World = {}): World 
   const byName = new Map<string, { version: string }[]>();
   const configs: Record<string, JsonObject> = { ...base.configs };
   const rules = [...(base.rules ?? [])];
+  const sentTypes = new Set(base.sentTypes);
   for (const document of documents) {
     if (!isObject(document)) continue;
+    for (const type of sentBy(document)) sentTypes.add(type);
     const { kind, name } = document as { kind?: unknown; name?: unknown };
     if (kind === 'config') configs[String(name)] = (document['values'] ?? {}) as JsonObject;
     if (kind === 'rule') rules.push(startsOf(document as unknown as RuleDocument));
@@ -121,8 +126,15 @@ export function worldOf(documents: readonly unknown[], base: World = {}): World 
   };
   return {
     ...base,
+    // Over what lies around: the documents are looked at as if they were there already.
+    ...environmentOf(configs),
+    sentTypes,
     rules,
     ...(base.configs === undefined && Object.keys(configs).length === 0 ? {} : { configs }),
+    versionsOf: (kind, name) => {
+      const own = (byName.get(`${kind} ${name}`) ?? []).map(({ version }) => version);
+      return own.length > 0 ? own.sort(semver.compare) : (base.versionsOf?.(kind, name) ?? []);
+    },
     atom: (ref) => pick<AtomDocument>('atom', ref) ?? base.atom?.(ref),
     flow: (ref) => pick<FlowDocument>('flow', ref) ?? base.flow?.(ref),
     table: (ref) => pick<TableDocument>('table', ref) ?? base.table?.(ref),

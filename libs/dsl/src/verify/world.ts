@@ -13,6 +13,8 @@ export interface World {
   flow?(ref: string): FlowDocument | undefined;
   /** Absent: tables are not known. */
   table?(ref: string): TableDocument | undefined;
+  /** Versions that are there of a name, for whoever asks for another one. */
+  versionsOf?(kind: 'flow' | 'atom', name: string): readonly string[];
   /** True when a reference that does not resolve is a mistake: the whole catalog is at hand. */
   complete?: boolean;
   /** `kind name` of documents that are there and broken: what refers to them is not to blame. */
@@ -23,10 +25,14 @@ export interface World {
   publishedOf?(name: string): FlowDocument | undefined;
   /** Runs of the published version that are under way. */
   runsInFlight?: number;
+  /** Of any flow by its name: what {@link runsInFlight} is for the one at hand. */
+  runsInFlightOf?(name: string): number | undefined;
   /** Values of all configs, when any are known. */
   configs?: Readonly<Record<string, JsonObject>>;
-  /** Event types that anything sends, when all are known. */
+  /** Types of all events that come from outside, patterns with "*" among them, when all are known. */
   eventTypes?: ReadonlySet<string>;
+  /** Types that flows and sources which are known send, beside those. */
+  sentTypes?: ReadonlySet<string>;
   /** Rules, as far as they say what starts what. */
   rules?: readonly {
     name: string;

@@ -14,11 +14,12 @@ import {
   ActivityCancellationType,
   ActivityFailure,
   TimeoutFailure,
+  patched,
   scheduleActivity,
   scheduleLocalActivity,
 } from '@temporalio/workflow';
 import { RetryState, TimeoutType } from '@temporalio/common';
-import type { CacheRequest, GateRequest } from '../activities.js';
+import type { CacheRequest, GateRequest, OutputRequest } from '../activities.js';
 import type { Engine } from '../engine/engine.js';
 import { StepFailure, fail } from '../engine/errors.js';
 import { failureOf, isFirstAttempt, isHaltRefusal } from '../engine/failures.js';
@@ -39,6 +40,7 @@ import type { Frame, StepHandle, VerbResult } from '../engine/types.js';
 const GATE_TIMEOUT_MS = 10_000;
 /** A local step keeps the workflow task open: whatever takes longer than this belongs into an activity. */
 const LOCAL_MS_MAX = 5_000;
+const OUTPUT_PATCH = 'check-output';
 
 /** `call`: one atom. */
 export async function callStep(engine: Engine, step: CallStep, frame: Frame, handle: StepHandle): Promise<VerbResult> {
@@ -87,7 +89,7 @@ export async function invoke(engine: Engine, call: Invocation): Promise<Json> {
   const cache = queue === undefined || queue === TEMPORAL_NAMES.atomQueue ? undefined : cacheOf(engine, call);
   /** Whether the target may have seen the step: decides whether there is something to undo. */
   let reached = false;
-  const start = (): Promise<unknown> => {
+  const begin = (): Promise<unknown> => {
     reached = true;
     if (queue === undefined) return callLocally(call, argument, retry);
     const id = `${path}#${engine.steering.epochOf(path)}`;
@@ -95,6 +97,8 @@ export async function invoke(engine: Engine, call: Invocation): Promise<Json> {
       ? callQueued(call, argument, retry, queue, id)
       : runJob(engine, call, jobPlan(call, argument, retry, queue, id));
   };
+  const { schema } = atom.output ?? {};
+  const start = schema === undefined || argument.context.dryRun ? begin : () => checkedAnswer(atom, schema, begin);
   engine.busy(1);
   try {
     if (argument.context.dryRun) {
@@ -158,6 +162,20 @@ async function passGate(engine: Engine, { handle }: Invocation, argument: AtomCa
     if (!isHaltRefusal(err)) throw err;
     await engine.afterHalt(handle.record, mark, ask, isHaltRefusal);
   }
+}
+
+/**
+ * A worker of others may answer anything: what does not match the schema of its atom must fail here, as it does in ours,
+ * and not three steps later. A compiled check in this sandbox would cost every run 20 ms; as a local activity it costs
+ * one marker, and later versions of the check cannot change what a history says.
+ */
+async function checkedAnswer(atom: PinnedAtom, schema: JsonObject, begin: () => Promise<unknown>): Promise<unknown> {
+  const output = ((await begin()) ?? null) as Json;
+  // Steps that ran before this existed were not checked, and are not now.
+  if (!patched(OUTPUT_PATCH)) return output;
+  const request: OutputRequest = { atom: `${atom.name}@${atom.version}`, schema, output };
+  await scheduleLocalActivity(TEMPORAL_NAMES.outputActivity, [request], { startToCloseTimeout: GATE_TIMEOUT_MS });
+  return output;
 }
 
 /** Temporal keeps no count of attempts in the failure; the retry state says when all were used. */
