@@ -199,7 +199,7 @@ async function stuck(open: Iterable<[string, KilledRun]>): Promise<string> {
     const steps = await client.workflow
       .getHandle(workflowIdOf(flow.flow.name, id))
       .query<{ path: string; status: string }[]>(TEMPORAL_NAMES.stepsQuery)
-      .catch((error: unknown) => [{ path: String(error), status: '?' }]);
+      .catch((error: unknown) => [{ path: `${String(error)} ${String((error as Error).cause)}`, status: '?' }]);
     const at = steps.filter(({ status }) => !['succeeded', 'skipped', 'failed'].includes(status));
     return `seed ${seed}: ${at.map(({ path, status }) => `${path} ${status}`).join(', ')}`;
   });
