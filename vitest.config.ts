@@ -28,7 +28,8 @@ export default defineConfig({
     // Two cores: more forks than that only slow the servers that the tests talk to.
     maxWorkers: 2,
     sequence: { sequencer: SlowFirst },
-    testTimeout: 30_000,
+    // Several waits of `eventually` (20 s each) fit into it, so that it is they who say what did not happen.
+    testTimeout: 60_000,
     hookTimeout: 120_000,
   },
 });

@@ -74,7 +74,7 @@ describe('a cluster', () => {
     const event = { specversion: '1.0', id: host, source: 'cluster', type: 'cluster.down', subject: host, data: {} };
     const headers = { 'content-type': 'application/cloudevents+json' };
     await eventually(async () => expect((await stack.send('POST', '/v1/events', event, headers)).status).toBe(202), {
-      timeoutMs: 20_000,
+      timeoutMs: 40_000,
       everyMs: 50,
     });
   }
@@ -123,7 +123,7 @@ describe('a cluster', () => {
         expect(page.items.map((run: { status: string }) => run.status)).toEqual(names.map(() => 'succeeded'));
         return page as { items: { targets: string[] }[] };
       },
-      { timeoutMs: 20_000, everyMs: 200 },
+      { timeoutMs: 40_000, everyMs: 200 },
     );
     expect(items.map((run) => run.targets[0]).toSorted()).toEqual(names.toSorted());
     // A step may have been asked for twice, with the same key; never two steps for one host.
@@ -137,7 +137,7 @@ describe('a cluster', () => {
     const slow = 'drain/slow';
     world.stuck.add(slow);
     await down(slow);
-    await eventually(() => expect(world.calls(`/fix/${slow}`)).toHaveLength(1), { timeoutMs: 20_000 });
+    await eventually(() => expect(world.calls(`/fix/${slow}`)).toHaveLength(1), { timeoutMs: 40_000 });
     await Promise.all(names.slice(0, 6).map(down));
     const leaving = [...cluster.of('dsl-interpreter'), ...APPS.slice(0, -1).map((app) => cluster.of(app)[1]!)];
     const ends = Promise.all(leaving.map((replica) => replica.end('SIGTERM')));

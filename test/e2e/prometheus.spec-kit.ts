@@ -87,7 +87,7 @@ export async function startMonitoring(options: {
           const answer = await fetch(`http://127.0.0.1:${port}/-/ready`);
           if (!answer.ok) throw new Error(`port ${port} answers ${answer.status}`);
         },
-        { timeoutMs: 20_000 },
+        { timeoutMs: 40_000 },
       );
   } catch (error) {
     await stop();

@@ -45,7 +45,7 @@ beforeAll(async () => {
       keepLines: 100_000,
     }),
     startHttpTarget(async ({ path, headers, body }) => ({
-      ...(path.startsWith('/hold') ? await eventually(() => expect(held).toBe(false), { timeoutMs: 20_000 }) : {}),
+      ...(path.startsWith('/hold') ? await eventually(() => expect(held).toBe(false), { timeoutMs: 40_000 }) : {}),
       status: path.startsWith('/refuse') ? 422 : 200,
       headers: { 'x-echo': String(headers['authorization'] ?? '') },
       body: { path, headers, body, basic: Buffer.from(`user:${String(headers['authorization'])}`).toString('base64') },
@@ -269,7 +269,7 @@ describe('configs', () => {
     await eventually(
       async () =>
         expect(await stack.get(`/v1/runs/${started.id}`)).toMatchObject({ status: 'succeeded', output: 'before' }),
-      { timeoutMs: 20_000 },
+      { timeoutMs: 40_000 },
     );
     const asked = world.calls.map(({ path }) => path).filter((path) => /^\/(before|after)/.test(path));
     expect(asked).toEqual(['/before', '/before']);

@@ -39,7 +39,7 @@ export class World {
     const name = rest.join('/').replace(/\/healthz$/, '');
     if (verb === 'box') return this.down.has(name) ? { status: 503 } : { body: { ok: true } };
     if (verb !== 'fix') return { body: { ok: true } };
-    await eventually(() => expect(this.stuck.has(name)).toBe(false), { timeoutMs: 25_000 });
+    await eventually(() => expect(this.stuck.has(name)).toBe(false), { timeoutMs: 40_000 });
     if (this.broken.has(name)) return { status: 500, body: { error: 'broken for good' } };
     this.down.delete(name);
     return { body: { fixed: name } };
@@ -106,7 +106,7 @@ export class Stack {
     this.send('POST', `/v1/catalog/${name}/runs`, body, headers);
 
   /** Waits for a run about which `query` is true. */
-  run(query: string, status: string, timeoutMs = 15_000): Promise<Answer['body']> {
+  run(query: string, status: string, timeoutMs = 40_000): Promise<Answer['body']> {
     return eventually(
       async () => {
         const { items } = await this.get(`/v1/runs?${query}`);
@@ -117,7 +117,7 @@ export class Stack {
     );
   }
 
-  episode(rule: string, resource: string, state: string, timeoutMs = 15_000): Promise<Answer['body']> {
+  episode(rule: string, resource: string, state: string, timeoutMs = 40_000): Promise<Answer['body']> {
     return eventually(
       async () => {
         const { items } = await this.get(`/v1/episodes?rule=${rule}&resource=${resource}`);

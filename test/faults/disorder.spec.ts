@@ -98,7 +98,7 @@ test('the ledger sees a second workflow that somebody starts for a decision', as
         'workflows: faults.forged belongs to no run',
       ]);
     },
-    { timeoutMs: 20_000, everyMs: 200 },
+    { timeoutMs: 40_000, everyMs: 200 },
   );
   await connection.close();
 }, 60_000);

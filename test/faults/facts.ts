@@ -102,7 +102,7 @@ async function executionsOf(s: Sources, runs: Facts['runs']): Promise<Executions
         if (listed.length < started.length) throw new Error(`${listed.length} of ${started.length} are listed yet`);
         return inParallel(listed, DESCRIBES, describe);
       },
-      { timeoutMs: 20_000, everyMs: 200 },
+      { timeoutMs: 40_000, everyMs: 200 },
     );
   } finally {
     await connection.close();

@@ -253,7 +253,7 @@ export async function shared(): Promise<Shared> {
     namespace,
     workflowExecutionRetentionPeriod: { seconds: 86_400 as never },
   });
-  await eventually(() => temporal.connection.workflowService.describeNamespace({ namespace }), { timeoutMs: 20_000 });
+  await eventually(() => temporal.connection.workflowService.describeNamespace({ namespace }), { timeoutMs: 40_000 });
   await temporal.connection.close();
   return { databaseUrl: url, namespace, address, drop };
 }
@@ -269,7 +269,7 @@ export async function registerAttributes(s: Shared): Promise<void> {
     ),
   });
   await eventually(() => temporal.client.workflow.count("OpsPhase = 'waiting' AND OpsTargets = 'a'"), {
-    timeoutMs: 20_000,
+    timeoutMs: 40_000,
   });
   await temporal.connection.close();
 }

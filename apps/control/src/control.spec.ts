@@ -256,7 +256,7 @@ describe('halts', () => {
       async () => {
         for (const id of ids) expect(await a.state(id)).toBe('closed');
       },
-      { timeoutMs: 20_000 },
+      { timeoutMs: 40_000 },
     );
   });
 

@@ -93,7 +93,7 @@ test(
         (await sender.story(id)).filter((told) => told !== 'verdict:queued'),
         id,
       ).toEqual(['verdict:admitted', 'started', 'closed:succeeded']);
-    await eventually(async () => expect(await worker.runs()).toBe(sent.length), { timeoutMs: 20_000 });
+    await eventually(async () => expect(await worker.runs()).toBe(sent.length), { timeoutMs: 40_000 });
     console.log(`crash: ${KILLS} kills, ${sent.length} starts`);
     await worker.stop();
     await control.close();
@@ -191,7 +191,7 @@ test('while Temporal cannot be reached nothing is freed; what is admitted starts
   const seen = await control.call('GET', `/v1/runs/${open}`);
   expect([seen.status, seen.body.stale]).toEqual([200, true]);
   await proxy.restore();
-  await eventually(async () => expect(await control.state(later)).toBe('closed'), { timeoutMs: 25_000 });
+  await eventually(async () => expect(await control.state(later)).toBe('closed'), { timeoutMs: 40_000 });
   await control.call('POST', `/v1/runs/${open}/terminate`, { reason: 'spec' });
   await control.close();
   await proxy.close();

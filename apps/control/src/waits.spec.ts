@@ -74,7 +74,7 @@ const as = (name: string, method: string, path: string, body?: unknown): Promise
   a.call(method, path, body, { authorization: `Bearer ${tokenOf(name)}` });
 const run = async (id: string): Promise<Answer['body']> => (await a.call('GET', `/v1/runs/${id}`)).body;
 const becomes = (id: string, status: string): Promise<void> =>
-  eventually(async () => expect((await run(id)).status).toBe(status), { timeoutMs: 20_000 });
+  eventually(async () => expect((await run(id)).status).toBe(status), { timeoutMs: 40_000 });
 
 function event(h: string, patch: Partial<EventMessage> = {}): EventMessage {
   const at = new Date().toISOString();
@@ -155,7 +155,7 @@ describe('events for runs', () => {
         expect(
           await a.db.query('SELECT 1 FROM control.run_inbox WHERE run_id = $1 AND attempts > 0', [id]),
         ).toHaveLength(1),
-      { timeoutMs: 20_000 },
+      { timeoutMs: 40_000 },
     );
     // Nobody can say who waits, so a list of these says so; others are shown without.
     expect(await a.call('GET', '/v1/runs?status=waiting')).toMatchObject({

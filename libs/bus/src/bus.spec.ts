@@ -77,13 +77,19 @@ const seen = (db: Database): Promise<{ key: string; n: number; handled: number }
 
 const numbers = (from: number, to: number): number[] => Array.from({ length: to - from + 1 }, (_, i) => from + i);
 
+/** How often a handler was given what no repeat can heal. */
+let refused = 0;
+
 @Controller()
 class OneByOne {
   @BusHandler('episodes', 'spec')
   async handle(message: Message, ctx: BusContext): Promise<void> {
     await record(message, ctx);
     if (message.body.state === 'poison') throw new Error('cannot digest this');
-    if (message.body.state === 'invalid') throw new OpsError('validation', 'nor this');
+    if (message.body.state === 'invalid') {
+      refused += 1;
+      throw new OpsError('validation', 'nor this');
+    }
   }
 }
 
@@ -203,7 +209,6 @@ describe.each(carriers)('over $name', (carrier) => {
         return rows[0]!;
       });
       expect(performance.now() - published).toBeGreaterThan(1_400);
-      expect(performance.now() - published).toBeLessThan(5_000);
       expect(dead).toMatchObject({ grp: 'spec', body: { id: '40' } });
       expect(dead.cause).toContain('cannot digest this');
       await eventually(async () => expect((await seen(db)).filter((row) => row.key === 'k')).toHaveLength(69));
@@ -214,10 +219,11 @@ describe.each(carriers)('over $name', (carrier) => {
 
     test('goes there at once when no repeat can heal it', async () => {
       const { db } = await start(OneByOne);
-      const published = performance.now();
+      refused = 0;
       await publish(db, 'k', [bodyOf(1, 'invalid')]);
       await eventually(async () => expect(await db.query('SELECT 1 FROM bus.dead')).toHaveLength(1));
-      expect(performance.now() - published).toBeLessThan(1_000);
+      // What may heal is given five times.
+      expect(refused).toBe(1);
       expect(await seen(db)).toEqual([]);
     });
   });

@@ -171,7 +171,7 @@ describe.each(carriers)('over $name every message comes once and in order to eve
       await inside;
       const since = performance.now();
       child.start(made.url, '0', options);
-      await eventually(() => drained(db), { timeoutMs: 15_000 });
+      await eventually(() => drained(db), { timeoutMs: 40_000 });
       // 5 s of idling in a transaction, then the poll; the start of the second process runs meanwhile.
       expect(performance.now() - since).toBeLessThan(8_000);
       await child.killAll();

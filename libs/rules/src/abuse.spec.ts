@@ -176,10 +176,10 @@ describe('names that lead to a prototype', () => {
     }));
     fc.assert(
       fc.property(logic, (x) => {
-        const started = performance.now();
+        const started = process.cpuUsage();
         const result = outcome(() => evaluateLogic(x, scope));
         expect(typeof result).not.toBe('function');
-        expect(performance.now() - started).toBeLessThan(1_000);
+        expect(process.cpuUsage(started).user).toBeLessThan(1_000_000);
         if (validateLogic(x).length > 0) expect(result).toBeUndefined();
         const condition = outcome(() => evaluateCondition(x, scope));
         expect(condition === undefined || typeof condition === 'boolean').toBe(true);

@@ -1,5 +1,5 @@
 export interface EventuallyOptions {
-  /** Default 10 s. */
+  /** Default 20 s: a wait costs nothing where the condition holds, and two cores are shared with every server. */
   timeoutMs?: number;
   /** Default 25 ms. */
   everyMs?: number;
@@ -7,7 +7,7 @@ export interface EventuallyOptions {
 
 /** Repeats `fn` until it does not throw and gives its result; at the deadline the last failure is thrown. */
 export async function eventually<T>(fn: () => T | Promise<T>, options: EventuallyOptions = {}): Promise<T> {
-  const { timeoutMs = 10_000, everyMs = 25 } = options;
+  const { timeoutMs = 20_000, everyMs = 25 } = options;
   const deadline = performance.now() + timeoutMs;
   for (;;) {
     try {

@@ -92,7 +92,7 @@ describe('leaving for a new Temporal run', () => {
     expect(Date.parse(endedAt!) - Date.parse(startedAt)).toBeLessThan(4_500);
     expect(await run.continued()).toBeGreaterThan(1);
     once(counts('a.'));
-  }, 30_000);
+  });
 
   it('keeps the fence of a lock that it holds', async () => {
     const body = [{ id: 'l', loop: { max: { iterations: 20 } }, do: [call('turn')] }];
@@ -107,7 +107,7 @@ describe('leaving for a new Temporal run', () => {
     expect(types.filter((t) => t === TEMPORAL_NAMES.releaseActivity)).toHaveLength(1);
     expect(types.indexOf(TEMPORAL_NAMES.releaseActivity)).toBeGreaterThan(types.lastIndexOf('a.turn'));
     expect(h.recorded.filter((r) => r.type === 'a.turn').every((r) => r.argument.context.fence === '77')).toBe(true);
-  }, 30_000);
+  });
 
   it('in the middle of a compensation and of a finally, after an error and after a cancel', async () => {
     const undoable = (n: number): Step[] => times(n).map((i) => call(`s${i}`, 'a.do@1'));
@@ -192,7 +192,7 @@ describe('leaving for a new Temporal run', () => {
     expect(await run.continued()).toBeGreaterThan(0);
     expect(counts('u.')).toEqual({ 'p/a/held~undo': 1 });
     expect(counts('a.close')).toEqual({ 'p/a/close': 1 });
-  }, 30_000);
+  });
 
   it('fails a run whose state fits no payload, and undoes what it did', async () => {
     h.on('a.big', () => 'x'.repeat(150_000));
@@ -214,7 +214,7 @@ describe('leaving for a new Temporal run', () => {
     expect(counts('u.')).toEqual({ 'held~undo': 1 });
     expect(counts('a.end')).toEqual({ end: 1 });
     expect(run.outcome().status).toBe('failed');
-  }, 30_000);
+  });
 
   it('does not count the time of a step timeout twice', async () => {
     const run = await h.run(
@@ -231,9 +231,10 @@ describe('leaving for a new Temporal run', () => {
     );
     const began = Date.now();
     expect(await run.end()).toMatchObject({ problem: { code: 'timeout', instance: 'd' } });
-    expect(Date.now() - began).toBeLessThan(5_000);
+    // Counted anew in each of its Temporal runs, the time would not end before the 10,000 turns.
+    expect(Date.now() - began).toBeLessThan(15_000);
     expect(await run.continued()).toBeGreaterThan(1);
-  }, 30_000);
+  });
 
   it('waits for sub-flows under way, and carries what a return gave', async () => {
     const child = compiled({
@@ -259,7 +260,7 @@ describe('leaving for a new Temporal run', () => {
     expect(await run.end()).toEqual({ status: 'succeeded', output: 7 });
     once(counts('a.'));
     expect(counts('a.inner')).toEqual({ 'p/sub/inner': 1 });
-  }, 30_000);
+  });
 });
 
 describe('isolated batches', () => {
@@ -315,7 +316,7 @@ describe('isolated batches', () => {
     const batches = run.outcome().steps.filter((s) => s.path.startsWith('each[batch:') && s.workflowId !== undefined);
     expect(batches.map((s) => [s.path, s.status])).toEqual(times(3).map((n) => [`each[batch:${n + 1}]`, 'succeeded']));
     expect(h.recorded.filter((r) => r.type === TEMPORAL_NAMES.reportActivity)).toHaveLength(1);
-  }, 30_000);
+  });
 
   it('stop when too many failed, undo on cancel, and hear what operators say', async () => {
     h.on('a.bad', () => refuse('runtime'));
@@ -340,5 +341,5 @@ describe('isolated batches', () => {
     await held.handle.cancel();
     expect(await held.end()).toEqual({ status: 'cancelled' });
     expect(counts('u.')).toEqual({ 'each[2]/drain~undo': 1 });
-  }, 30_000);
+  });
 });

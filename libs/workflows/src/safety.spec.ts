@@ -99,7 +99,7 @@ describe('items whose target is busy', () => {
     expect(run.calls()[0]).toBe('a.fix:each[host%2Ffree]/fix');
     // One refusal and one grant for each of five, one grant for the free one: nobody was asked in between.
     expect(h.recorded.filter((r) => r.type === TEMPORAL_NAMES.claimActivity)).toHaveLength(11);
-  }, 30_000);
+  });
 });
 
 describe('values that no payload can carry', () => {

@@ -41,7 +41,7 @@ beforeEach(async () => {
 const cause = (): StartCause => ({ rule, ruleVersion: '1.0.0', branch: 'b', rung: 'r', episodes: [] });
 const start = (ref = 'demo/quick@1'): Promise<string> => a.send({ ref, cause: cause() });
 const becomes = (id: string, state: string): Promise<void> =>
-  eventually(async () => expect(await a.state(id)).toBe(state), { timeoutMs: 20_000 });
+  eventually(async () => expect(await a.state(id)).toBe(state), { timeoutMs: 40_000 });
 const halts = async (): Promise<HaltView[]> => (await a.call('GET', '/v1/halts')).body.items;
 const braked = (): Promise<HaltView> =>
   eventually(
@@ -50,7 +50,7 @@ const braked = (): Promise<HaltView> =>
       expect(found).toBeDefined();
       return found!;
     },
-    { timeoutMs: 15_000 },
+    { timeoutMs: 40_000 },
   );
 const lift = (id: string, who?: string) =>
   a.call(

@@ -54,7 +54,7 @@ test('a task that nobody takes is told in the run and on the screen, and is gone
   await eventually(
     async () => expect(await diagnosis(id)).toMatchObject([{ code: 'no-worker', stuck: true, path: 'look' }]),
     {
-      timeoutMs: 20_000,
+      timeoutMs: 40_000,
     },
   );
   const [found] = await diagnosis(id);

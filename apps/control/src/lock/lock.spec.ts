@@ -83,7 +83,7 @@ async function contend(db: Database, kill: boolean): Promise<{ held: Held[]; dea
           .catch(() => undefined);
         expect(done).toBe(true);
       },
-      { timeoutMs: 25_000, everyMs: 20 },
+      { timeoutMs: 40_000, everyMs: 20 },
     );
   }
   await clients;

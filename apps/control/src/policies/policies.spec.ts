@@ -143,7 +143,8 @@ test('a rate counts starts over several times, and says when there is room again
     match: { targets: 'host/r/*' },
     by: '${resource.path}',
     windows: [
-      { runs: 1, within: '2s' },
+      // Wide enough that the second start is judged inside of it on a busy machine too.
+      { runs: 1, within: '4s' },
       { runs: 2, within: '1h' },
     ],
   });
@@ -154,9 +155,9 @@ test('a rate counts starts over several times, and says when there is room again
   await cancel(first);
   const second = await start(h);
   await becomes(second, 'queued');
-  expect(await said(second, 'ops/rate')).toMatchObject({ saw: `${h}: 1 of 1 runs within 2s`, said: 'queue' });
+  expect(await said(second, 'ops/rate')).toMatchObject({ saw: `${h}: 1 of 1 runs within 4s`, said: 'queue' });
   const { eta } = await admission(second);
-  expect(Date.parse(eta) - Date.now()).toBeLessThan(2_000);
+  expect(Date.parse(eta) - Date.now()).toBeLessThan(4_000);
   await running(second);
   await cancel(second);
   const third = await start(h);
@@ -197,7 +198,7 @@ test('a blast radius counts targets of all causes by failure domain, and fails c
   await becomes(blind, 'queued');
   expect((await said(blind, 'ops/rack')).saw).toBe('the inventory does not answer');
   peers.resources = [...resources, resource(cached, { rack: 'd' })];
-  await eventually(async () => expect(await a.state(blind)).toBe('started'), { timeoutMs: 15_000 });
+  await eventually(async () => expect(await a.state(blind)).toBe('started'), { timeoutMs: 40_000 });
   await cancel(blind);
 });
 
@@ -393,7 +394,7 @@ test('work of a higher tier makes a lower one give way at a safe point', async (
   await becomes(equal, 'queued');
   expect(await said(equal, 'ops/urgent')).toMatchObject({ said: 'queue' });
   const high = await start(h, { tier: 'P0' });
-  await eventually(async () => expect(await a.state(high)).toBe('started'), { timeoutMs: 20_000 });
+  await eventually(async () => expect(await a.state(high)).toBe('started'), { timeoutMs: 40_000 });
   expect(await a.state(low)).toBe('closed');
   expect((await a.call('GET', `/v1/runs/${low}`)).body.status).toBe('cancelled');
   expect(await a.state(equal)).toBe('queued');

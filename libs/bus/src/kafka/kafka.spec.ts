@@ -211,7 +211,7 @@ describe.each(await whereKafka())('over $name', () => {
     await publish(401, 600, 'open', app.get(Database));
     await broker.start();
     await sawAll(1, 600);
-    await eventually(async () => expect(await ready()).toBe('ready'), { timeoutMs: 20_000 });
+    await eventually(async () => expect(await ready()).toBe('ready'), { timeoutMs: 40_000 });
   }, 120_000);
 
   test('what is none of ours is put aside with its cause, exactly once, and stops nobody', async () => {
@@ -254,7 +254,7 @@ describe.each(await whereKafka())('over $name', () => {
     await publish(122, 200);
     await eventually(
       async () => expect((await seen()).filter((n) => n > 100 && n !== 121 && n % 12 !== 1)).toHaveLength(92),
-      { timeoutMs: 15_000 },
+      { timeoutMs: 40_000 },
     );
     // Nobody but those behind the failing one, on its partition, waits for its retries.
     expect(performance.now() - since).toBeLessThan(5_000);
