@@ -364,6 +364,7 @@ async function startWorker(
         void (await internal.call('POST /internal/runs/:id/approvals', r.report, { id: r.run })),
       [TEMPORAL_NAMES.claimActivity]: (r: { run: string; step: string; claims: Claim[] }) =>
         internal.call('POST /internal/runs/:id/claims', { step: r.step, claims: r.claims }, { id: r.run }),
+      [TEMPORAL_NAMES.gateActivity]: async () => null,
       [TEMPORAL_NAMES.releaseActivity]: (r: { run: string; step: string }) =>
         internal.call('POST /internal/runs/:id/release', { step: r.step }, { id: r.run }),
       [TEMPORAL_NAMES.reportActivity]: async (r: { run: string; outcome: never }) => {

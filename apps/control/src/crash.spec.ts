@@ -127,7 +127,7 @@ test(
       }
       const paths = [`frozen/${i}/a`, `frozen/${i}/b`];
       const take = (path: string, owner: string, wait = '0s') => ({
-        ...{ claims: [{ path, mode: 'exclusive' }], owner, ttl: '1s', wait, longPoll: wait },
+        ...{ claims: [{ path, mode: 'exclusive' }], owner, ttl: owner === 'here' ? '5m' : '1s', wait, longPoll: wait },
       });
       const held = await there('POST', '/v1/locks', take(paths[0]!, 'there'));
       expect(held.status).toBe(201);

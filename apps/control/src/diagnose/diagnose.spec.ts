@@ -31,6 +31,22 @@ beforeAll(async () => {
     worker: { queue, activity: 'spec.look' },
     timeout: { startToClose: '1m' },
   } as AtomDocument;
+  ATOMS['spec.change'] = { ...ATOMS['spec.look'], name: 'spec.change', effect: 'mutate' };
+  FLOWS['demo/changes'] = {
+    ...FLOWS['demo/quick']!,
+    name: 'demo/changes',
+    do: [
+      {
+        id: 'both',
+        parallel: {},
+        do: [
+          { id: 'change', call: 'spec.change@1', with: {} },
+          { id: 'look', call: 'spec.look@1', with: {} },
+        ],
+      },
+    ],
+    output: null,
+  };
   FLOWS['demo/looks'] = {
     ...FLOWS['demo/quick']!,
     name: 'demo/looks',
@@ -75,4 +91,25 @@ test('a task that nobody takes is told in the run and on the screen, and is gone
   await a.call('POST', `/v1/runs/${id}/terminate`, { reason: 'spec' });
   await eventually(async () => expect((await items()).map((one) => one.code)).not.toContain('stuck.no-worker'));
   expect(await diagnosis(id)).toBeUndefined();
+});
+
+test('a halt holds what waits for a worker of others, a lift lets it go, and what only reads is left alone', async () => {
+  const host = `host/${randomUUID()}`;
+  const id = await a.send({ ref: 'demo/changes@1', input: { host } });
+  const waiting = async (): Promise<Record<string, boolean>> => {
+    const { raw } = await a.temporal.client.workflow.getHandle(`demo.changes.${id}`).describe();
+    return Object.fromEntries(
+      (raw.pendingActivities ?? []).map((one) => [
+        (one.activityId ?? '').split('#')[0]!.split('/').at(-1),
+        one.paused === true,
+      ]),
+    );
+  };
+  await eventually(async () => expect(await waiting()).toEqual({ change: false, look: false }));
+  await eventually(async () => expect(await a.state(id)).toBe('started'));
+  const halt = await a.call('POST', '/v1/halts', { scope: { paths: [host] }, reason: 'spec' });
+  await eventually(async () => expect(await waiting()).toEqual({ change: true, look: false }), { timeoutMs: 5_000 });
+  await a.call('POST', `/v1/halts/${halt.body.id}/lift`, { reason: 'spec' });
+  await eventually(async () => expect(await waiting()).toEqual({ change: false, look: false }), { timeoutMs: 5_000 });
+  await a.call('POST', `/v1/runs/${id}/terminate`, { reason: 'spec' });
 });

@@ -24,7 +24,7 @@ const WHO: Initiator[] = [
 ];
 /** Of each of the five: enough that every queue is long at times. */
 const OPEN_MAX = 12;
-const HOLD_MS = 40;
+const HOLD_MS = 20;
 
 /** mulberry32: the same seed, the same policies and starts. */
 function randomOf(seed: number): (n: number) => number {
@@ -97,7 +97,7 @@ function randomPolicies(random: (n: number) => number): JsonObject[] {
           ]),
         };
   const kinds: (() => JsonObject)[] = [
-    () => ({ type: 'quota', match: match(), ...by(), runs: 1 + random(6) }),
+    () => ({ type: 'quota', match: match(), ...by(), runs: 2 + random(6) }),
     () => ({
       type: 'quota',
       match: match(),
@@ -128,7 +128,7 @@ function randomPolicies(random: (n: number) => number): JsonObject[] {
 /** Starts that wait for their verdict: one statement looks for all of them, so that the test is not the load. */
 const waiting = new Map<string, (state: string) => void>();
 const settled = (id: string): Promise<string> => new Promise((resolve) => waiting.set(id, resolve));
-const LOOK_MS = 20;
+const LOOK_MS = 10;
 
 async function look(until: () => boolean): Promise<void> {
   while (!until()) {
