@@ -31,7 +31,12 @@ beforeAll(async () => {
     worker: { queue, activity: 'spec.look' },
     timeout: { startToClose: '1m' },
   } as AtomDocument;
-  ATOMS['spec.change'] = { ...ATOMS['spec.look'], name: 'spec.change', effect: 'mutate' };
+  ATOMS['spec.change'] = {
+    ...ATOMS['spec.look'],
+    name: 'spec.change',
+    effect: 'mutate',
+    worker: { queue, activity: 'spec.change' },
+  };
   FLOWS['demo/changes'] = {
     ...FLOWS['demo/quick']!,
     name: 'demo/changes',
