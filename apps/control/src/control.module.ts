@@ -42,6 +42,7 @@ import { VerifiedService } from './brake/verified.service.js';
 import { DiagnoseService } from './diagnose/diagnose.service.js';
 import { GrantTogether1700000003120 } from './migrations/1700000003120-grant-together.js';
 import { PassLateWaiters1700000003110 } from './migrations/1700000003110-pass-late-waiters.js';
+import { FreeOne1700000003240 } from './migrations/1700000003240-free-one.js';
 import { FreeAtOnce1700000003230 } from './migrations/1700000003230-free-at-once.js';
 import { IndexControlByAge1700000003220 } from './migrations/1700000003220-index-by-age.js';
 import { HoldPolicies1700000003200 } from './migrations/1700000003200-hold-policies.js';
@@ -120,6 +121,7 @@ export const controlMigrations: MigrationSet = {
     HoldPolicies1700000003200,
     IndexControlByAge1700000003220,
     FreeAtOnce1700000003230,
+    FreeOne1700000003240,
     WatchRuns1700000003300,
     Brake1700000003310,
     Schedules1700000003320,

@@ -1,3 +1,32 @@
+/** One lock given back, for itself and as a part of a turn. */
+export const lockFreeSql = `
+-- One lock given back: 204, and what it held; 403 another's, 409 a run's. ahead: whether a run waits there (true), or a person
+-- alone (false).
+CREATE FUNCTION control.lock_free(p_tenant text, p_quick boolean, p_fence bigint, p_by text, OUT status int, OUT holders jsonb, OUT ahead jsonb)
+LANGUAGE plpgsql AS $$
+BEGIN
+  -- What a crash of the server may undo: see the caller.
+  IF p_quick THEN PERFORM set_config('synchronous_commit', 'off', true); END IF;
+  status := 204;
+  WITH gone AS (DELETE FROM control.claim c WHERE c.tenant = p_tenant AND c.fence = p_fence AND c.principal = p_by RETURNING c.path)
+    SELECT jsonb_agg(g.path) INTO holders FROM gone g;
+  IF holders IS NULL THEN
+    SELECT CASE WHEN c.run_id IS NOT NULL THEN 409 ELSE 403 END INTO status FROM control.claim c
+      WHERE c.tenant = p_tenant AND c.fence = p_fence AND c.expires_at > clock_timestamp() LIMIT 1;
+    IF NOT FOUND THEN status := 204; END IF;
+  ELSIF EXISTS (SELECT 1 FROM control.waiter w WHERE w.tenant = p_tenant) THEN
+    -- Whoever waits here is told: runs by their own queue, people by the process that keeps their answer back.
+    SELECT to_jsonb(bool_or(w.runs)) INTO ahead FROM jsonb_array_elements_text(holders) g(path), LATERAL (
+      SELECT w.run_id IS NOT NULL AS runs FROM control.waiter w WHERE w.tenant = p_tenant AND w.path = ANY (g.path || control.prefixes(g.path))
+      UNION ALL SELECT w.run_id IS NOT NULL FROM control.waiter w WHERE w.tenant = p_tenant AND w.path >= g.path || '/' AND w.path < g.path || '0') w;
+  END IF;
+END $$;
+ALTER FUNCTION control.lock_free SET plan_cache_mode = force_generic_plan;
+ALTER FUNCTION control.lock_free SET enable_seqscan = off;
+ALTER FUNCTION control.lock_free SET enable_mergejoin = off;
+ALTER FUNCTION control.lock_free SET jit = off;
+`;
+
 /**
  * Locks of people, many in one statement: what is given back is freed, then each request in order is granted, queued or
  * refused. All advisory locks of the whole turn are taken first, in one sorted sweep, so a waiter can be granted in the
@@ -9,19 +38,17 @@
  * per claim, with its prefixes and itself joined by newlines, which no path holds, and the request it belongs to (`p_of`).
  */
 export const lockTurnSql = `
-CREATE FUNCTION control.lock_turn(p_tenant text, p_quick boolean, p_own text[], p_up text[], p_release bigint[], p_by text[],
+CREATE FUNCTION control.lock_turn(p_tenant text, p_own text[], p_up text[], p_release bigint[], p_by text[],
     p_holder text[], p_owner text[], p_principal text[], p_ttl double precision[], p_wait double precision[], p_alive double precision,
     p_rank timestamptz[], p_mode int[], p_alone boolean[], p_first int[], p_last int[], p_path text[], p_x boolean[], p_lineage text[], p_of int[],
     OUT n int, OUT status int, OUT fence bigint, OUT expires timestamptz, OUT ticket bigint, OUT holders jsonb, OUT ahead jsonb)
 RETURNS SETOF record LANGUAGE plpgsql AS $$
 DECLARE
-  r record; a int; b int; j int; line text[]; busy boolean; rank timestamptz; until timestamptz; alive timestamptz; place record; done boolean[] := '{}'; waits boolean;
+  r record; a int; b int; j int; line text[]; busy boolean; rank timestamptz; until timestamptz; alive timestamptz; place record; done boolean[] := '{}';
 BEGIN
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     RAISE EXCEPTION 'control.lock_turn needs READ COMMITTED, not %', current_setting('transaction_isolation') USING ERRCODE = '25001';
   END IF;
-  -- What a crash of the server may undo: see the caller.
-  IF p_quick THEN PERFORM set_config('synchronous_commit', 'off', true); END IF;
   -- In the order of the keys: a subquery that sorts is read in its order.
   PERFORM CASE WHEN own THEN pg_advisory_xact_lock(k)::text ELSE pg_advisory_xact_lock_shared(k)::text END FROM (
     SELECT k, bool_or(own) AS own FROM (
@@ -30,22 +57,10 @@ BEGIN
     GROUP BY k ORDER BY k) o;
 
   IF cardinality(p_release) > 0 THEN
-    waits := EXISTS (SELECT 1 FROM control.waiter w WHERE w.tenant = p_tenant);
     -- In the order of the fences: two processes that free the same ones do not wait for each other crosswise.
     FOR i IN 1 .. cardinality(p_release) LOOP
-      n := -i; status := 204; fence := p_release[i]; expires := NULL; ticket := NULL; ahead := NULL;
-      WITH gone AS (DELETE FROM control.claim c WHERE c.tenant = p_tenant AND c.fence = p_release[i] AND c.principal = p_by[i] RETURNING c.path)
-        SELECT jsonb_agg(g.path) INTO holders FROM gone g;
-      IF holders IS NULL THEN
-        SELECT CASE WHEN c.run_id IS NOT NULL THEN 409 ELSE 403 END AS code INTO place FROM control.claim c
-          WHERE c.tenant = p_tenant AND c.fence = p_release[i] AND c.expires_at > clock_timestamp() LIMIT 1;
-        IF FOUND THEN status := place.code; END IF;
-      ELSIF waits THEN
-        -- Whoever waits here is told: runs by their own queue, people by the process that keeps their answer back.
-        SELECT to_jsonb(bool_or(w.runs)) INTO ahead FROM jsonb_array_elements_text(holders) g(path), LATERAL (
-          SELECT w.run_id IS NOT NULL AS runs FROM control.waiter w WHERE w.tenant = p_tenant AND w.path = ANY (g.path || control.prefixes(g.path))
-          UNION ALL SELECT w.run_id IS NOT NULL FROM control.waiter w WHERE w.tenant = p_tenant AND w.path >= g.path || '/' AND w.path < g.path || '0') w;
-      END IF;
+      n := -i; fence := p_release[i]; expires := NULL; ticket := NULL;
+      SELECT f.status, f.holders, f.ahead INTO status, holders, ahead FROM control.lock_free(p_tenant, false, p_release[i], p_by[i]) f;
       RETURN NEXT;
     END LOOP;
   END IF;

@@ -15,6 +15,8 @@ const TURN_PATIENCE_MS = 20;
 const SIDE_BY_SIDE = 2;
 /** Below it, what waits for one path is freed and granted in one statement, and cutting it in two would cost. */
 const SIDE_BY_SIDE_MIN = 12;
+/** More go together. */
+const FREE_ONE_BY_ONE = 1;
 /** Requests of one statement: a few milliseconds of work, and the keys' bound is met first as a rule. */
 const BATCH_MAX = 64;
 /** Answers that are kept back until there is a grant: a few hundred bytes each. Above it, waiters ask again as without. */
@@ -315,6 +317,7 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
 
   private async run(freed: readonly Freed[], batch: readonly Asked[]): Promise<void> {
     if (freed.length + batch.length === 0) return;
+    if (batch.length === 0 && freed.length <= FREE_ONE_BY_ONE) return this.free(freed);
     const claims = batch.flatMap((a) => a.wish.claims);
     const ends: number[] = [];
     for (const a of batch) ends.push((ends.at(-1) ?? 0) + a.wish.claims.length);
@@ -323,7 +326,7 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
     const tenant = (batch[0]?.wish ?? freed[0]!).tenant;
     const rows = await this.db.query<Row>({
       name: 'control.lock-turn',
-      text: `SELECT * FROM control.lock_turn($1, $21, $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::float8[], $10::float8[], $11,
+      text: `SELECT * FROM control.lock_turn($1, $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[], $9::float8[], $10::float8[], $11,
         $12::timestamptz[], $13::int[], $14::boolean[], $15::int[], $16::int[], $17::text[], $18::boolean[], $19::text[], $20::int[])`,
       values: [
         tenant,
@@ -346,10 +349,21 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
         claims.map((c) => c.mode === 'exclusive'),
         claims.map((c) => [...prefixesOf(c.path), c.path].join('\n')),
         batch.flatMap((a, i) => a.wish.claims.map(() => i + 1)),
-        batch.length === 0 && freed.every((f) => f.soon),
       ],
     });
     for (const row of rows) this.answer(row, freed, batch, mark);
+  }
+
+  /** Nobody asks for anything meanwhile: a light statement for each, in the order of their fences. */
+  private async free(freed: readonly Freed[]): Promise<void> {
+    for (const [i, one] of freed.entries()) {
+      const [row] = await this.db.query<Pick<Row, 'status' | 'holders' | 'ahead'>>({
+        name: 'control.lock-free',
+        text: 'SELECT * FROM control.lock_free($1, $2, $3::bigint, $4)',
+        values: [one.tenant, one.soon, one.fence, one.by],
+      });
+      this.answer({ n: -i - 1, fence: one.fence, expires: null, ticket: null, ...row! }, freed, [], this.mark);
+    }
   }
 
   private answer(row: Row, freed: readonly Freed[], batch: readonly Asked[], mark: number): void {
