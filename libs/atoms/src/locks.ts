@@ -9,7 +9,8 @@ const TTL_DEFAULT = '60s';
 /** A lease counts as over this part of it early, at least 5 s: what is under way needs time to stop. */
 const MARGIN_PART = 0.2;
 const MARGIN_MIN_MS = 5_000;
-const TTL_MIN_MS = 10_000;
+/** Three renewals, each of a second. */
+const TTL_MIN_MS = 3_000;
 /** Who holds something only tries for more: waiting in the queue, two would wait for each other for ever. */
 const TRY_EVERY_MS = 1_000;
 /** At its end; then the lease ends by itself. */

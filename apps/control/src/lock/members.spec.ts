@@ -186,7 +186,7 @@ describe('an atom', () => {
       return null;
     });
     const lost = perform(id, async ({ lock, signal }) => {
-      const { fence } = await lock('pool/c', { ttl: '10s' });
+      const { fence } = await lock('pool/c', { ttl: '3s' });
       await a.call('POST', `/v1/locks/${fence}/break`, { reason: 'spec' });
       return new Promise<Json>((_resolve, reject) => signal.addEventListener('abort', () => reject(new Error('stop'))));
     });
