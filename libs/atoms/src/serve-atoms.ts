@@ -2,7 +2,7 @@ import { failureParts, OpsError, type AtomCall, type AtomDocument, type JobCall,
 import { validateInput } from '@opsloop/dsl';
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure, CancelledFailure } from '@temporalio/common';
-import { NativeConnection, Worker, type NativeConnectionOptions } from '@temporalio/worker';
+import type { NativeConnectionOptions, Worker } from '@temporalio/worker';
 import type { AtomArguments, AtomDefinition, JobDefinition } from './define-atom.js';
 import { NotYet, pollOnce } from './job.js';
 import { CallLocks } from './locks.js';
@@ -49,7 +49,9 @@ export async function serveAtoms(atoms: readonly AnyAtom[], options: ServeOption
   const queues = byQueue(atoms, options.queue);
   const secrets = options.secrets ?? (options.platform === undefined ? undefined : platformSecrets(options.platform));
   const sink = options.platform === undefined ? undefined : logSink(options.platform);
-  const connection = await NativeConnection.connect({
+  // Loaded here: most who import this package serve no atoms, and the SDK's worker is a quarter of what they would load.
+  const sdk = await import('@temporalio/worker');
+  const connection = await sdk.NativeConnection.connect({
     address: options.address,
     ...(options.tls === undefined ? {} : { tls: options.tls }),
     ...(options.apiKey === undefined ? {} : { apiKey: options.apiKey }),
@@ -57,7 +59,7 @@ export async function serveAtoms(atoms: readonly AnyAtom[], options: ServeOption
   const workers: Worker[] = [];
   for (const [taskQueue, served] of queues) {
     workers.push(
-      await Worker.create({
+      await sdk.Worker.create({
         connection,
         namespace: options.namespace ?? 'default',
         taskQueue,

@@ -1,15 +1,9 @@
 /** Workers that forget everything, at every task and at random moments, while the run is steered and continues as new. */
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import type { SteerAct, Step } from '@opsloop/contracts';
 import { TEMPORAL_NAMES } from '@opsloop/contracts';
 import { eventually } from '@opsloop/testing';
 import { Harness } from '../test/harness.js';
-
-let h: Harness;
-beforeAll(async () => {
-  h = await Harness.start({ cache: 0 });
-});
-afterAll(async () => h?.stop());
 
 const call = (id: string, atom = `a.${id}@1`): Step => ({ id, call: atom });
 
@@ -22,10 +16,13 @@ function seeded(seed: number): () => number {
   };
 }
 
-it.each([7, 11])(
+// Side by side, each with workers of its own: most of the time is waiting for tasks that were lost with a worker.
+it.concurrent.for([7, 11])(
   'loses and repeats nothing (seed %i)',
-  async (seed) => {
-    h.reset();
+  { timeout: 180_000 },
+  async (seed, { onTestFinished }) => {
+    const h = await Harness.start({ cache: 0 });
+    onTestFinished(() => h.stop());
     const random = seeded(seed);
     const hosts = Array.from({ length: 12 }, (_, i) => `h${i}`);
     const run = await h.run(
@@ -97,5 +94,4 @@ it.each([7, 11])(
     expect(claims.filter((t) => t === TEMPORAL_NAMES.claimActivity)).toHaveLength(1);
     expect(claims.filter((t) => t === TEMPORAL_NAMES.releaseActivity)).toHaveLength(1);
   },
-  180_000,
 );
