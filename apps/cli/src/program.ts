@@ -17,6 +17,7 @@ import { registerSecrets } from './commands/secrets.js';
 import { registerAutonomy } from './commands/autonomy.js';
 import { registerSchedules } from './commands/schedules.js';
 import { registerSchema } from './commands/schema.js';
+import { registerSources } from './commands/sources.js';
 import { registerStack } from './commands/stack.js';
 import { registerStatus } from './commands/status.js';
 import { registerTokens } from './commands/tokens.js';
@@ -79,6 +80,7 @@ export function buildProgram(streams: Streams): Command {
     registerExplain,
     registerIncidents,
     registerEvents,
+    registerSources,
     registerLocks,
     registerWithLock,
     registerSecrets,

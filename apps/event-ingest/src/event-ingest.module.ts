@@ -33,6 +33,8 @@ import { EventReader } from './read-events/event-reader.service.js';
 import { EventsController, InternalEventsController } from './read-events/events.controller.js';
 import { EnqueueController, HookController } from './receive-hook/hook.controller.js';
 import { HookService } from './receive-hook/hook.service.js';
+import { TestDeliveryController } from './receive-hook/test-delivery.controller.js';
+import { TestDeliveryService } from './receive-hook/test-delivery.service.js';
 import { KafkaSources } from './read-kafka/kafka-sources.service.js';
 import { RetainService } from './retain/retain.service.js';
 import { SilenceRepository } from './watch-silence/silence.repository.js';
@@ -66,6 +68,7 @@ export class EventIngestModule {
         EnqueueController,
         DeadLettersController,
         SourceController,
+        TestDeliveryController,
         DocumentsConsumer,
       ],
       providers: [
@@ -76,6 +79,7 @@ export class EventIngestModule {
         AcceptService,
         EventReader,
         HookService,
+        TestDeliveryService,
         DeadLetterRepository,
         DeadLettersService,
         BuryService,

@@ -111,6 +111,22 @@ export interface ExhaustedView {
   blockedUntil?: string;
 }
 
+/** What a source would make of a delivery. */
+export interface TestedDeliveryView {
+  source: string;
+  auth: string;
+  items: {
+    id: string;
+    type: string;
+    source: string;
+    subject?: string;
+    time: string;
+    data: Json;
+    state?: JsonObject;
+    unmapped?: string;
+  }[];
+}
+
 const pathOf = (name: string): string => `/v1/rules/${segments(name)}`;
 
 /** What is done with rules beside storing them: trying them, watching them, and changing what they may. */
@@ -146,6 +162,10 @@ export class RulesClient {
     const page = await this.http.get<Page<ExhaustedView>>('/v1/episodes', { state: 'exhausted', limit: 100 });
     const now = new Date().toISOString();
     return page.items.filter(({ blockedUntil }) => (blockedUntil ?? '') > now);
+  }
+
+  testSource(name: string, delivery: { headers: Record<string, string>; body: string }): Promise<TestedDeliveryView> {
+    return this.http.post(`/v1/sources/${encodeURIComponent(name)}/test`, delivery);
   }
 
   testRule(body: RuleTestBody): Promise<RuleTestView> {

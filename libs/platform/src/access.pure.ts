@@ -37,6 +37,7 @@ export const ACCESS: readonly Row[] = [
   ...row('POST', '/v1/rules/test', 'viewer'),
   ...row('POST', '/v1/rules/backtest', 'viewer'),
   ...row('POST', '/v1/policies/test', 'viewer'),
+  ...row('POST', '/v1/sources/:name/test', 'viewer'),
   ...row('POST', '/v1/admissions/forecast', 'viewer'),
   ...row('GET', '/v1/*', 'viewer'),
   // Operators on call steer what runs.

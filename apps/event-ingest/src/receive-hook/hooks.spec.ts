@@ -43,6 +43,34 @@ describe('Alertmanager', () => {
     async () => void (await put('am-prod', { type: 'alertmanager', auth: { type: 'bearer', token: 'am-token' } })),
   );
 
+  it('shows what a delivery would be, and stores nothing', async () => {
+    const text = JSON.stringify(delivery(alert(), alert({ labels: { alertname: 'Nobody' }, fingerprint: 'ee' })));
+    const tried = await ingest.call('POST', '/v1/sources/am-prod/test', { body: text });
+    expect(tried).toMatchObject({
+      status: 200,
+      body: {
+        auth: 'bearer',
+        items: [
+          { type: 'alertmanager.alert', subject: 'host/web-1', data: { status: 'firing' } },
+          { type: 'alertmanager.alert', unmapped: expect.any(String) as string },
+        ],
+      },
+    });
+    expect(await ingest.messages()).toEqual([]);
+    expect((await ingest.call('GET', '/v1/dead-letters')).body.items).toEqual([]);
+    const wrong = await ingest.call('POST', '/v1/sources/am-prod/test', { body: '{"version": "3"}' });
+    expect(wrong).toMatchObject({ status: 400, body: { code: 'validation' } });
+    expect((await ingest.call('POST', '/v1/sources/nobody/test', { body: '' })).status).toBe(404);
+    await put('looks', {
+      ...{ type: 'poll', every: '1h', for: { kind: 'box' }, call: 'probe.http@1', with: { url: 'http://x' } },
+      event: { type: 'box.state', data: {} },
+    });
+    expect(await ingest.call('POST', '/v1/sources/looks/test', { body: '{}' })).toMatchObject({
+      status: 400,
+      body: { errors: [{ pointer: '/body' }] },
+    });
+  });
+
   it('makes one event per alert; the same delivery again, with other annotations, is all repeats', async () => {
     const alerts = [
       alert(),
