@@ -54,6 +54,8 @@ export interface BatchSpec {
   max?: number;
   pause?: string;
   gate?: CallStep & { expect?: Condition };
+  /** The batches above are the largest: after one with failures the next is smaller, after one without it grows again. */
+  ramp?: { grow?: number; shrink?: number };
 }
 
 export interface ForEachSpec {

@@ -1,4 +1,5 @@
 import {
+  type BatchRamp,
   digestOf,
   type AtomDocument,
   type CallStep,
@@ -223,6 +224,7 @@ export interface PerTargetOptions {
   pause?: string;
   tolerate?: { failures?: number; percent?: number };
   concurrency?: number;
+  ramp?: BatchRamp;
   /** Each target is claimed, and charged, when its turn comes. */
   turns?: boolean;
 }
@@ -233,7 +235,7 @@ const CONCURRENCY = 50;
 /** `opsloop/per-target`: walks the batches of a decision and runs the chosen flow as a child for each target. */
 export function flowPerTarget(inner: CompiledFlow, options: PerTargetOptions = {}): CompiledFlow {
   const ref = `${inner.flow.name}@${inner.flow.version}`;
-  const { pause, tolerate, concurrency = CONCURRENCY } = options;
+  const { pause, tolerate, ramp, concurrency = CONCURRENCY } = options;
   const flow: FlowDocument = {
     dsl: 'opsloop/v1',
     kind: 'flow',
@@ -249,7 +251,11 @@ export function flowPerTarget(inner: CompiledFlow, options: PerTargetOptions = {
           in: '${input.items}',
           as: 'item',
           key: '${item.path}',
-          batch: { plan: '${input.batches?}', ...(pause === undefined ? {} : { pause }) },
+          batch: {
+            plan: '${input.batches?}',
+            ...(pause === undefined ? {} : { pause }),
+            ...(ramp === undefined ? {} : { ramp: { grow: ramp.grow ?? 2, shrink: ramp.shrink ?? 2 } }),
+          },
           concurrency,
           tolerate: tolerate ?? { failures: 0 },
           onItemError: 'continue',

@@ -68,13 +68,13 @@ test('a version is tried, shared out, made live, or stopped; each with its reaso
     body: {
       name: 'fleet/down',
       version: '1.0.0',
-      meta: { rollout: (JSON.parse(String(body)) as { rollout: object }).rollout },
+      meta: { rollout: (body as { rollout: object }).rollout },
     },
   });
   const tried = await opsloop('rules', 'try', 'rule.json', '--percent', '10', '--failures', '2', '--reason', 'canary');
   expect(tried.code, tried.err).toBe(0);
   expect(tried.out).toContain('fleet/down@1.1.0 acts on 10 % of the subjects, beside 1.0.0');
-  const sent = (): unknown[] => server.calls.map(({ method, path, body }) => [method, path, JSON.parse(String(body))]);
+  const sent = (): unknown[] => server.calls.map(({ method, path, body }) => [method, path, body]);
   expect(sent()).toEqual([
     ['PUT', '/v1/rules/fleet/down?live=false', rule],
     ['PATCH', '/v1/rules/fleet/down', { rollout: { version: '1.1.0', percent: 10, failures: 2 }, reason: 'canary' }],
@@ -154,6 +154,6 @@ test('sources are listed, shown and tried', async () => {
   const tried = await opsloop('sources', 'test', 'am', '--body', '-', '--header', 'X-Kind: one');
   expect(tried.code, tried.err).toBe(0);
   expect(tried.out).toContain('has no resource: no label');
-  expect(JSON.parse(String(server.calls.at(-1)!.body))).toEqual({ headers: { 'X-Kind': 'one' }, body: '{}' });
+  expect(server.calls.at(-1)!.body).toEqual({ headers: { 'X-Kind': 'one' }, body: '{}' });
   expect((await opsloop('sources', 'test', 'am', '--body', '{}', '--header', 'nothing')).code).toBe(2);
 });

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { batchSize, exceeds, splitBatches } from './batches.pure.js';
+import type { RampSpec } from './batches.pure.js';
+import { batchSize, exceeds, RollingBatches, splitBatches } from './batches.pure.js';
 
 const keys = (n: number): string[] => Array.from({ length: n }, (_, i) => `k${i + 1}`);
 
@@ -36,6 +37,40 @@ describe('splitBatches', () => {
   ])('%s', (_name, n, spec, expected) => {
     expect(splitBatches(keys(n), spec).map((batch) => batch.join(' '))).toEqual(expected);
   });
+});
+
+describe('batches that follow the outcome of the one before', () => {
+  /** Sizes of the batches; of each the number of its items that fail is asked. */
+  const walk = (plan: string[][], ramp: RampSpec | undefined, fails: (nth: number) => number): number[] => {
+    const batches = new RollingBatches(plan, ramp);
+    const sizes: number[] = [];
+    const seen: string[] = [];
+    for (let keys = batches.next(); keys !== undefined; keys = batches.next()) {
+      sizes.push(keys.length);
+      seen.push(...keys);
+      batches.ended(fails(sizes.length));
+    }
+    // Everything once, in the order of the plan, and no batch has items of two planned ones.
+    expect(seen).toEqual(plan.flat());
+    expect(batches.count).toBe(sizes.length);
+    return sizes;
+  };
+  const planOf = (...sizes: number[]): string[][] => {
+    const all = keys(sizes.reduce((a, b) => a + b, 0));
+    return sizes.map((size) => all.splice(0, size));
+  };
+  it.each<[string, number[], RampSpec | undefined, number[], number[]]>([
+    ['as planned without a ramp, whatever fails', [1, 4, 4], undefined, [1, 2, 3], [1, 4, 4]],
+    ['as planned while nothing fails', [1, 4, 8], {}, [], [1, 4, 8]],
+    ['half after failures, and back', [1, 8, 8, 8], {}, [2], [1, 8, 4, 4, 8]],
+    ['two failures in a row', [8, 8], {}, [1, 2], [8, 4, 2, 2]],
+    ['at least one', [2, 3], {}, [1, 2, 3, 4], [2, 1, 1, 1]],
+    ['its own factors', [9, 9], { grow: 3, shrink: 4 }, [1], [9, 2, 6, 1]],
+    ['grows by one at least', [4, 6], { grow: 1.2, shrink: 4 }, [1], [4, 1, 2, 3]],
+    ['stays small with a factor of one', [4, 4], { grow: 1 }, [1], [4, 2, 2]],
+  ])('%s', (_name, plan, ramp, failing, expected) =>
+    expect(walk(planOf(...plan), ramp, (nth) => (failing.includes(nth) ? 1 : 0))).toEqual(expected),
+  );
 });
 
 describe('exceeds', () => {

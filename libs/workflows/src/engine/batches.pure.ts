@@ -52,6 +52,61 @@ export function splitBatches(keys: readonly string[], spec: BatchPlanSpec | unde
   return batches;
 }
 
+/** How batches follow the outcome of the one before. */
+export interface RampSpec {
+  /** Default 2. */
+  grow?: number;
+  /** Default 2. */
+  shrink?: number;
+}
+
+/**
+ * The planned batches, one after the other. With a ramp each planned batch is the largest it may become: after one with
+ * failures the next is half as large as that was, after one without it is twice as large, until the plan is reached
+ * again. A part of a planned batch keeps what the plan promises of it. The same failures give the same batches, so a run
+ * that goes on in another Temporal run finds its place again.
+ */
+export class RollingBatches {
+  private readonly left: string[][];
+  private limit = Number.POSITIVE_INFINITY;
+  private size = 0;
+  private begun = 0;
+
+  constructor(
+    plan: readonly (readonly string[])[],
+    private readonly ramp: RampSpec | undefined,
+  ) {
+    this.left = plan.map((keys) => [...keys]);
+  }
+
+  /** Begun and planned. */
+  get count(): number {
+    return this.begun + this.left.length;
+  }
+
+  next(): string[] | undefined {
+    const planned = this.left.shift();
+    if (planned === undefined) return undefined;
+    const keys = planned.slice(0, this.limit);
+    if (keys.length < planned.length) this.left.unshift(planned.slice(keys.length));
+    this.begun += 1;
+    this.size = keys.length;
+    return keys;
+  }
+
+  /** Of the last batch. */
+  ended(failed: number): void {
+    if (this.ramp === undefined) return;
+    const { grow = 2, shrink = 2 } = this.ramp;
+    this.limit = failed > 0 ? Math.max(1, Math.floor(this.size / shrink)) : grown(this.limit, grow);
+  }
+}
+
+/** By one at least: a batch of one would stay one for ever under a factor of 1.5. */
+function grown(limit: number, grow: number): number {
+  return grow > 1 ? Math.max(limit + 1, Math.floor(limit * grow)) : limit;
+}
+
 export interface Tolerance {
   failures?: number;
   percent?: number;

@@ -2,7 +2,7 @@ import { durationMs, itemSegment } from '@opsloop/contracts';
 import type { ForEachStep, Json, Problem, RunEnd, StepRecord } from '@opsloop/contracts';
 import { toScopeValue } from '@opsloop/rules';
 import { CancellationScope, CancelledFailure, isCancellation, patched } from '@temporalio/workflow';
-import { exceeds, splitBatches } from '../engine/batches.pure.js';
+import { exceeds, RollingBatches, splitBatches } from '../engine/batches.pure.js';
 import { compensate } from '../engine/compensate.js';
 import { EachProgress } from '../engine/each.pure.js';
 import type { Engine } from '../engine/engine.js';
@@ -58,10 +58,11 @@ export async function forEachStep(
   const spec = step.forEach;
   const items = itemsOf(engine, step, frame, handle.path);
   const plan = spec.batch?.plan === undefined ? undefined : planOf(engine.render(spec.batch.plan, frame));
-  const batches = splitBatches(
+  const planned = splitBatches(
     items.map((item) => item.key),
     spec.batch && { ...spec.batch, plan },
   );
+  const batches = new RollingBatches(planned, spec.batch?.ramp);
   const loop: Loop = {
     engine,
     step,
@@ -76,17 +77,19 @@ export async function forEachStep(
   takeOver(loop, items);
   const byKey = new Map(items.map((item) => [item.key, item]));
   try {
-    for (const [at, keys] of batches.entries()) {
+    for (let at = 0, keys = batches.next(); keys !== undefined; at += 1, keys = batches.next()) {
       if (at > 0) await betweenBatches(loop, at, handle.record);
+      const { count } = batches;
       engine.note(
         handle.path,
-        `batch ${at + 1} of ${batches.length}, ${loop.progress.failed.size} of ${items.length} items failed`,
+        `batch ${at + 1} of ${count}, ${loop.progress.failed.size} of ${items.length} items failed`,
       );
-      const batch = { number: at + 1, count: batches.length, size: keys.length };
+      const batch = { number: at + 1, count, size: keys.length };
       const members = keys.map((key) => byKey.get(key)!);
       if (spec.isolate === true && patched('isolate')) await isolatedBatch(loop, members, batch);
       else await runBatch(loop, members, toScopeValue(batch));
       if (loop.stopped) throw thresholdFailure(loop);
+      batches.ended(keys.filter((key) => loop.progress.failed.has(key)).length);
     }
   } finally {
     engine.note(handle.path, undefined);
