@@ -1,5 +1,9 @@
 /** From an event to a converged goal on the composed stack, and everything that may stand in between. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { defineAtom, serveAtoms, type AtomService } from '@opsloop/atoms';
+import { runCli } from '@opsloop/cli';
 import type { AtomDocument } from '@opsloop/contracts';
 import { eventually, startHttpTarget } from '@opsloop/testing';
 import { Client, Connection } from '@temporalio/client';
@@ -93,6 +97,32 @@ describe('the loop', () => {
     // Whoever looks first sees it up: a poll before the run has closed, or after.
     expect(story.findLast((e: { kind: string }) => e.kind === 'state').title).toMatch(/up/);
   }, 40_000);
+
+  test('what happened is recorded as a scenario, and the scenario passes when it is played', async () => {
+    const ended = await stack.episode('e2e/main-down', 'main/r1/a', 'converged');
+    const folder = mkdtempSync(join(tmpdir(), 'opsloop-e2e-record-'));
+    try {
+      const { items } = (await stack.get('/v1/rules?limit=500')) as { items: { name: string; body: object }[] };
+      const rule = items.find(({ name }) => name === 'e2e/main-down')!.body;
+      const known = documents(world.target.url).filter(({ name }) => ['world', 'e2e.fix', 'e2e/fix'].includes(name));
+      const whole = known.map((one) => ({ dsl: 'opsloop/v1', owner: 'e2e', version: '1.0.0', ...one }));
+      const { version: _none, ...config } = whole[0]!;
+      for (const [i, one] of [config, ...whole.slice(1), rule].entries())
+        writeFileSync(join(folder, `d${i}.json`), JSON.stringify(one));
+      const said: string[] = [];
+      const cli = (...args: string[]): Promise<number> =>
+        runCli(args, {
+          ...{ out: (text) => void said.push(text), err: (text) => void said.push(text), isTTY: false, cwd: folder },
+          env: { ...process.env, OPSLOOP_URL: stack.process.url, OPSLOOP_TOKEN: stack.process.key },
+          stdin: () => Promise.resolve(''),
+        });
+      expect(await cli('test', 'record', ended.id, '-o', 'main.scenario.json'), said.join('')).toBe(0);
+      expect(await cli('test', '.'), said.join('')).toBe(0);
+      expect(said.join('')).toContain('1 test passed');
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  }, 120_000);
 
   test('walks four hosts canary first, and one failure under tolerate does not stop it', async () => {
     const boxes = ['a', 'b', 'c', 'd'].map((x) => `batch/r1/${x}`);

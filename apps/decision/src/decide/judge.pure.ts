@@ -260,7 +260,7 @@ function group(world: World, { rule, event, groupKey }: Aim, targets: string[]):
   const full = all.length >= (spec.max ?? GROUP_MAX) || (known?.doc.joined ?? []).length >= EVENTS_MAX;
   const dueAt = full ? world.nowIso : (known?.dueAt ?? new Date(world.now + durationMs(spec.within)).toISOString());
   const before = known === undefined ? { ruleVersion: rule.version, events: [event] } : joinedBy(known.doc, event);
-  const doc = { ...before, ruleVersion: rule.version, targets: all };
+  const doc = { ...before, targets: all };
   world.putWait({ rule: slotOf(rule), kind: 'group', key: groupKey, doc, dueAt, expiresAt: dueAt });
   return no('grouped', 'group', { text: `${all.length} in group ${groupKey}, decided at ${dueAt}` });
 }

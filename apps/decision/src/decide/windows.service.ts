@@ -89,9 +89,8 @@ export class WindowsService {
   private async decide(tx: Tx, due: readonly DueWait[], looks: readonly Observation[]): Promise<void> {
     const now = this.clock.now().getTime();
     const ruleset = await this.rules.live();
-    const { rules } = ruleset;
     const configs = await this.configs.get(
-      rules.some((rule) => readsConfig(rule.doc)),
+      [...ruleset.rules, ...(ruleset.tried ?? [])].some((rule) => readsConfig(rule.doc)),
       now,
     );
     const seen = await this.resources.byPaths(

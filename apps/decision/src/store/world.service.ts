@@ -27,7 +27,7 @@ export class WorldService {
     const full = { paths: request.paths ?? [], waits: request.waits ?? [], budgets: request.budgets ?? [] };
     let ruleset = await this.rules.live();
     const configs = await this.configs.get(
-      ruleset.rules.some((rule) => readsConfig(rule.doc)),
+      [...ruleset.rules, ...(ruleset.tried ?? [])].some((rule) => readsConfig(rule.doc)),
       now,
     );
     const around = await this.around.read(tx, pairs, configs, now);

@@ -61,7 +61,8 @@ function casesOf(acts: readonly Act[]): Map<string, Case[]> {
   return byPath;
 }
 
-const nameOf = (ref: string): string => ref.split('@', 1)[0]!;
+/** An atom that is started by hand is an offering, `atom/<name>`. */
+const nameOf = (ref: string): string => ref.split('@', 1)[0]!.replace(/^atom\//, '');
 
 function differing(tried: Act, other: Act): string[] {
   // What people start has no range and no tier of the rule.

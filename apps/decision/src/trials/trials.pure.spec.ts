@@ -25,6 +25,7 @@ describe('cases of two that judge the same', () => {
     ['a person an hour later', [act(0, 'a')], [did(60, 'a')], [['less'], ['more']]],
     // Runs by hand name no range and have no tier of the rule.
     ['by hand', [act(0, 'a')], [did(5, 'a', 'fleet/go', { by: 'person', tier: 'P3' })], [['agreed']]],
+    ['an atom by hand', [act(0, 'a', 'fleet.go@1')], [did(5, 'a', 'atom/fleet.go', { by: 'person' })], [['agreed']]],
     ['two cases, two acts', [act(0, 'a'), act(60, 'a')], [did(1, 'a'), did(61, 'a')], [['agreed'], ['agreed']]],
   ])('%s', (_what, tried, others, expected) => {
     const cases = compareActs(tried, others);
