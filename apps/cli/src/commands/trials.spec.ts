@@ -80,11 +80,11 @@ test('a version is tried, shared out, made live, or stopped; each with its reaso
     ['PATCH', '/v1/rules/fleet/down', { rollout: { version: '1.1.0', percent: 10, failures: 2 }, reason: 'canary' }],
   ]);
   server.calls.length = 0;
-  await opsloop('rules', 'rollout', 'fleet/down', '--percent', '50', '--reason', 'more');
+  await opsloop('rules', 'rollout', 'fleet/down@1.2.0', '--percent', '50', '--reason', 'more');
   await opsloop('rules', 'rollout', 'fleet/down', '--stop', '--reason', 'enough');
   await opsloop('rules', 'live', 'fleet/down', '1.1.0', '--reason', 'good');
   expect(sent().map((one) => (one as unknown[])[2])).toEqual([
-    { rollout: { percent: 50 }, reason: 'more' },
+    { rollout: { version: '1.2.0', percent: 50 }, reason: 'more' },
     { rollout: null, reason: 'enough' },
     { live: '1.1.0', reason: 'good' },
   ]);
@@ -94,7 +94,7 @@ test('a version is tried, shared out, made live, or stopped; each with its reaso
 
 test('agreement is told in figures and cases, and the status has a line of it and of what was given up', async () => {
   routes['GET /v1/rules/fleet/down/agreement'] = { status: 200, body: VIEW };
-  const { code, out } = await opsloop('rules', 'agreement', 'fleet/down', '--since', '7d', '--outcome', 'more');
+  const { code, out } = await opsloop('rules', 'agreement', 'fleet/down@1.1.0', '--since', '7d', '--outcome', 'more');
   expect(code).toBe(0);
   expect(out).toContain('fleet/down@1.1.0 acts on 10 % of the subjects');
   expect(out).toContain(
@@ -103,6 +103,7 @@ test('agreement is told in figures and cases, and the status has a line of it an
   expect(out).toContain('more: host/a: fleet/go@1 P2; nobody else did anything');
   expect(out).toContain('differently: host/b: fleet/go@1 P1; fleet/stop by hand (run run-9) (ref)');
   expect(server.calls[0]!.path).toContain('since=7d');
+  expect(server.calls[0]!.path).toContain('version=1.1.0');
   routes['GET /readyz'] = { status: 200, body: { ready: true, parts: [] } };
   routes['GET /v1/status'] = {
     status: 200,

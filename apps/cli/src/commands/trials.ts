@@ -20,14 +20,12 @@ interface TryOptions {
 }
 
 interface RolloutOptions extends TryOptions {
-  version?: string;
   stop?: boolean;
 }
 
 interface AgreementOptions {
   since?: string;
   until?: string;
-  version?: string;
   against?: string;
   outcome?: string;
 }
@@ -47,9 +45,8 @@ export function registerTrials(program: Command, streams: Streams): void {
     rules
       .command('rollout')
       .description('let a version act on more or less of the subjects, or stop it')
-      .argument('<name>', 'domain/name')
+      .argument('<name>', 'domain/name, or domain/name@version of a stored version')
       .option('--percent <n>', 'of the subjects, always the same ones')
-      .option('--version <version>', 'a stored version; default: the one that is tried')
       .option('--stop', 'the live version acts on everything again'),
   ).action((name: string, options: RolloutOptions, command: Command) =>
     rollout(contextOf(command, streams), name, options),
@@ -71,10 +68,9 @@ export function registerTrials(program: Command, streams: Streams): void {
   rules
     .command('agreement')
     .description('what a rule or version that only watches would have done, beside what was done')
-    .argument('<name>', 'domain/name')
+    .argument('<name>', 'domain/name, or domain/name@version; default: the version that is tried')
     .option('--since <time>', 'such as 7d, or a time; default: 7d, or since it watches')
     .option('--until <time>', 'default: now')
-    .option('--version <version>', 'default: the one that is tried, else the live one')
     .option('--against <rule>', 'another rule, such as the one that this one shall replace')
     .option('--outcome <outcome>', 'only agreed, differently, more or less')
     .action((name: string, options: AgreementOptions, command: Command) =>
@@ -109,8 +105,9 @@ async function tryRule(context: Context, file: string, options: TryOptions): Pro
   });
 }
 
-async function rollout(context: Context, name: string, options: RolloutOptions): Promise<void> {
-  const { version, stop, reason } = options;
+async function rollout(context: Context, reference: string, options: RolloutOptions): Promise<void> {
+  const [name = '', version] = reference.split('@', 2);
+  const { stop, reason } = options;
   const shares = sharesOf(options);
   if (stop !== true && Object.keys(shares).length === 0 && version === undefined)
     throw new CliError('say how much: --percent N, or --stop', EXIT.usage);
@@ -144,8 +141,9 @@ function sharesOf(options: TryOptions): { percent?: number; by?: string; failure
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
 }
 
-async function agreement(context: Context, name: string, options: AgreementOptions): Promise<void> {
-  const view = await context.client().agreement(name, { ...options, limit: context.out.json ? 200 : SHOWN });
+async function agreement(context: Context, reference: string, options: AgreementOptions): Promise<void> {
+  const [name = '', version] = reference.split('@', 2);
+  const view = await context.client().agreement(name, { ...options, version, limit: context.out.json ? 200 : SHOWN });
   const { out } = context;
   out.result(view, () => {
     out.line(out.color.bold(`${view.rule}@${view.version} ${standing(view)}`));

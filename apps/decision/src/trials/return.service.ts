@@ -101,7 +101,7 @@ export class ReturnService implements OnApplicationBootstrap, OnApplicationShutd
         data: {
           ...{ rule: name, from: version, to: stored.version!, percent: state.percent, why, figures: { ...figures } },
           ...(owner === undefined ? {} : { owner }),
-          next: `opsloop rules agreement ${name} --version ${version}`,
+          next: `opsloop rules agreement ${name}@${version}`,
         } satisfies JsonObject,
       });
       return stored.version;
