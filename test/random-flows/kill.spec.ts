@@ -196,12 +196,15 @@ function startRun(id: string, ir: CompiledFlow): Promise<WorkflowHandle> {
 /** What stands still, for whoever has to find out why. */
 async function stuck(open: Iterable<[string, KilledRun]>): Promise<string> {
   const lines = [...open].slice(0, 5).map(async ([id, { seed, flow }]) => {
-    const steps = await client.workflow
-      .getHandle(workflowIdOf(flow.flow.name, id))
+    const handle = client.workflow.getHandle(workflowIdOf(flow.flow.name, id));
+    const { events } = await handle.fetchHistory();
+    const task = (events ?? []).findLast((event) => event.workflowTaskFailedEventAttributes);
+    const failed = task?.workflowTaskFailedEventAttributes?.failure?.message ?? '';
+    const steps = await handle
       .query<{ path: string; status: string }[]>(TEMPORAL_NAMES.stepsQuery)
       .catch((error: unknown) => [{ path: `${String(error)} ${String((error as Error).cause)}`, status: '?' }]);
     const at = steps.filter(({ status }) => !['succeeded', 'skipped', 'failed'].includes(status));
-    return `seed ${seed}: ${at.map(({ path, status }) => `${path} ${status}`).join(', ')}`;
+    return `seed ${seed}: ${at.map(({ path, status }) => `${path} ${status}`).join(', ')} ${failed}`;
   });
   return (await Promise.all(lines)).join('\n');
 }

@@ -161,6 +161,34 @@ describe('plan', () => {
     expect((await opsloop(['plan'])).code).toBe(2);
   });
 
+  it('holds a flow against the environment beside it, as validate does', async () => {
+    const flow = (concurrency: number): JsonObject => ({
+      ...{ dsl: 'opsloop/v1', kind: 'flow', name: 'a/wide', version: '1.0.0' },
+      input: { schema: { type: 'object', required: ['hosts'], properties: { hosts: { type: 'array' } } } },
+      targets: '${input.hosts}',
+      do: [
+        {
+          id: 'each',
+          forEach: { in: '${input.hosts}', as: 'host', concurrency, onItemError: 'stop' },
+          do: [{ id: 'post', call: 'http.request@1', with: { method: 'POST', url: 'http://a/${host}' } }],
+        },
+      ],
+    });
+    const environment = { dsl: 'opsloop/v1', kind: 'config', name: 'environment' };
+    write('environment.json', JSON.stringify({ ...environment, values: { maxInFlight: 2, maxTargets: 3 } }));
+    write('wide.json', JSON.stringify(flow(3)));
+    const checked = await opsloop(['validate', '--json', '.']);
+    const { findings } = JSON.parse(checked.out) as { findings: { code: string; pointer: string }[] };
+    expect(findings).toEqual(
+      expect.arrayContaining([expect.objectContaining({ code: 'OPS1807', pointer: '/do/0/forEach/concurrency' })]),
+    );
+    write('wide.json', JSON.stringify(flow(2)));
+    const plan = async (hosts: string): Promise<string> =>
+      (await opsloop(['plan', 'wide.json', '-i', `{"hosts":${hosts}}`])).out;
+    expect(await plan('["a","b","c"]')).not.toContain('OPS1807');
+    expect(await plan('["a","b","c","d"]')).toContain('4 targets; the environment allows 3');
+  });
+
   it('asks the server for a name, and for what is not beside the file', async () => {
     await opsloop(['init', '.']);
     rmSync(join(dir, 'atom.yaml'));
