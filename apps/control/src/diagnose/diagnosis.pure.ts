@@ -29,6 +29,8 @@ export interface WorkflowFacts {
   /** A turn of the workflow's code that nobody has finished. */
   task?: { scheduledAt?: Date; startedAt?: Date; attempt: number };
   activities: readonly ActivityFacts[];
+  /** Sub-flows under way. */
+  children?: number;
 }
 
 /** Who took tasks of a queue lately; undefined: Temporal did not say. */

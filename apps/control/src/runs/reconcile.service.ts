@@ -100,28 +100,31 @@ export class ReconcileService implements OnApplicationBootstrap, OnApplicationSh
       values: [SWEEP_AGE_S, SWEEP_BATCH],
     });
     for (const row of rows) {
-      await this.check(row);
-      await this.queued.settle(row);
+      const described = await this.check(row);
+      // Where nothing waits for a worker there is nothing to hold or to let go.
+      const { activities = [], children = 0 } = described?.facts ?? {};
+      if (children > 0 || activities.some((one) => one.state !== 'started')) await this.queued.settle(row);
     }
     return rows.length;
   }
 
-  /** Throws when Temporal cannot be asked, and then nothing happens. */
-  async check(row: OpenRun): Promise<void> {
+  /** How its workflow stands. Throws when Temporal cannot be asked, and then nothing happens. */
+  async check(row: OpenRun): Promise<Described | undefined> {
     const described = await this.workflows.describe(row.workflow_id);
     if (described === undefined) {
-      if (this.clock.now().getTime() - row.started_at.getTime() <= LOST_AFTER_MS) return;
+      if (this.clock.now().getTime() - row.started_at.getTime() <= LOST_AFTER_MS) return undefined;
       await this.closing.close(row.tenant, row.id, {
         status: 'failed',
         problem: problem('run-lost', 'Temporal no longer knows its workflow'),
         clean: false,
         by: 'the reconciler',
       });
-      return;
+      return undefined;
     }
     const ending = await this.endingOf(row, described);
     if (ending !== undefined) await this.closing.close(row.tenant, row.id, ending);
     else await this.diagnoses.note(row.tenant, row.id, described);
+    return described;
   }
 
   private async endingOf(row: OpenRun, described: Described): Promise<RunEnding | undefined> {

@@ -40,6 +40,7 @@ export function workflowFacts(raw: Raw): WorkflowFacts {
           },
         }),
     activities: (raw.pendingActivities ?? []).map(activityFacts),
+    ...(raw.pendingChildren?.length ? { children: raw.pendingChildren.length } : {}),
   };
 }
 
