@@ -117,6 +117,8 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
   private freed: Freed[] = [];
   private running = 0;
   private mark = 0;
+  /** Statements that were begun. */
+  private turns = 0;
   private patience: NodeJS.Timeout | undefined;
   private readonly parked = new Map<string, Parked>();
   private readonly known = new Map<string, LockWish>();
@@ -317,7 +319,11 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
 
   private async run(freed: readonly Freed[], batch: readonly Asked[]): Promise<void> {
     if (freed.length + batch.length === 0) return;
-    if (batch.length === 0 && freed.length <= FREE_ONE_BY_ONE) return this.free(freed);
+    const began = (this.turns += 1);
+    const beside = this.running > 1;
+    // Another turn was under way meanwhile: who asked in it may have seen what this one frees as taken, and is asked again.
+    const met = (): boolean => beside || this.turns !== began;
+    if (batch.length === 0 && freed.length <= FREE_ONE_BY_ONE) return this.free(freed, met);
     const claims = batch.flatMap((a) => a.wish.claims);
     const ends: number[] = [];
     for (const a of batch) ends.push((ends.at(-1) ?? 0) + a.wish.claims.length);
@@ -351,27 +357,35 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
         batch.flatMap((a, i) => a.wish.claims.map(() => i + 1)),
       ],
     });
-    for (const row of rows) this.answer(row, freed, batch, mark);
+    for (const row of rows) this.answer(row, freed, batch, { mark, met: met() });
   }
 
   /** Nobody asks for anything meanwhile: a light statement for each, in the order of their fences. */
-  private async free(freed: readonly Freed[]): Promise<void> {
+  private async free(freed: readonly Freed[], met: () => boolean): Promise<void> {
     for (const [i, one] of freed.entries()) {
       const [row] = await this.db.query<Pick<Row, 'status' | 'holders' | 'ahead'>>({
         name: 'control.lock-free',
         text: 'SELECT * FROM control.lock_free($1, $2, $3::bigint, $4)',
         values: [one.tenant, one.soon, one.fence, one.by],
       });
-      this.answer({ n: -i - 1, fence: one.fence, expires: null, ticket: null, ...row! }, freed, [], this.mark);
+      this.answer({ n: -i - 1, fence: one.fence, expires: null, ticket: null, ...row! }, freed, [], {
+        mark: this.mark,
+        met: met(),
+      });
     }
   }
 
-  private answer(row: Row, freed: readonly Freed[], batch: readonly Asked[], mark: number): void {
+  private answer(
+    row: Row,
+    freed: readonly Freed[],
+    batch: readonly Asked[],
+    { mark, met }: { mark: number; met: boolean },
+  ): void {
     if (row.n < 0) {
       const one = freed[-row.n - 1]!;
       if (row.ahead !== null) this.tellOthers();
       // Granted by another process, or before this one began: only now it is known where.
-      if (row.holders !== null && !one.known) this.wakeFor((row.holders as string[]).map(exclusive));
+      if (row.holders !== null && (met || !one.known)) this.wakeFor((row.holders as string[]).map(exclusive));
       if (row.ahead === true) this.signals.emit('freed');
       return one.resolve(row.status === 409 ? 'of-run' : row.status === 403 ? 'of-another' : 'gone');
     }
