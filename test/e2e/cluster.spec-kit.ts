@@ -1,14 +1,12 @@
 /** The five apps as processes of their own, several of each, behind the gateway whose configuration we ship. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { eventually, freePort } from '@opsloop/testing';
-import { childEnvironment } from '../faults/config.js';
+import { childEnvironment, QUICK_KAFKA } from '../faults/config.js';
 
 export const APPS = ['event-ingest', 'decision', 'control', 'service-catalog', 'dsl-interpreter'] as const;
 export type App = (typeof APPS)[number];
@@ -56,6 +54,17 @@ export class Replica {
     );
     if (answer instanceof Error || answer.status !== 200)
       throw new Error(`not ready: ${answer instanceof Error ? answer.message : await answer.text()}\n${this.tail()}`);
+  }
+
+  /** Whether it has started as far as answering. */
+  async answers(): Promise<boolean> {
+    const answer = await fetch(`${this.url}/healthz`, { signal: AbortSignal.timeout(1_000) }).catch(() => undefined);
+    return answer?.status === 200;
+  }
+
+  /** Memory of the process. */
+  rssMb(): number {
+    return Number(execFileSync('ps', ['-o', 'rss=', '-p', String(this.child!.pid)])) / 1_024;
   }
 
   drop(): void {
@@ -114,14 +123,12 @@ export class Cluster {
       // Many starts of one rule within a minute are what these specs are about.
       OPSLOOP_BRAKE: 'off',
       OPSLOOP_LOG_LEVEL: 'warn',
-      // Ten processes load the same files: the first of each app compiles them for the others.
-      NODE_COMPILE_CACHE: join(tmpdir(), 'opsloop-compile-cache'),
       DATABASE_URL: options.databaseUrl,
       TEMPORAL_ADDRESS: options.temporal.address,
       TEMPORAL_NAMESPACE: options.temporal.namespace,
       ...(options.kafka === undefined
         ? {}
-        : { KAFKA_BROKERS: options.kafka.brokers, KAFKA_TOPIC_PREFIX: options.kafka.prefix, KAFKA_PARTITIONS: '4' }),
+        : { KAFKA_BROKERS: options.kafka.brokers, KAFKA_TOPIC_PREFIX: options.kafka.prefix, ...QUICK_KAFKA }),
       ...options.env,
     };
     const cluster = new Cluster([]);

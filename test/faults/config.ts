@@ -13,11 +13,17 @@ export const places = (process.env['OPSLOOP_FAULT_PLACES'] ?? '').split(',').fil
 /** `OPSLOOP_CHAOS_EVENTS=15000` is the size of a release; the default lasts as long as four deaths. */
 export const chaosEvents = Number(process.env['OPSLOOP_CHAOS_EVENTS'] ?? 120);
 
+/** `OPSLOOP_STORM_EVENTS=100000` likewise; the default is enough to fill what may wait. */
+export const stormEvents = Number(process.env['OPSLOOP_STORM_EVENTS'] ?? 8_000);
+
+/** Few partitions, and a process that was killed is noticed as soon as the broker of the specs allows. */
+export const QUICK_KAFKA = { KAFKA_PARTITIONS: '4', KAFKA_SESSION_MS: '1500' };
+
 /** `OPSLOOP_TEST_CARRIER=kafka` runs the end-to-end and the fault specs with Kafka as the carrier of the bus. */
 export async function carrierEnvironment(): Promise<Record<string, string>> {
   if (process.env['OPSLOOP_TEST_CARRIER'] !== 'kafka') return {};
   const { brokers } = await testKafka();
-  return { KAFKA_BROKERS: brokers, KAFKA_TOPIC_PREFIX: `e${randomBytes(6).toString('hex')}.`, KAFKA_PARTITIONS: '4' };
+  return { KAFKA_BROKERS: brokers, KAFKA_TOPIC_PREFIX: `e${randomBytes(6).toString('hex')}.`, ...QUICK_KAFKA };
 }
 
 /** What a child gets: our environment without what belongs to the test runner or points at somebody's servers. */

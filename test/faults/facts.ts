@@ -109,16 +109,14 @@ async function executionsOf(s: Sources, runs: Facts['runs']): Promise<Executions
   }
 }
 
-/** Settles, gathers and judges; `every` = decisions per event. The executions' last events may trail our own report. */
+/** Settles, gathers and judges. The executions' last events may trail our own report. */
 export async function ledger(
   s: Sources,
-  sent: readonly { eventId: string }[],
-  every: number,
+  acked: Facts['acked'],
   sink: Sink,
   watch: LockWatch,
-  timeoutMs = 60_000,
+  timeoutMs = 120_000,
 ): Promise<{ facts: Facts; violations: string[] }> {
-  const acked = sent.map(({ eventId }) => ({ eventId, decisions: every }));
   await settled(
     s,
     acked.map((a) => a.eventId),

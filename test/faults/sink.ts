@@ -12,6 +12,8 @@ export interface Application {
 
 export interface Sink {
   url: string;
+  /** How long one application takes, so that overlaps have time to happen. */
+  workMs: number;
   /** In the order in which they were applied. */
   applied: Application[];
   staleFences: number;
@@ -22,7 +24,6 @@ export interface Sink {
   close(): Promise<void>;
 }
 
-/** `workMs`: how long one application takes, so that overlaps have time to happen. */
 export async function startSink(workMs: number): Promise<Sink> {
   const byKey = new Map<string, { application: Application; answer: Promise<TargetAnswer> }>();
   const highest = new Map<string, bigint>();
@@ -32,7 +33,7 @@ export async function startSink(workMs: number): Promise<Sink> {
     const busy = working.get(application.target) ?? 0;
     if (busy > 0) sink.overlaps += 1;
     working.set(application.target, busy + 1);
-    await new Promise((resolve) => setTimeout(resolve, workMs));
+    await new Promise((resolve) => setTimeout(resolve, sink.workMs));
     working.set(application.target, working.get(application.target)! - 1);
     return { body: { applied: application.key } };
   };
@@ -64,6 +65,7 @@ export async function startSink(workMs: number): Promise<Sink> {
   };
 
   const http = await startHttpTarget(handle);
-  const sink: Sink = { url: http.url, applied: [], staleFences: 0, overlaps: 0, unmarked: 0, close: http.close };
+  const counts = { applied: [], staleFences: 0, overlaps: 0, unmarked: 0 };
+  const sink: Sink = { url: http.url, workMs, ...counts, close: http.close };
   return sink;
 }

@@ -68,6 +68,8 @@ export const STEPS: Readonly<Record<string, readonly string[]>> = {
 
 /** Each event is answered by both flows, on the target that is its subject. */
 export const PAIR_EVENT = 'faults.happened';
+/** Of each such event: two rules answer it, and their flows want the same lock. */
+export const DECISIONS = 2;
 /** Each report is one job, on the target that it names; its subject's state comes along. */
 export const REPORT_EVENT = 'faults.state';
 

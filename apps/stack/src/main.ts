@@ -1,5 +1,8 @@
 /** The process behind `opsloop up`. Progress goes to stderr, the URLs to stdout when everything is ready. */
+import nodeModule from 'node:module';
+import { join } from 'node:path';
 import { OpsError } from '@opsloop/contracts';
+import { defaultCacheDir } from '@opsloop/embedded';
 import { readEnvironment, upOptions, UsageError } from './config.js';
 
 /** A drain that takes longer than this is stuck; the second Ctrl-C ends it at once. */
@@ -9,7 +12,9 @@ const say = (line: string): void => void process.stderr.write(`opsloop: ${line}\
 
 async function main(): Promise<void> {
   const options = upOptions(process.argv.slice(2), readEnvironment());
-  // Loaded after the arguments are known to be right: a typing error need not wait for the five apps.
+  // What a start has compiled, the next one reads.
+  nodeModule.enableCompileCache(join(defaultCacheDir(options.env), 'compiled'));
+  // Loaded after the arguments are known to be right: a typing error need not wait for what comes now.
   const { startStack } = await import('./up.js');
   let lost = false;
   const starting = startStack(options, {

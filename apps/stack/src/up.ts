@@ -2,18 +2,18 @@
  * `opsloop up`: PostgreSQL, Temporal and the five apps on this machine, in the order in which they need each other, and
  * down again in the opposite order.
  */
-import 'reflect-metadata';
-import { isAlive, isPortBusy, startEmbeddedPostgres, stopProcess, type ProcessMark } from '@opsloop/embedded';
-import { connectBus } from '@opsloop/bus';
-import { createHttpApp, type PlatformConfig } from '@opsloop/platform';
 import {
   defaultCacheDir,
   findTemporalBinary,
+  isAlive,
+  isPortBusy,
+  type ProcessMark,
+  startEmbeddedPostgres,
   startEmbeddedTemporal,
-  temporalConfigFromEnv,
-  type TemporalConfig,
-} from '@opsloop/temporal';
-import { stackModule } from './compose.js';
+  stopProcess,
+} from '@opsloop/embedded';
+import type { PlatformConfig } from '@opsloop/platform';
+import type { TemporalConfig } from '@opsloop/temporal';
 import type { UpOptions } from './config.js';
 import { DataDir, type StackFile } from './data-dir.js';
 import { VERSION } from './version.js';
@@ -41,7 +41,8 @@ export interface UpHooks {
   lost: (what: string) => void;
 }
 
-interface Part {
+/** What was started, in the order in which it is stopped from the end. */
+export interface Part {
   name: string;
   stop: () => Promise<void>;
 }
@@ -85,20 +86,15 @@ async function startParts(
   const save = (): void => dir.writeStackFile({ url, ports, ...marks });
   save();
 
-  const [databaseUrl, temporal] = await settleBoth(
+  const servers = settleBoth(
     database(options, dir, ports, hooks, parts, marks, save),
     temporalServer(options, dir, ports, hooks, parts, marks, save),
   );
+  // The code of the apps is loaded while the servers start, which are processes of their own.
+  const [{ startApps }, [databaseUrl, temporal]] = await settleBoth(import('./apps.js'), servers);
   hooks.progress('starting the five apps');
   const platform = platformConfig(options, dir, url, ports);
-  const app = await createHttpApp(stackModule({ platform, temporal, databaseUrl, env: options.env }), {
-    title: 'opsloop',
-    shutdownHooks: false,
-  });
-  parts.push({ name: 'apps', stop: () => app.close() });
-  await app.listen(options.port, HOST);
-  // Only now: handlers call other apps over HTTP.
-  await connectBus(app);
+  await startApps({ platform, temporal, databaseUrl, env: options.env }, parts);
   return {
     url,
     dataDir: dir.path,
@@ -157,7 +153,8 @@ async function temporalServer(
   marks: { temporal?: ProcessMark },
   save: () => void,
 ): Promise<TemporalConfig> {
-  if (options.temporalAddress !== undefined) return temporalConfigFromEnv(options.env);
+  if (options.temporalAddress !== undefined)
+    return (await import('@opsloop/temporal')).temporalConfigFromEnv(options.env);
   const log = {
     debug: () => undefined,
     info: (message: string) => hooks.progress(message),

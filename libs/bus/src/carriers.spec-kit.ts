@@ -29,3 +29,8 @@ const kafka: SpecCarrier = {
 
 /** Whatever is promised of the bus holds on each of them. */
 export const carriers: readonly SpecCarrier[] = [postgres, ...(await whereKafka()).map(() => kafka)];
+
+/** How many consumers a spec kills. */
+export const busKills = (): number => Number(process.env['OPSLOOP_BUS_KILLS'] ?? 6);
+/** How often members join and leave a group in a spec. */
+export const busTurns = (): number => Number(process.env['OPSLOOP_BUS_TURNS'] ?? 3);

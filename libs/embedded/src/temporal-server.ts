@@ -3,7 +3,7 @@ import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { OpsError, TEMPORAL_NAMES } from '@opsloop/contracts';
-import { Connection } from '@temporalio/client';
+import type { Connection } from '@temporalio/client';
 import type { Log } from './log.js';
 import { processStarted, stopProcess, type ProcessMark } from './processes.js';
 
@@ -131,6 +131,8 @@ async function waitUntilServing(address: string, exited: EmbeddedTemporal['exite
   });
   ended.catch(() => undefined);
   const deadline = Date.now() + START_WITHIN_MS;
+  // Loaded now, since whoever asks this package for anything else need not wait for the SDK.
+  const { Connection } = await import('@temporalio/client');
   // Without the SDK's own retries: the loop below is the retry, and theirs waits on a timer that outlives close() and
   // then throws where nobody can catch it.
   const connection = Connection.lazy({ address, interceptors: [] });

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { defaultCacheDir } from '@opsloop/embedded';
 
 /** Where the servers of this vitest run are asked for; set by the global setup and inherited by every fork. */
@@ -30,6 +31,14 @@ export function setRunFolder(folder: string): void {
 
 /** Where the product keeps its downloads; the specs share them. */
 export const cacheDir = (): string => defaultCacheDir(process.env);
+
+/**
+ * Hundreds of processes load the same packages: what the first has compiled the others read. Inherited by forks and by
+ * whatever they start.
+ */
+export function shareCompiledCode(): void {
+  process.env['NODE_COMPILE_CACHE'] ??= join(cacheDir(), 'compiled');
+}
 
 /** What Java and Maven get of our environment: where programs and their settings are. */
 export function javaEnvironment(): NodeJS.ProcessEnv {

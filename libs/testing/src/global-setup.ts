@@ -3,7 +3,7 @@ import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setBrokerUrl, setRunFolder } from './config.js';
+import { setBrokerUrl, setRunFolder, shareCompiledCode } from './config.js';
 import { KafkaBroker } from './kafka-server.js';
 import { type RunningPostgres, startPostgres } from './postgres-server.js';
 import { type RunningTemporal, startTemporal } from './temporal-server.js';
@@ -34,6 +34,7 @@ class Servers {
 
 /** vitest's globalSetup: hands out the servers over HTTP, since specs run in forks that come and go. */
 export default async function setup(): Promise<() => Promise<void>> {
+  shareCompiledCode();
   const servers = new Servers();
   const reply = (res: ServerResponse, status: number, body: unknown): void => {
     res.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));

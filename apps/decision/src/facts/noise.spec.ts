@@ -6,6 +6,10 @@ import type { DecisionApp } from '../decision-app.spec-kit.js';
 import { eventOf, runsOf, startDecision } from '../decision-app.spec-kit.js';
 import { MissedEndsService } from '../episodes/missed-ends.service.js';
 
+/** An odd number of turns; `OPSLOOP_FLAPPING=100x3601` is an hour of a hundred services that turn every second. */
+const [services = 20, turns = 11] = (process.env['OPSLOOP_FLAPPING'] ?? '20x11').split('x').map(Number);
+const FLAPPING = { services, turns };
+
 let decision: DecisionApp;
 /** What control says when it is asked again. */
 let told: RunsMessage[] = [];
@@ -213,12 +217,31 @@ describe('noise', () => {
     expect((await decision.call('GET', '/v1/episodes?state=exhausted')).body.items).toEqual([]);
   });
 
-  it('what flaps is left alone until it stands still, then looked at once', async () => {
+  it(`${FLAPPING.services} services that flap are left alone until they stand still, then looked at once`, async () => {
     await put({ goal: GOAL, flapping: { changes: 4, within: '10m', quiet: '1s' }, for: '500ms' });
-    const turns = await decision.events(...['down', 'up', 'down', 'up', 'down'].map((state) => ({ data: { state } })));
+    const { services, turns } = FLAPPING;
+    // Every other one has one turn more, and ends well.
+    const ofOne = (n: number): Partial<EventMessage>[] =>
+      Array.from({ length: turns + (n % 2) }, (_, turn) => ({
+        subject: `host/dc1/flap/${n}`,
+        data: { state: turn % 2 === 0 ? 'down' : 'up' },
+      }));
+    const all = Array.from({ length: services }, (_, n) => n);
+    const events = await decision.events(...all.flatMap(ofOne));
     await decision.settled();
-    await eventually(async () => expect((await verdict(turns[4]!)).verdict).toBe('decided'));
-    expect(await decision.starts()).toHaveLength(1);
+    const last = events.findLast(({ subject }) => subject === 'host/dc1/flap/0')!;
+    await eventually(async () => expect((await verdict(last)).verdict).toBe('decided'));
+    const ill = all.filter((n) => n % 2 === 0).map((n) => `host/dc1/flap/${n}`);
+    const started = async (): Promise<string[]> =>
+      (await decision.starts()).flatMap((start) => start.targets).toSorted();
+    await eventually(async () => expect(await started()).toEqual(ill.toSorted()));
+    const states = await decision.database.query<{ state: string; count: number }>(
+      `SELECT state->>'state' AS state, count(*)::int AS count FROM decision.resource WHERE path LIKE 'host/dc1/flap/%' GROUP BY 1 ORDER BY 1`,
+    );
+    expect(states).toEqual([
+      { state: 'down', count: ill.length },
+      { state: 'up', count: services - ill.length },
+    ]);
   });
 
   it('a late event opens a group of its own, and a full one is decided at once', async () => {

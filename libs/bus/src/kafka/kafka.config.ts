@@ -17,7 +17,7 @@ export interface KafkaConfig {
   replication: number;
   tls?: { ca?: string; cert?: string; key?: string };
   sasl?: { mechanism: (typeof SASL_MECHANISMS)[number]; username: string; password: string };
-  /** Only specs change these. */
+  /** Only specs change others than the session. */
   timings?: Partial<KafkaTimings>;
 }
 
@@ -45,6 +45,9 @@ export const KAFKA_TIMINGS: KafkaTimings = {
 /** As many as the log has parts, which bounds how many processes a group can use; more would stay empty. */
 const PARTITIONS_DEFAULT = 16;
 const PREFIX_DEFAULT = 'opsloop.';
+/** The shortest that a broker can be told to allow; above the longest, a heartbeat would come later than our watchdog. */
+const SESSION_MS_MIN = 1_000;
+const SESSION_MS_MAX = 30_000;
 /** Kafka's own limit is 249 for a topic; groups and topics of ours add less than 40. */
 const PREFIX_SHAPE = /^[A-Za-z0-9._-]{0,200}$/;
 
@@ -54,7 +57,7 @@ const wrong = (name: string, remedy: string): OpsError => new OpsError('configur
 
 /**
  * `KAFKA_BROKERS` switches the bus to Kafka; without it the carrier is PostgreSQL alone. `KAFKA_CLIENT_ID`,
- * `KAFKA_TOPIC_PREFIX`, `KAFKA_PARTITIONS`, `KAFKA_REPLICATION`; `KAFKA_TLS`, `KAFKA_TLS_CA_FILE`, `KAFKA_TLS_CERT_FILE`,
+ * `KAFKA_TOPIC_PREFIX`, `KAFKA_PARTITIONS`, `KAFKA_REPLICATION`, `KAFKA_SESSION_MS`; `KAFKA_TLS`, `KAFKA_TLS_CA_FILE`, `KAFKA_TLS_CERT_FILE`,
  * `KAFKA_TLS_KEY_FILE`; `KAFKA_SASL_MECHANISM`, `KAFKA_SASL_USERNAME`, `KAFKA_SASL_PASSWORD`.
  */
 export function kafkaConfigFromEnv(env: Environment): KafkaConfig | undefined {
@@ -75,6 +78,13 @@ export function kafkaConfigFromEnv(env: Environment): KafkaConfig | undefined {
   const partitions = Number(set('KAFKA_PARTITIONS') ?? PARTITIONS_DEFAULT);
   if (!Number.isInteger(partitions) || partitions < 1 || partitions > PARTITIONS_DEFAULT)
     throw wrong('KAFKA_PARTITIONS', `is "${env['KAFKA_PARTITIONS']}"; write a number from 1 to ${PARTITIONS_DEFAULT}`);
+  const session = set('KAFKA_SESSION_MS');
+  const sessionMs = Number(session);
+  if (
+    session !== undefined &&
+    !(Number.isInteger(sessionMs) && sessionMs >= SESSION_MS_MIN && sessionMs <= SESSION_MS_MAX)
+  )
+    throw wrong('KAFKA_SESSION_MS', `is "${session}"; write a number from ${SESSION_MS_MIN} to ${SESSION_MS_MAX}`);
   const tls = tlsOf(env);
   const sasl = saslOf(env);
   // A password in clear may leave this process, never this machine.
@@ -92,6 +102,7 @@ export function kafkaConfigFromEnv(env: Environment): KafkaConfig | undefined {
     replication,
     ...(tls === undefined ? {} : { tls }),
     ...(sasl === undefined ? {} : { sasl }),
+    ...(session === undefined ? {} : { timings: { sessionMs } }),
   };
 }
 

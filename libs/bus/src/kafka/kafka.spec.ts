@@ -22,7 +22,7 @@ import { busMigrations } from '../bus.migrations.js';
 import { BusModule } from '../bus.module.js';
 import { Bus } from '../bus.service.js';
 import { type BusContext, BusHandler } from '../bus.strategy.js';
-import { specKafka } from '../carriers.spec-kit.js';
+import { busTurns, specKafka } from '../carriers.spec-kit.js';
 import { connectBus } from '../connect-bus.js';
 import type { BusMessage } from '../consumer.js';
 import { kafkaClient } from './kafka-client.js';
@@ -279,33 +279,50 @@ describe.each(await whereKafka())('over $name', () => {
     expect(warnings).toEqual([]);
   }, 60_000);
 
-  test('a handler that hangs: readiness tells, its consumer is made anew, and the work goes on', async () => {
-    const gate = deferred();
-    let hung = 0;
-    @Controller()
-    class Hanging {
-      @BusHandler('episodes', 'spec', { batch: true, workers: 1 })
-      async handle(messages: Message[], ctx: BusContext): Promise<void> {
-        if (hung === 0) {
-          hung += 1;
-          // Its transaction stays open until PostgreSQL ends it, 5 s later.
-          await gate.promise;
+  test(
+    'a handler that hangs: readiness tells, its consumer is made anew, and the work goes on, whoever comes and goes',
+    async () => {
+      const gate = deferred();
+      let hung = 0;
+      @Controller()
+      class Hanging {
+        @BusHandler('episodes', 'spec', { batch: true, workers: 1 })
+        async handle(messages: Message[], ctx: BusContext): Promise<void> {
+          if (hung === 0) {
+            hung += 1;
+            // Its transaction stays open until PostgreSQL ends it, 5 s later.
+            await gate.promise;
+          }
+          for (const message of messages)
+            await ctx.tx.query('INSERT INTO seen (n) VALUES ($1)', [Number(message.body.id)]);
         }
-        for (const message of messages)
-          await ctx.tx.query('INSERT INTO seen (n) VALUES ($1)', [Number(message.body.id)]);
       }
-    }
-    const { ready, counter } = await start(await config({ stalledMs: 1_000 }), Hanging);
-    await publish(1, 30);
-    await eventually(async () => expect(await ready()).toMatch(/has not moved|does not consume/));
-    await sawAll(1, 30);
-    expect(await counter('opsloop_kafka_rebuilt_total')).toBeGreaterThan(0);
-    await eventually(async () => expect(await ready()).toBe('ready'));
-    gate.resolve();
-    await publish(31, 60);
-    // The one that hung wakes up to find everything done.
-    await sawAll(1, 60);
-  }, 60_000);
+      const kafka = config({ stalledMs: 1_000 });
+      const { ready, counter } = await start(await kafka, Hanging);
+      await publish(1, 30);
+      await eventually(async () => expect(await ready()).toMatch(/has not moved|does not consume/));
+      await sawAll(1, 30);
+      expect(await counter('opsloop_kafka_rebuilt_total')).toBeGreaterThan(0);
+      await eventually(async () => expect(await ready()).toBe('ready'));
+      gate.resolve();
+      // The one that hung wakes up to find everything done.
+      let last = 30;
+      const more = (): Promise<void> => publish(last + 1, (last += 30));
+      await more();
+      await sawAll(1, last);
+      // Members that come and go all the time: each time the parts change hands in the middle of something.
+      const members: Started[] = [];
+      for (let turn = 0; turn < busTurns(); turn += 1) {
+        await more();
+        members.push(await start(await kafka, Recorder));
+        await more();
+        if (members.length > 1) await members.shift()!.app.get(Bus).stop();
+      }
+      await sawAll(1, last, 30_000);
+      expect(await reader.query('SELECT 1 FROM bus.dead')).toEqual([]);
+    },
+    120_000 + busTurns() * 15_000,
+  );
 
   test('what Kafka has lost comes from the log, in order', async () => {
     const kafka = await config({ stalledMs: 500 });
