@@ -29,6 +29,8 @@ const KILLED: readonly App[] = ['event-ingest', 'decision'];
 /** While nobody is killed any more: backlog, and the restart of what was killed last. */
 const SETTLE_MS = 180_000;
 const SAY_EVERY_MS = 10_000;
+/** Events that two processes let wait, many times over. */
+const ALL_MAY_WAIT = 20_000;
 /** Of one process, whatever comes. */
 const RSS_MB_MAX = 512;
 
@@ -142,7 +144,8 @@ describe.each(carriers)('over $name', ({ name: carrier }) => {
         `p95 ${ms(seen.quiet, 0.95)} ms, RSS ${memory.join(' ')} MB`,
     );
     expect(seen.wrong).toEqual([]);
-    expect(seen.sentAway).toBeGreaterThan(0);
+    // A small storm fits into what may wait.
+    if (stormEvents > ALL_MAY_WAIT) expect(seen.sentAway).toBeGreaterThan(0);
     const kept = await query('SELECT source, count(*)::int AS count FROM ingest.event GROUP BY source ORDER BY source');
     expect(kept).toEqual([
       { source: 'quiet', count: seen.quiet.length },

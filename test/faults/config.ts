@@ -13,8 +13,8 @@ export const places = (process.env['OPSLOOP_FAULT_PLACES'] ?? '').split(',').fil
 /** `OPSLOOP_CHAOS_EVENTS=15000` is the size of a release; the default lasts as long as four deaths. */
 export const chaosEvents = Number(process.env['OPSLOOP_CHAOS_EVENTS'] ?? 120);
 
-/** `OPSLOOP_STORM_EVENTS=100000` likewise; the default is enough to fill what may wait. */
-export const stormEvents = Number(process.env['OPSLOOP_STORM_EVENTS'] ?? 8_000);
+/** `OPSLOOP_STORM_EVENTS=100000` likewise. */
+export const stormEvents = Number(process.env['OPSLOOP_STORM_EVENTS'] ?? 3_000);
 
 /** Few partitions, and a process that was killed is noticed as soon as the broker of the specs allows. */
 export const QUICK_KAFKA = { KAFKA_PARTITIONS: '4', KAFKA_SESSION_MS: '1500' };

@@ -9,8 +9,8 @@ import { isAlive, isPortBusy, type ProcessMark, stopProcess } from '@opsloop/emb
 import { carrierEnvironment, childEnvironment } from './config.js';
 
 const MAIN = fileURLToPath(new URL('../../apps/stack/dist/main.js', import.meta.url));
-/** A warm start takes 3–6 s on two cores that other tests use as well. */
-const READY_MS = 90_000;
+/** A warm start takes 3–6 s on two cores that other tests use as well, and many times that where much else runs. */
+const READY_MS = 180_000;
 const STOP_MS = 40_000;
 
 export class FaultStack {
