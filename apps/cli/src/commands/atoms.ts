@@ -5,6 +5,7 @@ import { contextOf } from '../context.js';
 import type { Context } from '../context.js';
 import { CliError, EXIT } from '../errors.js';
 import type { Streams } from '../output.js';
+import { addLookups } from './documents.js';
 import { atomsOf } from '../openapi/import-openapi.pure.js';
 import { readOpenapi } from '../openapi/read-openapi.js';
 
@@ -18,6 +19,7 @@ interface ImportOptions {
 
 export function registerAtoms(program: Command, streams: Streams): void {
   const atoms = program.command('atoms').description('try atoms, and make them from API descriptions');
+  addLookups(atoms, streams, 'atom');
   atoms
     .command('verify')
     .description('try an atom of any language on its worker: key, fence, dry run, cancel')

@@ -57,6 +57,7 @@ export function registerDocumentCommands(program: Command, streams: Streams): vo
       );
   }
   const rules = program.command('rules').description('operational state of rules');
+  addLookups(rules, streams, 'rule');
   rules
     .command('mode')
     .description('active decides and starts, shadow only decides, disabled does neither')
@@ -66,6 +67,22 @@ export function registerDocumentCommands(program: Command, streams: Streams): vo
     .action((name: string, mode: string, options: { reason: string }, command: Command) =>
       ruleMode(contextOf(command, streams), name, mode, options.reason),
     );
+}
+
+/** `ls` and `show` of a group of commands, as runs, locks and the others have them: what `get` and `describe` say. */
+export function addLookups(group: Command, streams: Streams, kind: DocumentKind): void {
+  group
+    .command('ls')
+    .description(`the same as: opsloop get ${kind}`)
+    .option('--limit <n>', 'most items listed', LIMIT)
+    .action((options: { limit: string }, command: Command) =>
+      get(contextOf(command, streams), kind, undefined, options),
+    );
+  group
+    .command('show')
+    .description(`the same as: opsloop describe ${kind} NAME`)
+    .argument('<name>')
+    .action((name: string, _options: object, command: Command) => describe(contextOf(command, streams), kind, name));
 }
 
 /** `rule`, `rules`, `policy`, `policies` → the kind. */

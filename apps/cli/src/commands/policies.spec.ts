@@ -114,3 +114,24 @@ it('policies versions lists what a policy said before', async () => {
   expect(said.out).toMatch(/2026-01-01T00:00:00Z +ann +yes +abcdef012345/);
   expect(server.calls[0]!.path).toBe('/v1/policies/ops/freeze/versions');
 });
+
+it('ls and show stand beside the other commands of a kind, and say what get and describe say', async () => {
+  const rule = {
+    kind: 'rule',
+    name: 'fleet/down',
+    version: '1.0.0',
+    status: 'published',
+    body: { dsl: 'opsloop/v1', kind: 'rule', name: 'fleet/down', version: '1.0.0' },
+    by: 'ann',
+    at: '2026-01-02T03:04:05.000Z',
+  };
+  answer = { body: { items: [rule] } };
+  const listed = await opsloop('rules', 'ls', '--limit', '7');
+  expect(listed).toMatchObject({ code: 0, out: (await opsloop('get', 'rules')).out });
+  expect(server.calls[0]).toMatchObject({ path: '/v1/rules?limit=7' });
+  expect(listed.out).toContain('fleet/down');
+  answer = { body: { ...rule, items: [rule] } };
+  const shown = await opsloop('rules', 'show', 'fleet/down');
+  expect(shown).toMatchObject({ code: 0, out: (await opsloop('describe', 'rule', 'fleet/down')).out });
+  expect(shown.out).toContain('rule fleet/down 1.0.0');
+});

@@ -4,6 +4,7 @@ import type { Context } from '../context.js';
 import { readDocuments } from '../documents/read-documents.js';
 import { CliError, EXIT } from '../errors.js';
 import type { Streams } from '../output.js';
+import { addLookups } from './documents.js';
 import { inputOf } from './runs.js';
 
 interface TestOptions {
@@ -19,6 +20,7 @@ const more = (value: string, all: string[] = []): string[] => [...all, value];
 
 export function registerPolicies(program: Command, streams: Streams): void {
   const policies = program.command('policies').description('what control must respect: test, lint, versions');
+  addLookups(policies, streams, 'policy');
   policies
     .command('test')
     .description('what the policies would say to a start; nothing is started')
