@@ -1,3 +1,4 @@
+import { version } from 'uuid';
 import { describe, expect, it } from 'vitest';
 import { digestOf, sha256Hex } from './digest.js';
 import { decisionId, emittedEventId, isUuid, messageId, newId, runIdOfKey } from './ids.js';
@@ -26,9 +27,11 @@ describe('ids', () => {
   });
 
   it('grow with time', () => {
-    const [a, b] = [newId(), newId()];
-    expect(isUuid(a)).toBe(true);
-    expect(a < b).toBe(true);
+    const ids = Array.from({ length: 5_000 }, () => newId());
+    expect(ids.every((id) => isUuid(id) && version(id) === 7)).toBe(true);
+    expect([...new Set(ids)].sort()).toEqual(ids);
+    const ms = Number.parseInt(ids.at(-1)!.replaceAll('-', '').slice(0, 12), 16);
+    expect(Math.abs(Date.now() - ms)).toBeLessThan(60_000);
   });
 });
 
