@@ -82,9 +82,14 @@ function fits(one: Row, method: string, route: string): boolean {
   return one.route.endsWith('*') ? route.startsWith(one.route.slice(0, -1)) : route === one.route;
 }
 
-/** What a route asks for; `undefined` when no row names it. */
+/** Found once per route: the router knows some hundred, and each request asks. */
+const found = new Map<string, Row['needs'] | undefined>();
+
+/** What a route asks for; `undefined` when no row names it. Routes as the router knows them, so there are not many. */
 export function accessOf(method: string, route: string): Row['needs'] | undefined {
-  return ACCESS.find((one) => fits(one, method === 'HEAD' ? 'GET' : method, route))?.needs;
+  const key = `${method} ${route}`;
+  if (!found.has(key)) found.set(key, ACCESS.find((one) => fits(one, method === 'HEAD' ? 'GET' : method, route))?.needs);
+  return found.get(key);
 }
 
 /** Whether a caller may use a route, given as the router knows it. The apps themselves may use all of them. */

@@ -9,6 +9,7 @@ declare module 'fastify' {
   }
 }
 
+const EMPTY = /^\s*$/;
 const UNSUPPORTED = 'Send application/json, another +json type, or text/*';
 
 /** JSON in all its media types and text, nothing else; everything parsed by us, so that all bodies have the same bounds. */
@@ -25,7 +26,7 @@ export function registerBodyParsers(fastify: FastifyInstance): void {
       const text = keep(request, body);
       if (wantsBytes(request)) return done(null);
       // An empty body is an absent one: DELETE and operator acts without arguments send the header all the same.
-      done(null, text.trim() === '' ? undefined : parseJsonBody(text));
+      done(null, EMPTY.test(text) ? undefined : parseJsonBody(text, request.routeOptions.bodyLimit));
     } catch (error) {
       const secret = (request.routeOptions.config as { secretBody?: boolean }).secretBody === true;
       done(secret ? new OpsError('malformed-json', 'The body is not valid JSON') : (error as Error));

@@ -8,6 +8,7 @@ import { problem } from '@opsloop/contracts';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Socket } from 'node:net';
 import { registerBodyParsers } from './body-parsers.js';
+import { DirectRoutes } from './direct-routes.service.js';
 import { Logger, NestLogger } from './logger.service.js';
 import { mountOpenApi } from './openapi.js';
 import { checkParameters, fieldErrorsOf, validationError } from './parse.pure.js';
@@ -81,7 +82,10 @@ export async function createHttpApp(rootModule: unknown, options: HttpAppOptions
     }
   });
 
-  const app = await NestFactory.create<NestFastifyApplication>(rootModule as never, adapter, {
+  // Routes are registered when the app listens; by then it has its providers.
+  let app: NestFastifyApplication | undefined = undefined;
+  fastify.addHook('onRoute', (route) => app?.get(DirectRoutes).take(route));
+  app = await NestFactory.create<NestFastifyApplication>(rootModule as never, adapter, {
     bodyParser: false,
     bufferLogs: true,
     abortOnError: false,

@@ -4,6 +4,7 @@ export * from './platform.config.js';
 export * from './platform.module.js';
 export { Logger, type LogFields } from './logger.service.js';
 export * from './clock.service.js';
+export { DirectRoutes } from './direct-routes.service.js';
 export * from './failpoint.service.js';
 export * from './readiness.service.js';
 export * from './metrics.service.js';

@@ -1,10 +1,11 @@
-import { type FieldError, type Json, OpsError } from '@opsloop/contracts';
+import { type FieldError, type Json, type JsonObject, OpsError } from '@opsloop/contracts';
 import { z } from 'zod';
 
 /** Deepest JSON accepted: no document of ours needs more than 20, and recursive walkers stay far from the stack's end. */
 export const JSON_DEPTH_MAX = 32;
 /** Most object members and list items of one body; 1 MB of `[1,1,…]` would be 500,000. Sized for 1,000 resources of 100 members. */
 export const JSON_NODES_MAX = 100_000;
+const NODES_OF_BYTES = 1024 * 1024;
 /** Errors listed per problem: enough to fix a document in one go, small enough for any log line. */
 const FIELD_ERRORS_MAX = 50;
 
@@ -87,8 +88,8 @@ export function decodeCursor(text: string): Json {
  */
 export function textProblem(text: string): string | undefined {
   if (text.includes('\u0000')) return 'holds the character NUL';
-  // With the flag u, a surrogate that is part of a pair is no character of its own and does not match.
-  return /\p{Surrogate}/u.test(text) ? 'holds half a surrogate pair' : undefined;
+  // With the flag u, a surrogate that is part of a pair is no character of its own and does not match; most texts have none.
+  return /[\ud800-\udfff]/.test(text) && /\p{Surrogate}/u.test(text) ? 'holds half a surrogate pair' : undefined;
 }
 
 /** Refuses parameters of a URL that no column can hold. */
@@ -105,39 +106,44 @@ export function checkParameters(query: unknown, params: unknown): void {
       }
 }
 
-/** JSON.parse for strangers: bounded in depth and size, storable, and free of the keys that reach a prototype. */
-export function parseJsonBody(text: string): Json {
+/**
+ * JSON.parse for strangers: bounded in depth and size, storable, and free of the keys that reach a prototype. `bytesMax`:
+ * a route that takes larger bodies takes as many more members.
+ */
+export function parseJsonBody(text: string, bytesMax = NODES_OF_BYTES): Json {
   let value: Json;
   try {
     value = JSON.parse(text) as Json;
   } catch (error) {
     throw new OpsError('malformed-json', error instanceof Error ? error.message : 'The body is not valid JSON');
   }
-  checkShape(value);
+  const bare = leafProblem(value);
+  if (bare !== undefined) throw refuse([], bare);
+  const most = Math.ceil(JSON_NODES_MAX * Math.max(1, bytesMax / NODES_OF_BYTES));
+  checkMembers(value, [], { left: most, most });
   return value;
 }
 
-/** Walks without recursion, so that depth cannot exhaust our own stack before it is refused. */
-function checkShape(root: Json): void {
-  const stack: { value: Json; path: readonly PropertyKey[] }[] = [{ value: root, path: [] }];
-  const bare = leafProblem(root);
-  if (bare !== undefined) throw refuse([], bare);
-  let nodes = 0;
-  for (let at = stack.pop(); at !== undefined; at = stack.pop()) {
-    if (typeof at.value !== 'object' || at.value === null) continue;
-    if (at.path.length >= JSON_DEPTH_MAX) {
-      throw refuse(at.path.slice(0, JSON_DEPTH_MAX), `is nested deeper than ${JSON_DEPTH_MAX} levels`);
-    }
-    for (const [key, value] of Object.entries(at.value)) {
-      if (++nodes > JSON_NODES_MAX) throw refuse([], `has more than ${JSON_NODES_MAX} members`);
-      const path = [...at.path, key];
-      if (isPrototypeKey(key, value)) throw refuse(path, 'is a prototype key and refused');
-      const wrong = textProblem(key);
-      if (wrong !== undefined) throw refuse(at.path, `has a member whose name ${wrong}`);
-      const leaf = leafProblem(value);
-      if (leaf !== undefined) throw refuse(path, leaf);
-      if (typeof value === 'object' && value !== null) stack.push({ value, path });
-    }
+/**
+ * Calls itself once per level, and levels are counted first. `path` is one list that grows and shrinks on the way: it is
+ * read only when something is refused.
+ */
+function checkMembers(value: Json, path: PropertyKey[], nodes: { left: number; readonly most: number }): void {
+  if (typeof value !== 'object' || value === null) return;
+  if (path.length >= JSON_DEPTH_MAX) throw refuse(path, `is nested deeper than ${JSON_DEPTH_MAX} levels`);
+  const isList = Array.isArray(value);
+  for (const key of Object.keys(value)) {
+    if (--nodes.left < 0) throw refuse([], `has more than ${nodes.most} members`);
+    const member = (value as JsonObject)[key]!;
+    if (!isList && isPrototypeKey(key, member)) throw refuse([...path, key], 'is a prototype key and refused');
+    const wrong = isList ? undefined : textProblem(key);
+    if (wrong !== undefined) throw refuse(path, `has a member whose name ${wrong}`);
+    const leaf = leafProblem(member);
+    if (leaf !== undefined) throw refuse([...path, key], leaf);
+    if (typeof member !== 'object' || member === null) continue;
+    path.push(key);
+    checkMembers(member, path, nodes);
+    path.pop();
   }
 }
 

@@ -1,7 +1,8 @@
 import { type DynamicModule, Module } from '@nestjs/common';
 import { APP_FILTER, APP_GUARD } from '@nestjs/core';
-import { AuthGuard } from './auth.guard.js';
+import { AuthGuard, Authenticator } from './auth.guard.js';
 import { Clock } from './clock.service.js';
+import { DirectRoutes } from './direct-routes.service.js';
 import { Failpoint } from './failpoint.service.js';
 import { HealthController } from './health.controller.js';
 import { InternalClient } from './internal-client.service.js';
@@ -16,7 +17,7 @@ import { TokenDirectory } from './token-directory.service.js';
 @Module({})
 export class PlatformModule {
   static forRoot(config: PlatformConfig): DynamicModule {
-    const shared = [Logger, Clock, Readiness, Metrics, InternalClient, TokenDirectory, Failpoint];
+    const shared = [Logger, Clock, Readiness, Metrics, InternalClient, TokenDirectory, Authenticator, DirectRoutes, Failpoint];
     return {
       module: PlatformModule,
       global: true,

@@ -20,10 +20,14 @@ export class ProblemFilter implements ExceptionFilter {
     if (host.getType() !== 'http') return throwError(() => thrown);
     const request = host.switchToHttp().getRequest<FastifyRequest>();
     const reply = host.switchToHttp().getResponse<FastifyReply>();
-    const { error, known } = toOpsError(thrown);
-    if (!known) this.logger.error('request failed', { error: thrown, requestId: request.id, url: pathOf(request.url) });
-    sendProblem(reply, error, pathOf(request.url));
+    answerProblem(this.logger, thrown, request, reply);
   }
+}
+
+export function answerProblem(logger: Logger, thrown: unknown, request: FastifyRequest, reply: FastifyReply): void {
+  const { error, known } = toOpsError(thrown);
+  if (!known) logger.error('request failed', { error: thrown, requestId: request.id, url: pathOf(request.url) });
+  sendProblem(reply, error, pathOf(request.url));
 }
 
 export function sendProblem(reply: FastifyReply, error: OpsError, instance: string): void {

@@ -2,7 +2,7 @@ import { Controller, HttpCode, Inject, Post, Req } from '@nestjs/common';
 import { ApiBearerAuth, ApiTags } from '@nestjs/swagger';
 import { newId } from '@opsloop/contracts/ids';
 import type { AcceptedEvent } from '@opsloop/contracts';
-import { ApiRoute, Clock, CurrentPrincipal } from '@opsloop/platform';
+import { ApiRoute, Clock, CurrentPrincipal, DirectRoutes } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
 import { z } from 'zod';
 import { INGEST_CONFIG } from '../config.js';
@@ -34,7 +34,10 @@ export class AcceptController {
     private readonly limits: SenderLimits,
     private readonly clock: Clock,
     @Inject(INGEST_CONFIG) private readonly config: EventIngestConfig,
-  ) {}
+    direct: DirectRoutes,
+  ) {
+    direct.serve('POST', '/v1/events', { status: 202 }, (request, principal) => this.accept(request, principal!));
+  }
 
   @Post()
   @ApiRoute('Send CloudEvents: binary, structured or batched; a batch is stored whole or not at all', {

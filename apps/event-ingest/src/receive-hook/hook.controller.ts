@@ -1,6 +1,6 @@
 import { Controller, Headers, HttpCode, Options, Param, Post, Put, Req, Res } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
-import { AnyDocument, ApiRoute, Public, RawBody } from '@opsloop/platform';
+import { AnyDocument, ApiRoute, DirectRoutes, Public, RawBody } from '@opsloop/platform';
 import { HookService } from './hook.service.js';
 import type { HookAnswer, HookRequest } from './hook.service.js';
 
@@ -10,7 +10,14 @@ const OPEN = { body: AnyDocument, open: true } as const;
 @Public()
 @Controller('v1/hooks')
 export class HookController {
-  constructor(private readonly hooks: HookService) {}
+  constructor(
+    private readonly hooks: HookService,
+    direct: DirectRoutes,
+  ) {
+    direct.serve('POST', '/v1/hooks/:source', { status: 202, open: true }, (request) =>
+      this.receive((request.params as { source: string }).source, request),
+    );
+  }
 
   @Post(':source')
   @ApiRoute("Deliver to a source, as its sender does; authenticated by the source's own auth", OPEN)
