@@ -16,6 +16,7 @@ import { DeadLettersService } from './dead-letters/dead-letters.service.js';
 import { DeadLetterRepository } from './dead-letters/dead-letter.repository.js';
 import { SenderLimits } from './limit-senders/sender-limits.service.js';
 import { SourceController } from './manage-sources/source.controller.js';
+import { SourceCache } from './manage-sources/source-cache.service.js';
 import { SourceRepository } from './manage-sources/source.repository.js';
 import { SourceService } from './manage-sources/source.service.js';
 import { SourceSecrets } from './manage-sources/source-secrets.service.js';
@@ -24,6 +25,7 @@ import { IndexPollAge1700000001001 } from './migrations/1700000001001-index-poll
 import { MoveSourceSecrets1700000001010 } from './migrations/1700000001010-move-source-secrets.js';
 import { AcceptNew1700000001050 } from './migrations/1700000001050-accept-new.js';
 import { PartitionEvents1700000001110 } from './migrations/1700000001110-partition-events.js';
+import { AcceptPacked1700000003100 } from './migrations/1700000003100-accept-packed.js';
 import { WatchSenders1700000001100 } from './migrations/1700000001100-watch-senders.js';
 import { DocumentsConsumer } from './poll/documents.consumer.js';
 import { PollRepository } from './poll/poll.repository.js';
@@ -51,6 +53,7 @@ export const eventIngestMigrations: MigrationSet = {
     AcceptNew1700000001050,
     WatchSenders1700000001100,
     PartitionEvents1700000001110,
+    AcceptPacked1700000003100,
   ],
 };
 
@@ -87,6 +90,7 @@ export class EventIngestModule {
         SenderLimits,
         SilenceRepository,
         SilenceService,
+        SourceCache,
         SourceRepository,
         SourceSecrets,
         SourceService,

@@ -6,7 +6,7 @@ import type { PollMemory } from './message.pure.js';
 import { eventKey } from './plan-group.pure.js';
 import type { AcceptRequest, GroupPlan, KnownEvent } from './plan-group.pure.js';
 
-/** SQLSTATE of ingest.accept_new. */
+/** SQLSTATE of ingest.store_new. */
 const SOME_KNOWN = 'OP001';
 
 const SELECT_KNOWN = `
@@ -14,8 +14,8 @@ const SELECT_KNOWN = `
     FROM unnest($2::text[], $3::text[]) AS k(source, id)
     JOIN ingest.identity i ON i.tenant = $1 AND i.key = ingest.identity_key(k.source, k.id)`;
 
-const PARAMETERS = `$1, $2::uuid[], $3::text[], $4::bytea[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[], $10::timestamptz[],
-  $11::bytea[], $12::int[], $13::text[], $14::uuid[], $15::jsonb[]`;
+const PARAMETERS = `$1, $2::uuid[], $3::text[], $4::bytea, $5::int[], $6::int[], $7::uuid[], $8::text[], $9::text[], $10::text[], $11::text[],
+  $12::timestamptz[], $13::bytea, $14::int[], $15::text[], $16::uuid[], $17::jsonb`;
 
 const REMEMBER = `
   INSERT INTO ingest.poll_value AS v (tenant, source, resource, sequence, digest, observed_at)
@@ -56,7 +56,7 @@ export class EventRepository {
     try {
       await db.query({
         name: 'ingest-accept-new',
-        text: `SELECT ingest.accept_new(${PARAMETERS}, $16::text[])`,
+        text: `SELECT ingest.accept_packed(${PARAMETERS}, $18::text[])`,
         values,
       });
     } catch (error) {
@@ -72,7 +72,7 @@ export class EventRepository {
     try {
       await tx.query({
         name: 'ingest-store-new',
-        text: `SELECT ingest.store_new(${PARAMETERS})`,
+        text: `SELECT ingest.store_packed(${PARAMETERS})`,
         values: parametersOf(tx.tenant, requests, inserts),
       });
       return true;
@@ -107,26 +107,29 @@ function deliveriesOf(
 
 const isKnown = (error: unknown): boolean => (error as { code?: unknown }).code === SOME_KNOWN;
 
-/** Columns as arrays: a message is sent once, for the table and for the bus. */
+/** Columns as arrays, what is large as one run of bytes or one JSON list: a message is sent once, for the table and for the bus. */
 function parametersOf(tenant: string, requests: readonly AcceptRequest[], inserts: GroupPlan['inserts']): unknown[] {
   const deliveries = deliveriesOf(requests, inserts);
   const rows = [...deliveries.values()];
   const messages = inserts.map(({ item }) => item.message);
+  let start = 0;
   return [
     tenant,
     rows.map((d) => d.id),
     rows.map((d) => d.contentType),
-    rows.map((d) => d.body),
+    Buffer.concat(rows.map((d) => d.body)),
+    rows.map((d) => (start += d.body.length) - d.body.length),
+    rows.map((d) => d.body.length),
     messages.map((m) => m.eventId),
     messages.map((m) => m.source),
     messages.map((m) => m.id),
     messages.map((m) => m.type),
     messages.map((m) => m.subject ?? null),
     messages.map((m) => m.receivedAt),
-    inserts.map(({ item }) => Buffer.from(item.digest, 'hex')),
+    Buffer.from(inserts.map(({ item }) => item.digest).join(''), 'hex'),
     inserts.map(({ item }) => item.bytes),
     inserts.map(({ item }) => item.unmapped ?? null),
     inserts.map(({ request }) => deliveries.get(request)?.id ?? null),
-    messages.map((m) => JSON.stringify(m)),
+    `[${inserts.map(({ item }) => item.text).join()}]`,
   ];
 }

@@ -24,16 +24,21 @@ function visit(value: Json, pointer: string, errors: FieldError[]): void {
     value.forEach((one, index) => visit(one, `${pointer}/${index}`, errors));
   } else if (value !== null && typeof value === 'object') {
     for (const [key, one] of Object.entries(value)) {
-      const at = `${pointer}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`;
       const problem = textProblem(key);
-      if (problem === undefined) visit(one, at, errors);
-      else errors.push({ pointer, message: `a member name ${problem}` });
+      if (problem !== undefined) errors.push({ pointer, message: `a member name ${problem}` });
+      // Most members are plain, and where they stand is asked only of those that are not.
+      else if (!isPlain(one)) visit(one, `${pointer}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`, errors);
     }
   }
 }
 
-function textProblem(text: string): string | undefined {
+function isPlain(value: Json): boolean {
+  if (typeof value === 'string') return textProblem(value) === undefined;
+  return typeof value === 'number' ? Number.isFinite(value) : value === null || typeof value !== 'object';
+}
+
+export function textProblem(text: string): string | undefined {
   if (text.includes('\u0000')) return 'holds the character NUL';
-  // With the flag u, a surrogate that is part of a pair is no character of its own and does not match.
-  return /\p{Surrogate}/u.test(text) ? 'holds half a surrogate pair' : undefined;
+  // With the flag u, a surrogate that is part of a pair is no character of its own and does not match; most texts have none.
+  return /[\ud800-\udfff]/.test(text) && /\p{Surrogate}/u.test(text) ? 'holds half a surrogate pair' : undefined;
 }

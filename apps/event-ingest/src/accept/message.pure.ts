@@ -7,6 +7,8 @@ import type { CloudEvent } from './cloud-event.pure.js';
 /** An event ready to be stored. */
 export interface AcceptItem {
   message: EventMessage;
+  /** The message as it is stored and sent. */
+  text: string;
   /** Of what the sender said, time as sent: an honest repeat has the same, whenever it arrives. */
   digest: string;
   bytes: number;
@@ -53,7 +55,7 @@ export function acceptItem(event: CloudEvent, context: MessageContext): AcceptIt
     type: event.type,
     ...(subject.path === undefined ? {} : { subject: subject.path }),
     time,
-    receivedAt: context.now.toISOString(),
+    receivedAt: isoOf(context.now),
     ...(clockSkew ? { clockSkew: true } : {}),
     data: event.data,
     ...(event.datacontenttype === undefined ? {} : { datacontenttype: event.datacontenttype }),
@@ -65,12 +67,17 @@ export function acceptItem(event: CloudEvent, context: MessageContext): AcceptIt
     ...(others.length === 0 ? {} : { extensions: Object.fromEntries(others) }),
   };
   return {
-    message,
+    ...storedForm(message),
     digest: contentDigest(event),
-    bytes: Buffer.byteLength(JSON.stringify(message)),
     ...(subject.unmapped === undefined ? {} : { unmapped: subject.unmapped }),
     onRepeat: context.onRepeat,
   };
+}
+
+/** Written out once, for its size and for the database. */
+export function storedForm(message: EventMessage): Pick<AcceptItem, 'message' | 'text' | 'bytes'> {
+  const json = JSON.stringify(message);
+  return { message, text: json, bytes: Buffer.byteLength(json) };
 }
 
 /**
@@ -84,11 +91,20 @@ export function contentDigest(
   return digestOf({ type, subject, time, dataschema, data, extensions });
 }
 
+let last = { ms: Number.NaN, iso: '' };
+
+/** Events come several in a millisecond, and each names it twice. */
+function isoOf(now: Date): string {
+  const ms = now.getTime();
+  if (ms !== last.ms) last = { ms, iso: now.toISOString() };
+  return last.iso;
+}
+
 /** The sender's time, unless it is absent or too far ahead: then the receive time. */
 function timeOf(sent: string | undefined, now: Date): { time: string; clockSkew: boolean } {
-  if (sent === undefined) return { time: now.toISOString(), clockSkew: true };
+  if (sent === undefined) return { time: isoOf(now), clockSkew: true };
   const at = Date.parse(sent.toUpperCase());
-  if (at > now.getTime() + CLOCK_AHEAD_MS) return { time: now.toISOString(), clockSkew: true };
+  if (at > now.getTime() + CLOCK_AHEAD_MS) return { time: isoOf(now), clockSkew: true };
   return { time: new Date(at).toISOString(), clockSkew: false };
 }
 

@@ -18,7 +18,7 @@ function request(ids: string[], onRepeat: AcceptItem['onRepeat'] = 'conflict'): 
       correlationId: '',
       hops: 0,
     };
-    return { message, digest, bytes: 1, onRepeat };
+    return { message, text: JSON.stringify(message), digest, bytes: 1, onRepeat };
   });
   return { tenant: 'default', items };
 }

@@ -9,6 +9,7 @@ import { SilenceRepository } from '../watch-silence/silence.repository.js';
 import type { SenderRow } from '../watch-silence/silence.repository.js';
 import { decodeSecrets, fillMasks, joinSecrets, splitSecrets } from './secrets.pure.js';
 import type { SplitSource } from './secrets.pure.js';
+import { SourceCache } from './source-cache.service.js';
 import { SourceRepository } from './source.repository.js';
 import { SourceSecrets } from './source-secrets.service.js';
 
@@ -21,6 +22,7 @@ export class SourceService {
     private readonly repository: SourceRepository,
     private readonly secrets: SourceSecrets,
     private readonly silence: SilenceRepository,
+    private readonly cache: SourceCache,
   ) {}
 
   async put(tenant: string, name: string, body: unknown, by: string): Promise<PutAnswer> {
@@ -29,6 +31,7 @@ export class SourceService {
     const versions = kept.versions;
     return this.database.inTransaction(tenant, async (tx) => {
       const newSecrets = versions !== undefined;
+      this.cache.changed(tx);
       if (newSecrets) await this.repository.saveSecrets(tx, name, versions);
       await this.repository.saveRoutingKeys(tx, name, split.document.type === 'pagerduty-events' ? kept.values : []);
       const { expectEvery } = split.document;
@@ -80,12 +83,18 @@ export class SourceService {
       const stored = await this.documents.get(tx, 'source', name);
       if (stored === undefined || stored.deletedAt !== undefined) throw unknownSource(name);
       await this.documents.remove(tx, 'source', name, by);
+      this.cache.changed(tx);
       await this.repository.saveSecrets(tx, name, new Map());
       await this.repository.saveRoutingKeys(tx, name, []);
       await this.silence.forget(tx, name);
       await this.repository.unschedulePoll(tx, name);
     });
     await this.secrets.forget(name, by);
+  }
+
+  /** The same for each delivery, from memory: up to two seconds old in a process that lost the notice of a change. */
+  forDelivery(tenant: string, name: string): SourceDocument | Promise<SourceDocument | undefined> {
+    return this.cache.get(name, (asked) => this.withSecrets(tenant, asked));
   }
 
   /** The source with its secrets, for authentication only; `undefined` when there is none. */

@@ -5,7 +5,7 @@ import { renderTemplate, toScopeValue } from '@opsloop/rules';
 import type { Scope } from '@opsloop/rules';
 import { v5 } from 'uuid';
 import type { AcceptItem } from '../accept/message.pure.js';
-import { stateOf, contentDigest } from '../accept/message.pure.js';
+import { contentDigest, stateOf, storedForm } from '../accept/message.pure.js';
 
 /** Namespace of the ids of polled events: uuid5(DNS, "poll.opsloop.dev"). Fixed for ever. */
 const NAMESPACE = v5('poll.opsloop.dev', v5.DNS);
@@ -65,10 +65,9 @@ export function changeEvent(
     via: source.name,
   };
   return {
-    message,
+    ...storedForm(message),
     // As if it had come over HTTP, so that somebody who forwards it delivers a repeat and no conflict.
     digest: contentDigest({ type, subject: message.subject, time: observedAt, data, extensions: {} }),
-    bytes: Buffer.byteLength(JSON.stringify(message)),
     onRepeat: 'duplicate',
     remember: { source: source.name, resource: subject, sequence, digest: value, observedAt },
   };

@@ -1,7 +1,7 @@
 import { digestOf } from '@opsloop/contracts';
 import type { EventMessage } from '@opsloop/contracts';
 import type { AcceptItem } from '../accept/message.pure.js';
-import { stateOf } from '../accept/message.pure.js';
+import { stateOf, storedForm } from '../accept/message.pure.js';
 
 /**
  * The same event once more, with an id of its own, since its old one would be absorbed as a repeat. A shadow replay
@@ -25,9 +25,8 @@ export function replayItem(
     ...(context.mode === 'active' ? stateOf(original.type, original.data, original.subject) : {}),
   };
   return {
-    message,
+    ...storedForm(message),
     digest: digestOf({ replayOf: original.eventId, at: receivedAt }),
-    bytes: Buffer.byteLength(JSON.stringify(message)),
     onRepeat: 'conflict',
   };
 }

@@ -95,7 +95,7 @@ export class HookService {
   }
 
   private async hookSource(name: string): Promise<SourceDocument> {
-    const source = await this.sources.withSecrets(this.config.tenant, name);
+    const source = await this.sources.forDelivery(this.config.tenant, name);
     if (source === undefined || !isHookType(source.type)) {
       throw new OpsError('not-found', `no source "${name}" takes deliveries; create it with PUT /v1/sources/${name}`);
     }

@@ -1,6 +1,6 @@
 /** The events that say that a sender has fallen silent, or is heard again. */
 import type { AcceptItem } from '../accept/message.pure.js';
-import { acceptItem } from '../accept/message.pure.js';
+import { acceptItem, storedForm } from '../accept/message.pure.js';
 
 /** As CloudEvents source of everything that this app says itself. */
 const OWN_SOURCE = 'opsloop/event-ingest';
@@ -53,6 +53,5 @@ function item(
     { now, eventId, onRepeat: 'duplicate' },
   );
   // The source is a resource like any other: rules can have goals on it, and explain shows its state.
-  made.message.state = { state: what };
-  return made;
+  return { ...made, ...storedForm({ ...made.message, state: { state: what } }) };
 }
