@@ -6,6 +6,7 @@
  */
 import { OpsError, type Json } from '@opsloop/contracts';
 import jsonLogic from 'json-logic-js';
+import { compileLogic, type Reference, type Run } from './compile.js';
 import { Evaluation, here, runWith } from './evaluation.js';
 import { expressionError } from './finding.js';
 import { finite, need, OWN_OPERATIONS } from './functions.js';
@@ -20,34 +21,41 @@ const LIST = '\u0000list';
 const RESULT = '\u0000result';
 const TURN = '\u0000turn';
 
-interface Engine {
-  add_operation(name: string, operation: (this: unknown, ...args: unknown[]) => unknown): void;
-  apply(logic: unknown, data: unknown): unknown;
+type Operation = (this: unknown, ...args: unknown[]) => unknown;
+
+interface Engine extends Reference {
+  add_operation(name: string, operation: Operation): void;
 }
 const engine = jsonLogic as unknown as Engine;
+const registered = new Map<string, Operation>();
+
+function add(name: string, operation: Operation): void {
+  registered.set(name, operation);
+  engine.add_operation(name, operation);
+}
 
 /** json-logic-js keeps its operations process-wide, so they are registered when this module loads and never again. */
 function register(): void {
   for (const [name, operation] of Object.entries(OWN_OPERATIONS)) {
-    engine.add_operation(OWN + name, function (...args) {
+    add(OWN + name, function (...args) {
       here().step();
       return counted(operation.apply(this, args));
     });
   }
-  engine.add_operation(GUARD, (value, op, kind) => {
+  add(GUARD, (value, op, kind) => {
     here().step();
     if (kind !== 'any') need(op as string, value, kind as Exclude<ArgumentKind, 'any'>);
     return value;
   });
-  engine.add_operation(LIST, (value, op) => {
+  add(LIST, (value, op) => {
     here().step();
     if (kindOf(value) !== 'null') need(op as string, value, 'list');
     return value;
   });
-  engine.add_operation(RESULT, (value, op) =>
+  add(RESULT, (value, op) =>
     typeof value === 'number' ? finite(op as string, value) : counted(value),
   );
-  engine.add_operation(TURN, (value, nodes) => {
+  add(TURN, (value, nodes) => {
     here().step(nodes as number);
     return value;
   });
@@ -88,16 +96,16 @@ const COERCING: ReadonlySet<string> = new Set([
   'substr',
 ]);
 
-/** Guarded forms of expressions that were checked. Keyed by identity: stored documents are never edited in place. */
-const compiled: Readonly<Record<LogicMode, WeakMap<object, unknown>>> = {
+/** Expressions that were checked, ready to run. Keyed by identity: stored documents are never edited in place. */
+const compiled: Readonly<Record<LogicMode, WeakMap<object, Run>>> = {
   strict: new WeakMap(),
   compat: new WeakMap(),
 };
 
-function prepare(logic: Json, mode: LogicMode): unknown {
+function prepare(logic: Json, mode: LogicMode): Run {
   if (logic === null || typeof logic !== 'object') {
     if (typeof logic === 'number' && !Number.isFinite(logic)) throw expressionError('a number must be finite');
-    return logic;
+    return () => logic;
   }
   const known = compiled[mode].get(logic);
   if (known !== undefined) return known;
@@ -107,9 +115,14 @@ function prepare(logic: Json, mode: LogicMode): unknown {
       errors: errors.map(({ pointer, message }) => ({ pointer, message })),
     });
   }
-  const form = guard(logic, mode);
-  compiled[mode].set(logic, form);
-  return form;
+  const run = compileLogic(guard(logic, mode), registered, engine);
+  compiled[mode].set(logic, run);
+  return run;
+}
+
+/** The same by json-logic-js alone, uncompiled: what the compiled form is compared with. */
+export function referenceLogic(logic: Json, scope: Scope, mode: LogicMode = 'strict'): unknown {
+  return runWith(new Evaluation(scope), () => engine.apply(guard(logic, mode), scope));
 }
 
 function nodesOf(logic: unknown): number {
@@ -138,9 +151,9 @@ function guard(logic: unknown, mode: LogicMode): unknown {
 }
 
 function evaluate(logic: Json, scope: Scope, evaluation: Evaluation, mode: LogicMode = 'strict'): unknown {
-  const form = prepare(logic, mode);
+  const run = prepare(logic, mode);
   try {
-    return runWith(evaluation, () => engine.apply(form, scope));
+    return runWith(evaluation, () => run(scope));
   } catch (error) {
     if (error instanceof OpsError) throw error;
     throw new OpsError('expression', error instanceof Error ? error.message : String(error), { cause: error });

@@ -17,8 +17,21 @@ export type Segments = readonly string[];
 /** What is wrong with a path, as the sentence of an error. */
 export class PathSyntaxError extends Error {}
 
-/** Splits a path. Throws {@link PathSyntaxError} with a sentence that says what is wrong and where. */
+/** Conditions read the same paths for every event; the bound keeps out paths that are made of data. */
+const parsed = new Map<string, Segments>();
+const PARSED_MAX = 10_000;
+
+/** Splits a path, or remembers how. Throws {@link PathSyntaxError} with a sentence that says what is wrong and where. */
 export function parsePath(text: string): Segments {
+  let segments = parsed.get(text);
+  if (segments === undefined) {
+    segments = Object.freeze(split(text));
+    if (parsed.size < PARSED_MAX) parsed.set(text, segments);
+  }
+  return segments;
+}
+
+function split(text: string): Segments {
   if (text.length > PATH_CHARS_MAX) throw new PathSyntaxError(`is longer than ${PATH_CHARS_MAX} characters`);
   const segments: string[] = [];
   let at = 0;

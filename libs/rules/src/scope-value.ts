@@ -7,8 +7,23 @@ export type Scope = Readonly<Record<string, unknown>>;
 /** Depth of the deepest value: bodies are refused above 32, a journal nests a few of them. */
 const DEPTH_MAX = 128;
 
-/** Values made here are frozen for ever, so making one again is a look-up, not a copy. */
-const made = new WeakSet<object>();
+class Given {
+  constructor(value: object) {
+    return value;
+  }
+}
+
+/**
+ * Values made here are frozen for ever, so making one again is a look, not a copy. They are known by a private member:
+ * entries of a WeakSet cost more to make than the copy itself, and the collector visits each.
+ */
+class Made extends Given {
+  readonly #made = true;
+
+  static has(value: object): boolean {
+    return #made in value;
+  }
+}
 
 /**
  * A deeply frozen copy without prototypes. Make it once, when a value enters the scope (an event arrives, a step
@@ -19,7 +34,7 @@ export function toScopeValue(value: unknown): unknown {
 }
 
 function freeze(value: unknown, depth: number): unknown {
-  if (value === null || typeof value !== 'object' || made.has(value)) return value;
+  if (value === null || typeof value !== 'object' || Made.has(value)) return value;
   if (depth > DEPTH_MAX) throw expressionError(`a value is nested deeper than ${DEPTH_MAX}`);
   let copy: object;
   if (Array.isArray(value)) {
@@ -29,8 +44,8 @@ function freeze(value: unknown, depth: number): unknown {
     for (const key of Object.keys(value)) members[key] = freeze((value as Record<string, unknown>)[key], depth + 1);
     copy = members;
   }
-  made.add(Object.freeze(copy));
-  return copy;
+  new Made(copy);
+  return Object.freeze(copy);
 }
 
 /** Counts what a result holds, so that one expression cannot fill the memory. */
