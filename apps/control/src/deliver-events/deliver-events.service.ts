@@ -1,6 +1,6 @@
 import { Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import type { BusMessage } from '@opsloop/bus';
-import type { EventMessage } from '@opsloop/contracts';
+import { type EventMessage, eventTypeMatches } from '@opsloop/contracts';
 import { Logger } from '@opsloop/platform';
 import { type DueLoop, startDueLoop, type Tx } from '@opsloop/postgres';
 import { WorkflowClient } from '../start/workflow-client.service.js';
@@ -58,12 +58,16 @@ export class DeliverEventsService implements OnApplicationBootstrap, OnApplicati
   }
 
   async accept(messages: readonly BusMessage<EventMessage>[], tx: Tx): Promise<void> {
+    const waited = await this.waits.waited(tx, [...new Set(messages.map(({ body }) => body.type))]);
+    // Almost always nobody waits: then this is all that an event costs.
+    if (waited.length === 0) return;
     const events = messages.flatMap(({ at, body }) => {
+      if (!waited.some(({ type }) => eventTypeMatches(type, body.type))) return [];
       const event = flowEventOf(body);
       return event === undefined ? [] : [{ at, event }];
     });
     if (events.length === 0) return;
-    if ((await this.waits.put(tx, events)) > 0) tx.afterCommit(() => this.loops[0]?.poke());
+    if ((await this.waits.put(tx, events, waited)) > 0) tx.afterCommit(() => this.loops[0]?.poke());
   }
 
   private async pass(batch: number): Promise<number> {

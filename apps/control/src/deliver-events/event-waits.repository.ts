@@ -55,16 +55,18 @@ export class EventWaits {
     });
   }
 
-  /** Puts the events on their way to every run that waits for one of their types. How many ways there are. */
-  async put(tx: Tx, events: readonly PublishedEvent[]): Promise<number> {
-    const types = [...new Set(events.map(({ event }) => event.type))];
-    const waited = await tx.query<{ type: string; is_pattern: boolean }>({
+  /** What some run waits for: these types, and all patterns. */
+  waited(tx: Tx, types: readonly string[]): Promise<{ type: string }[]> {
+    return tx.query<{ type: string }>({
       name: 'control.waited-types',
-      text: `SELECT DISTINCT type, is_pattern FROM control.event_wait WHERE tenant = $1 AND type = ANY($2)
-        UNION SELECT DISTINCT type, is_pattern FROM control.event_wait WHERE tenant = $1 AND is_pattern`,
+      text: `SELECT type FROM control.event_wait WHERE tenant = $1 AND type = ANY($2)
+        UNION SELECT type FROM control.event_wait WHERE tenant = $1 AND is_pattern`,
       values: [tx.tenant, types],
     });
-    if (waited.length === 0) return 0;
+  }
+
+  /** Puts the events on their way to every run that waits for one of their types. How many ways there are. */
+  async put(tx: Tx, events: readonly PublishedEvent[], waited: readonly { type: string }[]): Promise<number> {
     const pairs = events.flatMap((one) =>
       waited.filter(({ type }) => eventTypeMatches(type, one.event.type)).map(({ type }) => ({ ...one, type })),
     );

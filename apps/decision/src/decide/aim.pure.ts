@@ -17,6 +17,8 @@ export interface Aim {
   event: EventMessage;
   rule: LiveRule;
   targets: string[];
+  /** Known already: `on` matches, as whoever looked the rule up has seen. */
+  fits?: boolean;
   dedupeKey?: string;
   throttleKey?: string;
   incidentKey?: string;
@@ -38,13 +40,16 @@ export function aim(input: AimInput): Aim {
   let stage = 'targets';
   try {
     const targets = targetsOf(input);
+    const { dedupe, group, throttle, incident } = rule.doc;
+    // Most rules have no key; for them the scope is not made.
+    if (dedupe === undefined && group === undefined && throttle === undefined && incident === undefined)
+      return { event, rule, targets };
     stage = 'dedupe';
     const scope = ruleScope(
       input.configs,
       event,
       event.subject === undefined ? undefined : input.resource(event.subject),
     );
-    const { dedupe, group, throttle, incident } = rule.doc;
     const dedupeKey = dedupe === undefined ? undefined : keyText(renderTemplate(dedupe.by, scope));
     stage = 'throttle';
     const throttleKey =

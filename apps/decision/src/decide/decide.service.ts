@@ -5,6 +5,7 @@ import { Clock, Logger } from '@opsloop/platform';
 import { ConfigCache } from '../documents/config-cache.service.js';
 import { AroundService } from '../facts/around.service.js';
 import { ResourceRepository } from '../resources/resource.repository.js';
+import { hearsMisses } from '../index-rules/rule-keys.pure.js';
 import { unknownResource } from '../resources/merge.pure.js';
 import type { IndexedRuleset } from '../rules/rule-cache.service.js';
 import { RuleCache } from '../rules/rule-cache.service.js';
@@ -56,9 +57,10 @@ export class DecideService {
     }));
     const aims = await this.aims(tx, pairs, configs, seen);
     const all = [...aims.values()].flat();
+    const subjects = new Map(events.map((event) => [event, subjectIn(seen, event)]));
     const around = await this.around.read(
       tx,
-      all.map(({ event, rule }) => ({ doc: rule.doc, event, resource: subjectIn(seen, event) })),
+      all.map(({ event, rule }) => ({ doc: rule.doc, event, resource: subjects.get(event) })),
       configs,
       now,
     );
@@ -99,15 +101,18 @@ export class DecideService {
     const members = groups.length === 0 ? new Map<string, string[]>() : await this.resources.membersOf(tx, groups);
     const aims = new Map<EventMessage, Aim[]>();
     for (const { event, rules } of pairs) {
-      const list = rules.map((rule) =>
-        aim({
+      const list = rules.map((rule) => {
+        const one = aim({
           event,
           rule,
           configs,
           resource: (path) => seen.get(path) ?? unknownResource(path),
           members: (path) => members.get(path) ?? [],
-        }),
-      );
+        });
+        // The index has compared all of `on`, unless the rule wants to hear of what does not match as well.
+        one.fits = !hearsMisses(rule.doc);
+        return one;
+      });
       aims.set(event, list);
     }
     const more = [...aims.values()]

@@ -13,7 +13,7 @@ import { budgetKeys, errorText } from './aim.pure.js';
 import type { Answer } from './answer.pure.js';
 import { no } from './answer.pure.js';
 import { openStage } from './door.pure.js';
-import { onMismatch, stateMatchesOn } from './match.pure.js';
+import { isAbout, onMismatch, stateMatchesOn } from './match.pure.js';
 import { chainKey } from '../facts/around.pure.js';
 import { incidentOf, noteTurn, throttle } from './noise.pure.js';
 import { ruleScope, whyFalse } from './scope.pure.js';
@@ -59,13 +59,13 @@ function guarded({ version, side }: LiveRule, decide: () => Answer): RuleTrace {
 }
 
 // ---------------------------------------------------------------- on, when
-function matching(world: World, { event, rule }: Aim, late: boolean): Answer | undefined {
-  const mismatch = onMismatch(rule, event);
+function matching(world: World, { event, rule, fits }: Aim, late: boolean): Answer | undefined {
+  const mismatch = fits === true ? undefined : onMismatch(rule, event);
   // A late report says nothing about now, so it neither starts nor clears anything.
   if (late && rule.doc.stale !== true)
     return no('stale', 'on', { text: 'a newer observation of the same keys is known' });
   if (mismatch !== undefined) {
-    clearFor(world, rule, event);
+    if (rule.doc.for !== undefined && isAbout(rule, event)) clearFor(world, rule, event);
     return no('no-match', 'on', mismatch);
   }
   if (event.hops >= HOPS_MAX)

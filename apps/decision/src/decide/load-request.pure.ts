@@ -1,5 +1,5 @@
 /** What has to be loaded before these events can be judged. */
-import type { EventMessage } from '@opsloop/contracts';
+import type { EventMessage, RuleDocument } from '@opsloop/contracts';
 import { unknownResource } from '../resources/merge.pure.js';
 import type { Configs, LoadRequest, Resource, WaitKind } from '../store/model.js';
 import type { Aim } from './aim.pure.js';
@@ -29,6 +29,13 @@ export function subjectIn(seen: Map<string, Resource>, event: EventMessage): Res
   return event.subject === undefined ? undefined : (seen.get(event.subject) ?? unknownResource(event.subject));
 }
 
+const NO_WAITS: readonly never[] = [];
+
+/** Whether the rule has any window at all; most have none. */
+function remembers({ for: span, atLeast, dedupe, throttle, incident, flapping, group }: RuleDocument): boolean {
+  return [span, atLeast, dedupe, throttle, incident, flapping, group].some((one) => one !== undefined);
+}
+
 export function waitsOf({
   event,
   rule,
@@ -37,7 +44,8 @@ export function waitsOf({
   throttleKey,
   incidentKey,
   groupKey,
-}: Aim): { rule: string; kind: WaitKind; key: string }[] {
+}: Aim): readonly { rule: string; kind: WaitKind; key: string }[] {
+  if (!remembers(rule.doc)) return NO_WAITS;
   const subject = event.subject ?? '';
   return [
     ...(rule.doc.for === undefined ? [] : [{ rule: slotOf(rule), kind: 'for' as const, key: subject }]),

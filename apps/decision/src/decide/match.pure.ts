@@ -12,6 +12,18 @@ export function typeMatches(pattern: string, type: string): boolean {
   return matchesPattern(pattern, type);
 }
 
+/** The same as {@link outerMismatch} without words: the index asks it of each entry that it finds. */
+export function outerFits(entry: EventPattern, event: EventMessage): boolean {
+  if (entry.type === undefined ? event.type.startsWith(OWN_TYPES) : !typeMatches(entry.type, event.type)) return false;
+  if (entry.source !== undefined && !matchesPattern(entry.source, event.source)) return false;
+  return entry.subject === undefined || (event.subject !== undefined && matchesPattern(entry.subject, event.subject));
+}
+
+/** Whether the event speaks of what the rule watches, whatever it says: only then what does not match tells that it is over. */
+export function isAbout(rule: LiveRule, event: EventMessage): boolean {
+  return rule.doc.on.some((entry) => outerFits(entry, event));
+}
+
 /** All fields of one entry but `data`; says which one does not fit. */
 export function outerMismatch(entry: EventPattern, event: EventMessage): Because | undefined {
   if (entry.type !== undefined && !typeMatches(entry.type, event.type))

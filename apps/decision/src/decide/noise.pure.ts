@@ -7,6 +7,7 @@ import { keyText } from './aim.pure.js';
 import type { IncidentRef, LiveRule, WaitRow } from '../store/model.js';
 import type { Answer } from './answer.pure.js';
 import { no } from './answer.pure.js';
+import { isAbout } from './match.pure.js';
 import { ruleScope } from './scope.pure.js';
 import { slotOf } from './sides.pure.js';
 import type { World } from './world.pure.js';
@@ -57,7 +58,7 @@ function timesOf(world: World, wait: WaitRow | undefined, withinMs: number): str
 /** Notes whether the subject matches now; what counts is how often the answer turns. */
 export function noteTurn(world: World, rule: LiveRule, event: EventMessage, matches: boolean): void {
   const spec = rule.doc.flapping;
-  if (spec === undefined || event.subject === undefined) return;
+  if (spec === undefined || event.subject === undefined || (!matches && !isAbout(rule, event))) return;
   const withinMs = durationMs(spec.within);
   const known = world.wait(slotOf(rule), 'flap', event.subject);
   if (known?.doc.matches === matches) return;

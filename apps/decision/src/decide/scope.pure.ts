@@ -18,7 +18,7 @@ function once(value: object, make: () => Json): unknown {
 }
 
 export function eventScope(event: EventMessage): unknown {
-  return once(event, () => JSON.parse(JSON.stringify(event)) as Json);
+  return once(event, () => event as unknown as Json);
 }
 
 export function resourceScope(resource: Resource): unknown {
@@ -51,8 +51,17 @@ export function ruleScope(
   resource: Resource | undefined,
   more: Record<string, Json> = {},
 ): Scope {
-  const scope: Record<string, unknown> = { event: eventScope(event), config: configScope(configs) };
-  if (resource !== undefined) scope['resource'] = resourceScope(resource);
+  const seen = { event: eventScope(event), config: configScope(configs) };
+  const scope: Record<string, unknown> =
+    resource === undefined
+      ? seen
+      : {
+          ...seen,
+          // Each report makes another resource, and most conditions read the event alone.
+          get resource() {
+            return resourceScope(resource);
+          },
+        };
   for (const [name, value] of Object.entries(more)) scope[name] = toScopeValue(value);
   return scope;
 }

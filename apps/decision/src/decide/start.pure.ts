@@ -12,6 +12,7 @@ import type {
 import { OpsError, TIERS, durationMs, matchesPattern } from '@opsloop/contracts';
 import { decisionId, messageId } from '@opsloop/contracts/ids';
 import { planBatches } from '@opsloop/dsl';
+import type { Scope } from '@opsloop/rules';
 import { evaluateCondition, renderTemplate } from '@opsloop/rules';
 import type { EpisodePlan } from '../episodes/machine.pure.js';
 import type { DecisionRow, EpisodeRow, Halt, Resource } from '../store/model.js';
@@ -89,8 +90,12 @@ export function branchOf(
   resource: Resource,
   tier: Tier,
 ): string | undefined {
-  const scope = world.scope(doc, event, resource, { tier });
-  return doc.branches.find((branch) => branch.when === undefined || evaluateCondition(branch.when, scope))?.id;
+  let scope: Scope | undefined;
+  return doc.branches.find(
+    (branch) =>
+      branch.when === undefined ||
+      evaluateCondition(branch.when, (scope ??= world.scope(doc, event, resource, { tier }))),
+  )?.id;
 }
 
 export interface StartPlan {

@@ -109,6 +109,7 @@ export class World {
   readonly would: Would[] = [];
   readonly trialResults: TrialResult[] = [];
   readonly halts: readonly Halt[];
+  readonly nowIso: string;
   private readonly resources = new Map<string, Resource>();
   private readonly dirtyResources = new Set<string>();
   private readonly live = new Map<string, EpisodeRow>();
@@ -131,6 +132,7 @@ export class World {
     loaded: Loaded,
     readonly around: Around = NOTHING_AROUND,
   ) {
+    this.nowIso = new Date(now).toISOString();
     for (const resource of loaded.resources) this.resources.set(resource.path, resource);
     for (const row of loaded.episodes) this.live.set(two(row.episode.rule, row.episode.resource), row);
     for (const row of loaded.blocked) this.blockedRows.set(two(row.episode.rule, row.episode.resource), row);
@@ -140,10 +142,6 @@ export class World {
     this.holds = loaded.holds;
     this.siblings = new Set(loaded.siblings);
     this.halts = loaded.halts.filter((halt) => halt.until === undefined || Date.parse(halt.until) > now);
-  }
-
-  get nowIso(): string {
-    return new Date(this.now).toISOString();
   }
 
   // ---------------------------------------------------------------- rules

@@ -3,7 +3,7 @@
  * entry of `on` is filed under the rarest of its keys; an event looks up its own values and tries what it finds there.
  */
 import type { EventMessage, EventPattern } from '@opsloop/contracts';
-import { dataMismatch, outerMismatch } from '../decide/match.pure.js';
+import { dataMismatch, outerFits } from '../decide/match.pure.js';
 import type { LiveRule } from '../store/model.js';
 import type { Key, Scalar } from './rule-keys.pure.js';
 import { hearsMisses, keysOf } from './rule-keys.pure.js';
@@ -81,15 +81,16 @@ export class CandidateIndex {
   candidates(event: EventMessage): LiveRule[] {
     const found = new Set<Entry>(this.always);
     this.root.find(event, found);
-    const fitting = new Map<number, LiveRule>();
-    for (const entry of found) if (!fitting.has(entry.at) && fits(entry, event)) fitting.set(entry.at, entry.rule);
-    return [...fitting.entries()].sort(([a], [b]) => a - b).map(([, rule]) => rule);
+    const fitting: Entry[] = [];
+    for (const entry of found) if (fits(entry, event)) fitting.push(entry);
+    fitting.sort((a, b) => a.at - b.at);
+    return fitting.filter((entry, i) => entry.at !== fitting[i - 1]?.at).map((entry) => entry.rule);
   }
 }
 
 /** The other keys are asked when the rule is judged; `data` here, so that a rule filed under its type costs no verdict. */
 function fits({ pattern, data }: Entry, event: EventMessage): boolean {
-  if (outerMismatch(pattern, event) !== undefined) return false;
+  if (!outerFits(pattern, event)) return false;
   return !data || pattern.data === undefined || dataMismatch(pattern.data, event.data) === undefined;
 }
 

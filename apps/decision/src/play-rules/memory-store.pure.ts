@@ -2,7 +2,11 @@
 import { durationMs } from '@opsloop/contracts';
 import type { Loaded, World } from '../decide/world.pure.js';
 import { isLive, nextLook } from '../episodes/machine.pure.js';
+import { DueQueue } from './due-queue.pure.js';
 import type { EpisodeRow, LoadRequest, Resource, WaitRow } from '../store/model.js';
+
+const dueTime = (wait: WaitRow | undefined): number | undefined =>
+  wait?.dueAt === undefined ? undefined : Date.parse(wait.dueAt);
 
 const slot = (...parts: (string | number)[]): string => parts.join('\u0000');
 
@@ -14,8 +18,9 @@ export class MemoryStore {
   private readonly charges = new Map<string, { decisionId: string; at: number }[]>();
   private readonly memberships = new Map<string, string[]>();
 
-  /** At most the earliest moment at which something is due: what is put aside meanwhile leaves it too early, never too late. */
-  private due = Infinity;
+  /** A walk over all that waits, at each moment at which one of it is due, would take longer than judging. */
+  private readonly dueWindows = new DueQueue<string>(({ at, item }) => dueTime(this.waits.get(item)) === at);
+  private readonly dueLooks = new DueQueue<EpisodeRow>(({ item }) => this.isCurrent(item));
 
   constructor(resources: readonly Resource[]) {
     for (const resource of resources) this.putResource(resource);
@@ -60,8 +65,10 @@ export class MemoryStore {
     for (const row of episodes) this.putEpisode(row, world.now);
     for (const { rule, kind, key } of ended) this.waits.delete(slot(rule, kind, key));
     for (const wait of waits) {
-      this.waits.set(slot(wait.rule, wait.kind, wait.key), wait);
-      this.note(wait.dueAt === undefined ? undefined : Date.parse(wait.dueAt));
+      const key = slot(wait.rule, wait.kind, wait.key);
+      const before = dueTime(this.waits.get(key));
+      this.waits.set(key, wait);
+      if (dueTime(wait) !== before) this.dueWindows.note(dueTime(wait), key);
     }
     for (const { rule, slot: number, key, decisionId } of world.charges) {
       if (decisionId === undefined) continue;
@@ -74,25 +81,22 @@ export class MemoryStore {
 
   /** Earliest moment up to `to` at which a window ends or an episode wants to be looked at. */
   nextDue(to: number): number | undefined {
-    if (this.due > to) return undefined;
-    this.due = Infinity;
-    for (const wait of this.waits.values()) this.note(wait.dueAt === undefined ? undefined : Date.parse(wait.dueAt));
-    for (const { episode } of this.live()) this.note(nextLook(episode));
-    return this.due > to ? undefined : this.due;
-  }
-
-  private note(at: number | undefined): void {
-    if (at !== undefined && at < this.due) this.due = at;
+    const window = this.dueWindows.next(to);
+    const look = this.dueLooks.next(window ?? to);
+    return look ?? window;
   }
 
   dueWaits(now: number): WaitRow[] {
-    return [...this.waits.values()].filter((wait) => wait.dueAt !== undefined && Date.parse(wait.dueAt) <= now);
+    // Ended and opened anew for the same moment, it is noted twice.
+    return [...new Set(this.dueWindows.upTo(now))].map((key) => this.waits.get(key)!);
   }
 
   dueEpisodes(now: number): EpisodeRow[] {
-    return [...this.episodes.values()].flatMap((rows) =>
-      [...rows.values()].filter(({ episode }) => isLive(episode) && (nextLook(episode) ?? Infinity) <= now),
-    );
+    return [...new Set(this.dueLooks.upTo(now))];
+  }
+
+  private isCurrent(row: EpisodeRow): boolean {
+    return this.episodes.get(row.episode.resource)?.get(row.episode.id) === row && isLive(row.episode);
   }
 
   live(): EpisodeRow[] {
@@ -112,7 +116,7 @@ export class MemoryStore {
   private putEpisode(row: EpisodeRow, now: number): void {
     const { episode } = row;
     const rows = this.episodes.get(episode.resource) ?? new Map<string, EpisodeRow>();
-    if (isLive(episode)) this.note(nextLook(episode));
+    if (isLive(episode)) this.dueLooks.note(nextLook(episode), row);
     if (isLive(episode) || (episode.blockedUntil ?? 0) > now) rows.set(episode.id, row);
     else rows.delete(episode.id);
     this.episodes.set(episode.resource, rows);

@@ -50,12 +50,14 @@ export interface Play {
   verdict?: (eventId: string, rule: string, trace: RuleTrace) => void;
   /** Hears each decision. */
   decided: (decision: DecisionRow) => void;
+  /** Who is asked which rules an event has to be judged by; default: the index, as in production. */
+  candidates?: (event: EventMessage) => LiveRule[];
 }
 
 export class RulePlay {
   readonly store: MemoryStore;
   private readonly ruleset: Ruleset;
-  private readonly index: CandidateIndex;
+  private readonly candidates: (event: EventMessage) => LiveRule[];
   private readonly counts: CountMemory;
   /** What was said last of a subject, per type and source: where a look may be owed. */
   private readonly lastSaid = new Map<string, EventMessage>();
@@ -66,7 +68,8 @@ export class RulePlay {
   constructor(private readonly play: Play) {
     const rules = play.rules.map(withoutObserving);
     this.ruleset = { id: 'play', rules };
-    this.index = new CandidateIndex(rules);
+    const index = new CandidateIndex(rules);
+    this.candidates = play.candidates ?? ((event) => index.candidates(event));
     this.store = new MemoryStore(play.resources);
     this.counts = new CountMemory(rules.map(({ doc }) => doc));
     this.owing = (play.maintenance ?? []).length > 0 || rules.some(({ doc }) => doc.flapping !== undefined);
@@ -86,7 +89,7 @@ export class RulePlay {
   send(event: EventMessage): void {
     this.advance(Date.parse(event.receivedAt));
     if ((this.played += 1) % SWEEP_EVERY === 0) this.store.sweep(this.now);
-    const candidates = this.index.candidates(event);
+    const candidates = this.candidates(event);
     if (this.owing && event.subject !== undefined) this.lastSaid.set(saidKey(event), event);
     if (candidates.length > 0 || event.state !== undefined) this.judge(event, candidates);
     this.counts.note(event, this.now);

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { Injectable } from '@nestjs/common';
 import { NoticeService } from '@opsloop/bus';
 import { durationMs, pathPrefixes } from '@opsloop/contracts';
@@ -129,5 +129,5 @@ function noteTrials(tx: Tx, world: World): void {
 
 /** 63 bits of a hash: a collision only makes two strangers wait for each other once. */
 function lockKey(tenant: string, name: string): string {
-  return createHash('sha256').update(`decision\n${tenant}\n${name}`).digest().readBigInt64BE(0).toString();
+  return hash('sha256', `decision\n${tenant}\n${name}`, 'buffer').readBigInt64BE(0).toString();
 }
