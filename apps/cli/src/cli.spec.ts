@@ -238,6 +238,25 @@ describe('init, validate and apply', () => {
     expect(calls()).toEqual(['GET /v1/configs/hello']);
   });
 
+  it('writes rules together, and names the one that the server refuses', async () => {
+    const rule = (name: string) =>
+      `dsl: opsloop/v1\nkind: rule\nname: hello/${name}\nversion: 1.0.0\nowner: me\non: [{ type: hello.state }]\nbranches: [{ id: default, ladder: [{ id: go, run: hello/restart@1 }] }]\n`;
+    for (const name of ['a', 'b', 'c']) writeFileSync(join(dir, `${name}.yaml`), rule(name));
+    routes['PUT /v1/rules'] = {
+      body: { items: ['created', 'changed', 'unchanged'].map((change) => ({ kind: 'rule', change })) },
+    };
+    expect((await opsloop(['apply', '-f', '.'])).out).toContain('1 created, 1 changed, 1 unchanged');
+    expect(calls()).toEqual(['PUT /v1/rules']);
+    expect(server.calls[0]!.body).toMatchObject({ items: [{ name: 'hello/a' }, { name: 'hello/b' }, { name: 'hello/c' }] });
+    routes['PUT /v1/rules'] = problem(409, 'version-conflict', {
+      errors: [{ pointer: '/items/1/version', message: 'is published already' }],
+    });
+    expect(await opsloop(['apply', '-f', '.'])).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(/b\.yaml: rule hello\/b: .*raise its version; nothing was written/),
+    });
+  });
+
   it('names the remedy of a version that was published with other content', async () => {
     writeFileSync(join(dir, 'c.yaml'), 'dsl: opsloop/v1\nkind: config\nname: hello\nowner: me\nvalues: { a: 1 }\n');
     routes['PUT /v1/configs/hello'] = problem(409, 'version-conflict');

@@ -8,6 +8,7 @@ import { contextOf } from '../context.js';
 import type { Context } from '../context.js';
 import { checkDocuments, failOnErrors, findingLine } from '../documents/check-documents.pure.js';
 import type { PlacedFinding } from '../documents/check-documents.pure.js';
+import { blamed, inWriteSets } from '../documents/write-sets.pure.js';
 import { inDependencyOrder } from '../documents/order.pure.js';
 import { readDocuments } from '../documents/read-documents.js';
 import type { LoadedDocument } from '../documents/read-documents.js';
@@ -50,16 +51,15 @@ async function apply(
   failOnErrors(findings);
   warn(context, findings);
   const applied: Applied[] = [];
-  for (const document of documents) {
+  const dryRun = options.dryRun === true;
+  for (const set of dryRun ? documents.map((one) => [one]) : inWriteSets(documents)) {
     try {
-      applied.push(
-        options.dryRun === true
-          ? await compare(client, document)
-          : await write(client, document, options.publish === true),
-      );
+      if (dryRun) applied.push(await compare(client, set[0]!));
+      else if (set.length === 1) applied.push(await write(client, set[0]!, options.publish === true));
+      else applied.push(...(await writeRules(client, set)));
     } catch (error) {
-      if (!context.out.json) show(context, applied, options.dryRun === true);
-      throw stopped(error, document, applied);
+      if (!context.out.json) show(context, applied, dryRun);
+      throw stopped(error, blamed(set, error instanceof ApiProblem ? error.errors.map((e) => e.pointer) : []), applied);
     }
   }
   context.out.result({ dryRun: options.dryRun === true, items: applied }, () => {
@@ -99,6 +99,15 @@ async function write(
   if (!publish) return { ...applied, status: answer.status ?? 'draft' };
   const act = await client.flowAct('publish', name, version);
   return { ...applied, status: act.status };
+}
+
+/** All of them judge from one moment on, or none: no event meets the half of a change. */
+async function writeRules(client: OpsloopClient, set: readonly LoadedDocument[]): Promise<Applied[]> {
+  const { items } = await client.putRules(set.map(({ document }) => document));
+  return set.map(({ kind, name, version, place }, i) => ({
+    ...{ kind, name, place, change: items[i]!.change },
+    ...(version === undefined ? {} : { version }),
+  }));
 }
 
 async function compare(
