@@ -1,4 +1,4 @@
-// `npm run bench [name …]`: figures as ratios within one run, on servers started for it. Names: flow, start, lock, control, validate.
+// `npm run bench [name …]`: figures as ratios within one run, on servers started for it. Names: flow, start, lock, control, validate, accept, decide; events is the last two.
 import { fileURLToPath } from 'node:url';
 import { build, install, useOwnNode } from './bootstrap.mjs';
 

@@ -13,6 +13,8 @@ const ROUNDS = 3;
 const SIZES = [100, 1_000, 10_000];
 export const MATCHING = 10;
 const SINGLE_EVENTS = 200;
+const BACKTEST_EVENTS = 100_000;
+const BACKTEST_RULES = 20;
 
 export async function benchDecide({ stack, api }) {
   const db = new pg.Client({ connectionString: databaseUrl(stack.dataDir) });
@@ -40,6 +42,7 @@ export async function benchDecide({ stack, api }) {
         await compareWithRulebook({ ours: rate.p50, size, matching: MATCHING });
       }
     }
+    await backtest(api, db);
     say('decide', 'time with 10,000 rules / with 100 (goal ≤ 1.5)', (costs.get(10_000) / costs.get(100)).toFixed(2));
   } finally {
     await db.end();
@@ -80,6 +83,47 @@ async function decideAll(db, size, round) {
   const began = performance.now();
   await settled(db);
   return performance.now() - began;
+}
+
+/** Twenty changed rules, with goals, ladders and windows, over 100,000 stored events of 2,000 hosts in a day. */
+async function backtest(api, db) {
+  await db.query(
+    `INSERT INTO decision.trace (tenant, event_id, ruleset, subject, event, notes, verdicts, at)
+     SELECT 'default', id, 'bench', subject, jsonb_build_object('eventId', id, 'source', 'bench', 'id', id, 'type', 'back.state',
+       'subject', subject, 'time', said, 'receivedAt', said, 'data', data, 'state', data, 'correlationId', id, 'hops', 0), '{}', '{}', at
+     FROM (SELECT gen_random_uuid() AS id, 'host/dc1/b' || (i * 7919 % 2000) AS subject, at,
+         to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS said,
+         jsonb_build_object('state', CASE WHEN i % 5 < 2 THEN 'down' ELSE 'up' END, 'service', 's' || i % 20, 'load', i % 7) AS data
+       FROM (SELECT i, date_trunc('milliseconds', now()) - interval '1 day' + i * interval '800 milliseconds' AS at
+         FROM generate_series(1::bigint, $1::bigint) i) n) e`,
+    [BACKTEST_EVENTS],
+  );
+  const rules = Array.from({ length: BACKTEST_RULES }, (_, i) => ({
+    ...ruleOf(i, 20),
+    name: `bench/back${i}`,
+    on: [{ type: 'back.state', subject: 'host/*', data: { service: `s${i}`, state: 'down' } }],
+    goal: { state: { '==': [{ var: 'resource.state.state' }, 'up'] }, stableFor: '1m' },
+    budget: [{ runs: 5, within: '1h', by: '${resource.path}' }],
+    ...(i % 2 === 0 ? { for: '30s' } : { dedupe: { by: '${event.subject}', within: '10m' } }),
+  }));
+  const began = performance.now();
+  const { id } = await api.post('/v1/rules/backtest', JSON.stringify({ rules, since: '2d' }));
+  const view = await until(
+    'the backtest',
+    async () => {
+      const now = await api.get(`/v1/rules/backtest/${id}`);
+      return now.status === 'done' || now.status === 'failed' ? now : undefined;
+    },
+    300_000,
+    100,
+  );
+  const took = (performance.now() - began) / 1_000;
+  if (view.status !== 'done') throw new Error(`the backtest failed: ${view.problem}`);
+  say(
+    'decide',
+    `backtest, ${view.result.events} events × ${BACKTEST_RULES} rules (goal ≤ 60 s)`,
+    `${took.toFixed(1)} s, ${view.result.decisions.after} decisions`,
+  );
 }
 
 /** From the POST of an event to its decision, one after the other. */

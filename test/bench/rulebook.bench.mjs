@@ -3,8 +3,8 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { say } from './stats.mjs';
+import { delimiter, dirname, join } from 'node:path';
+import { onPath, say } from './stats.mjs';
 
 /** About three seconds of its work with ten matches. */
 const EVENTS = 2_000;
@@ -12,13 +12,13 @@ const EVENTS = 2_000;
 const DEADLINE_MS = 300_000;
 
 export async function compareWithRulebook({ ours, size, matching }) {
-  const program = process.env.ANSIBLE_RULEBOOK ?? 'ansible-rulebook';
-  const version = spawnSync(program, ['--version'], { encoding: 'utf8' });
-  if (version.status !== 0) {
+  const program = process.env.ANSIBLE_RULEBOOK ?? onPath('ansible-rulebook');
+  const version = program === undefined ? undefined : spawnSync(program, ['--version'], { encoding: 'utf8', env: environment(program) });
+  if (version?.status !== 0) {
     say(
       'decide',
       'ansible-rulebook',
-      'not measured: it is not installed (pip install ansible-rulebook ansible-core, with Java 17; ANSIBLE_RULEBOOK names the program)',
+      `NOT MEASURED: pip install ansible-rulebook ansible-core, with Java 17, and put it on the PATH ${version?.stderr?.trim().split('\n').at(-1) ?? ''}`,
     );
     return;
   }
@@ -37,6 +37,11 @@ export async function compareWithRulebook({ ours, size, matching }) {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** It looks for `ansible-galaxy` on the PATH, which stands beside it. */
+function environment(program) {
+  return { ...process.env, PATH: `${dirname(program)}${delimiter}${process.env.PATH}` };
 }
 
 function writeFiles(folder, size, matching) {
@@ -82,6 +87,7 @@ function play(program, folder) {
   const began = performance.now();
   const child = spawn(program, ['--rulebook', 'rulebook.yml', '-i', 'inventory.yml', '-S', '.'], {
     cwd: folder,
+    env: environment(program),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   return new Promise((resolve, reject) => {

@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
 
 /** Median, tail and spread of a list of milliseconds. */
 export function summary(values) {
@@ -44,4 +45,12 @@ export function cpuSeconds(pid) {
   } catch {
     return undefined;
   }
+}
+
+/** Where a program is, as the shell would find it. */
+export function onPath(program) {
+  return (process.env.PATH ?? '')
+    .split(delimiter)
+    .map((folder) => join(folder, program))
+    .find((path) => existsSync(path));
 }

@@ -1,22 +1,24 @@
-// How many events a second one event-ingest accepts durably: stored with its body, with its bus message, committed.
+// `npm run bench accept`: how many events a second one event-ingest accepts durably: stored with its body, with its bus message, committed.
 // Beside it, in the same run: PostgreSQL alone with one commit per row, and where it is installed Node-RED's `http in`,
 // which stores nothing.
 import { spawn, fork } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { root } from '../../tools/bootstrap.mjs';
-import { cpuSeconds, say, spread, summary } from './stats.mjs';
+import { cpuSeconds, onPath, say, spread, summary } from './stats.mjs';
 
 const CONCURRENCY = 50;
 const SECONDS = 6;
 const WARM_SECONDS = 3;
 const REPEATS = 3;
 const KEY = 'a'.repeat(64);
+/** Each load has ids of its own. */
+let measured = 0;
 
-export async function benchEvents() {
+export async function benchAccept() {
   const dir = mkdtempSync(join(tmpdir(), 'opsloop-bench-'));
   // PostgreSQL runs as somebody else when we are root, and has to reach its folder.
   chmodSync(dir, 0o711);
@@ -28,6 +30,7 @@ export async function benchEvents() {
     await load(ingest.port, WARM_SECONDS, 'warm', '/v1/events');
     await measure('one event per request', ingest, '/v1/events');
     await measure('the same, webhook of a generic source', ingest, '/v1/hooks/bench');
+    await measure('batches of 20 events', ingest, '/v1/events', 20);
     await commitsAlone(postgres.url);
     await nodeRed();
   } finally {
@@ -37,41 +40,45 @@ export async function benchEvents() {
   }
 }
 
-async function measure(what, { port, pid }, path) {
+async function measure(what, { port, pid }, path, batch = 1) {
   const rates = [];
   const p50 = [];
   const p99 = [];
   let cpu = 0;
+  let clientCpu = 0;
   let done = 0;
   for (let i = 0; i < REPEATS; i++) {
     const before = cpuSeconds(pid) ?? 0;
-    const one = await load(port, SECONDS, `r${i}${path}`, path);
+    const one = await load(port, SECONDS, `m${(measured += 1)}`, path, batch);
     cpu += (cpuSeconds(pid) ?? 0) - before;
+    clientCpu += one.cpu;
     done += one.done;
-    if (one.failed > 0) say('events', what, `${one.failed} of ${one.done + one.failed} were refused`);
+    if (one.failed > 0) say('accept', what, `${one.failed} of ${one.done + one.failed} were refused`);
     rates.push(one.done / SECONDS);
     p50.push(one.p50);
     p99.push(one.p99);
   }
   const rate = summary(rates);
-  const cost = cpu > 0 ? `, ${((cpu / done) * 1e6).toFixed(0)} µs CPU of event-ingest each` : '';
+  const each = (seconds) => ((seconds / done) * 1e6).toFixed(0);
+  const cost = cpu > 0 ? `, CPU each ${each(cpu)} µs, of the client ${each(clientCpu)} µs` : '';
   say(
-    'events',
+    'accept',
     `${what}, ${CONCURRENCY} at once`,
     `${rate.p50.toFixed(0)} accepted/s (${rate.min.toFixed(0)}–${rate.max.toFixed(0)}), p50 ${summary(p50).p50.toFixed(1)}, p99 ${summary(p99).p50.toFixed(1)} ms${cost}`,
   );
 }
 
 /** The client is a process of its own and speaks HTTP by hand: what it costs is as small as it gets. */
-function load(port, seconds, run, path) {
+function load(port, seconds, run, path, batch = 1) {
   return new Promise((resolve, reject) => {
-    const child = fork(fileURLToPath(new URL('events-load.process.mjs', import.meta.url)), [
+    const child = fork(fileURLToPath(new URL('accept-load.process.mjs', import.meta.url)), [
       String(port),
       String(CONCURRENCY),
       String(seconds),
       run,
       KEY,
       path,
+      String(batch),
     ]);
     child.once('message', resolve);
     child.once('exit', (code) => code !== 0 && reject(new Error(`the load ended with ${code}`)));
@@ -139,17 +146,17 @@ async function commitsAlone(url) {
   await Promise.all(Array.from({ length: CONCURRENCY }, client));
   await pool.end();
   say(
-    'events',
+    'accept',
     'PostgreSQL alone, a commit per row',
     `${(times.length / 4).toFixed(0)} rows/s, ${spread(summary(times))}`,
   );
 }
 
-/** Only where somebody has put it: `NODE_RED` names its `red.js`. */
+/** Only where somebody has put it: `node-red` on the PATH, or what `NODE_RED` names. */
 async function nodeRed() {
-  const program = process.env.NODE_RED;
+  const program = process.env.NODE_RED ?? onPath('node-red');
   if (program === undefined || !existsSync(program)) {
-    say('events', 'Node-RED http in', 'not measured: set NODE_RED to its red.js');
+    say('accept', 'Node-RED http in', 'NOT MEASURED: npm install node-red somewhere, and put node_modules/.bin on the PATH');
     return;
   }
   const dir = mkdtempSync(join(tmpdir(), 'node-red-'));
@@ -160,7 +167,7 @@ async function nodeRed() {
     { id: 'out', z: 't', type: 'http response', statusCode: '202', wires: [] },
   ];
   writeFileSync(join(dir, 'flows.json'), JSON.stringify(flow));
-  const child = spawn(process.execPath, [program, '--userDir', dir, '--port', String(port), 'flows.json'], {
+  const child = spawn(process.execPath, [realpathSync(program), '--userDir', dir, '--port', String(port), 'flows.json'], {
     stdio: 'ignore',
   });
   try {
