@@ -88,7 +88,6 @@ await Promise.all(Array.from({ length: Number(concurrency) }, (_, n) => client(n
 times.sort((a, b) => a - b);
 const at = (q) => times[Math.min(times.length - 1, Math.floor(q * times.length))] ?? 0;
 const { user, system } = process.cpuUsage();
-process.send(
-  { done: times.length * perRequest, failed, p50: at(0.5), p99: at(0.99), cpu: (user + system) / 1e6 },
-  () => process.exit(0),
+process.send({ done: times.length * perRequest, failed, p50: at(0.5), p99: at(0.99), cpu: (user + system) / 1e6 }, () =>
+  process.exit(0),
 );

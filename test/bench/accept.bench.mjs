@@ -156,7 +156,11 @@ async function commitsAlone(url) {
 async function nodeRed() {
   const program = process.env.NODE_RED ?? onPath('node-red');
   if (program === undefined || !existsSync(program)) {
-    say('accept', 'Node-RED http in', 'NOT MEASURED: npm install node-red somewhere, and put node_modules/.bin on the PATH');
+    say(
+      'accept',
+      'Node-RED http in',
+      'NOT MEASURED: npm install node-red somewhere, and put node_modules/.bin on the PATH',
+    );
     return;
   }
   const dir = mkdtempSync(join(tmpdir(), 'node-red-'));
@@ -167,9 +171,13 @@ async function nodeRed() {
     { id: 'out', z: 't', type: 'http response', statusCode: '202', wires: [] },
   ];
   writeFileSync(join(dir, 'flows.json'), JSON.stringify(flow));
-  const child = spawn(process.execPath, [realpathSync(program), '--userDir', dir, '--port', String(port), 'flows.json'], {
-    stdio: 'ignore',
-  });
+  const child = spawn(
+    process.execPath,
+    [realpathSync(program), '--userDir', dir, '--port', String(port), 'flows.json'],
+    {
+      stdio: 'ignore',
+    },
+  );
   try {
     const until = performance.now() + 60_000;
     while (performance.now() < until && !(await fetch(`http://127.0.0.1:${port}/`).catch(() => undefined)))

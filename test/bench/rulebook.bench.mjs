@@ -13,7 +13,10 @@ const DEADLINE_MS = 300_000;
 
 export async function compareWithRulebook({ ours, size, matching }) {
   const program = process.env.ANSIBLE_RULEBOOK ?? onPath('ansible-rulebook');
-  const version = program === undefined ? undefined : spawnSync(program, ['--version'], { encoding: 'utf8', env: environment(program) });
+  const version =
+    program === undefined
+      ? undefined
+      : spawnSync(program, ['--version'], { encoding: 'utf8', env: environment(program) });
   if (version?.status !== 0) {
     say(
       'decide',

@@ -247,7 +247,9 @@ describe('init, validate and apply', () => {
     };
     expect((await opsloop(['apply', '-f', '.'])).out).toContain('1 created, 1 changed, 1 unchanged');
     expect(calls()).toEqual(['PUT /v1/rules']);
-    expect(server.calls[0]!.body).toMatchObject({ items: [{ name: 'hello/a' }, { name: 'hello/b' }, { name: 'hello/c' }] });
+    expect(server.calls[0]!.body).toMatchObject({
+      items: [{ name: 'hello/a' }, { name: 'hello/b' }, { name: 'hello/c' }],
+    });
     routes['PUT /v1/rules'] = problem(409, 'version-conflict', {
       errors: [{ pointer: '/items/1/version', message: 'is published already' }],
     });

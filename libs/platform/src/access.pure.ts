@@ -88,7 +88,8 @@ const found = new Map<string, Row['needs'] | undefined>();
 /** What a route asks for; `undefined` when no row names it. Routes as the router knows them, so there are not many. */
 export function accessOf(method: string, route: string): Row['needs'] | undefined {
   const key = `${method} ${route}`;
-  if (!found.has(key)) found.set(key, ACCESS.find((one) => fits(one, method === 'HEAD' ? 'GET' : method, route))?.needs);
+  if (!found.has(key))
+    found.set(key, ACCESS.find((one) => fits(one, method === 'HEAD' ? 'GET' : method, route))?.needs);
   return found.get(key);
 }
 

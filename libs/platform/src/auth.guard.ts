@@ -120,7 +120,8 @@ export class AuthGuard implements CanActivate {
     let door = doors.get(handler);
     if (door === undefined) {
       const places = [handler, owner];
-      const says = (key: string): boolean => this.reflector.getAllAndOverride<boolean | undefined>(key, places) === true;
+      const says = (key: string): boolean =>
+        this.reflector.getAllAndOverride<boolean | undefined>(key, places) === true;
       door = says(SERVICE_ONLY) ? 'service' : says(PUBLIC) ? 'public' : 'token';
       doors.set(handler, door);
     }

@@ -17,7 +17,17 @@ import { TokenDirectory } from './token-directory.service.js';
 @Module({})
 export class PlatformModule {
   static forRoot(config: PlatformConfig): DynamicModule {
-    const shared = [Logger, Clock, Readiness, Metrics, InternalClient, TokenDirectory, Authenticator, DirectRoutes, Failpoint];
+    const shared = [
+      Logger,
+      Clock,
+      Readiness,
+      Metrics,
+      InternalClient,
+      TokenDirectory,
+      Authenticator,
+      DirectRoutes,
+      Failpoint,
+    ];
     return {
       module: PlatformModule,
       global: true,

@@ -54,7 +54,9 @@ describe('compiled expressions', () => {
 
   it('cost the same steps: what is too much for one is too much for the other', () => {
     const many = toScopeValue({ event: { list: Array.from({ length: 40_000 }, (_, i) => i) } }) as Scope;
-    const each: Json = { all: [{ var: 'event.list' }, { and: [{ '>=': [{ var: '' }, 0] }, { '<': [{ var: '' }, 1e9] }] }] };
+    const each: Json = {
+      all: [{ var: 'event.list' }, { and: [{ '>=': [{ var: '' }, 0] }, { '<': [{ var: '' }, 1e9] }] }],
+    };
     for (const run of [evaluateLogic, referenceLogic])
       expect(() => run(each, many)).toThrow(/takes more than 100000 steps/);
   });

@@ -23,7 +23,8 @@ export function compileLogic(form: unknown, operations: ReadonlyMap<string, Regi
     const [op, given] = Object.entries(one as object)[0] as [string, unknown];
     const args = Array.isArray(given) ? given : [given];
     const operation = operations.get(op);
-    if (operation !== undefined) return call(operation as (this: unknown, ...values: unknown[]) => unknown, args.map(compile));
+    if (operation !== undefined)
+      return call(operation as (this: unknown, ...values: unknown[]) => unknown, args.map(compile));
     if (op === 'and' || op === 'or') return connect(op === 'or', args.map(compile), reference);
     if (op === 'if' || op === '?:') return choose(args.map(compile), reference);
     return (data) => reference.apply(one, data);
@@ -43,7 +44,11 @@ function call(operation: (this: unknown, ...values: unknown[]) => unknown, args:
   const [first, second] = args;
   if (args.length === 1) return (data) => operation.call(data, first!(data));
   if (args.length === 2) return (data) => operation.call(data, first!(data), second!(data));
-  return (data) => operation.apply(data, args.map((arg) => arg(data)));
+  return (data) =>
+    operation.apply(
+      data,
+      args.map((arg) => arg(data)),
+    );
 }
 
 function connect(isOr: boolean, parts: readonly Run[], { truthy }: Reference): Run {

@@ -52,9 +52,7 @@ function register(): void {
     if (kindOf(value) !== 'null') need(op as string, value, 'list');
     return value;
   });
-  add(RESULT, (value, op) =>
-    typeof value === 'number' ? finite(op as string, value) : counted(value),
-  );
+  add(RESULT, (value, op) => (typeof value === 'number' ? finite(op as string, value) : counted(value)));
   add(TURN, (value, nodes) => {
     here().step(nodes as number);
     return value;
