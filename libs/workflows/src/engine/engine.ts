@@ -30,6 +30,7 @@ import { ContinueLater, StepFailure } from './errors.js';
 import type { Where } from './failures.js';
 import { Inbox } from './inbox.js';
 import { Leaving } from './leaving.js';
+import { LocalTurns } from './local-turns.js';
 import { problemOf } from './problems.pure.js';
 import { progressMarkdown } from './records.pure.js';
 import { withNames } from './scope.js';
@@ -72,6 +73,7 @@ export class Engine extends RunState {
   readonly steering: Steering;
   readonly inbox: Inbox;
   readonly approvals: OpenApprovals;
+  readonly locals = new LocalTurns();
   walker!: Walker;
   private haltSignals = 0;
   private paused = 0;

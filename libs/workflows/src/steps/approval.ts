@@ -198,9 +198,11 @@ function placeOf(engine: Engine, path: string): { path: string; workflowId: stri
 async function report(engine: Engine, change: ApprovalReport): Promise<void> {
   const { run, tenant, correlationId, hops } = engine.facts.context;
   const request: ApprovalRequest = { run, tenant, correlationId, hops, report: change };
-  await scheduleLocalActivity<void>(TEMPORAL_NAMES.approvalActivity, [request], {
-    startToCloseTimeout: REPORT_ATTEMPT_MS,
-    scheduleToCloseTimeout: REPORT_TOTAL_MS,
-    retry: { initialInterval: 200, backoffCoefficient: 2, maximumInterval: 10_000 },
-  });
+  await engine.locals.run(() =>
+    scheduleLocalActivity<void>(TEMPORAL_NAMES.approvalActivity, [request], {
+      startToCloseTimeout: REPORT_ATTEMPT_MS,
+      scheduleToCloseTimeout: REPORT_TOTAL_MS,
+      retry: { initialInterval: 200, backoffCoefficient: 2, maximumInterval: 10_000 },
+    }),
+  );
 }

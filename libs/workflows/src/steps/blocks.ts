@@ -49,21 +49,25 @@ export async function underClaims(
   const release = (): Promise<void> =>
     CancellationScope.nonCancellable(async () => {
       const freed: ReleaseRequest = { run, step };
-      await scheduleLocalActivity(TEMPORAL_NAMES.releaseActivity, [freed], {
-        startToCloseTimeout: CLAIM_ATTEMPT_MS,
-        scheduleToCloseTimeout: CLAIM_TOTAL_MS,
-        retry: CLAIM_RETRY,
-      });
+      await engine.locals.run(() =>
+        scheduleLocalActivity(TEMPORAL_NAMES.releaseActivity, [freed], {
+          startToCloseTimeout: CLAIM_ATTEMPT_MS,
+          scheduleToCloseTimeout: CLAIM_TOTAL_MS,
+          retry: CLAIM_RETRY,
+        }),
+      );
     });
   let answer: ClaimAnswer;
   try {
     answer =
       carried === undefined
-        ? await scheduleLocalActivity<ClaimAnswer>(TEMPORAL_NAMES.claimActivity, [request], {
-            startToCloseTimeout: CLAIM_ATTEMPT_MS,
-            scheduleToCloseTimeout: CLAIM_TOTAL_MS,
-            retry: CLAIM_RETRY,
-          })
+        ? await engine.locals.run(() =>
+            scheduleLocalActivity<ClaimAnswer>(TEMPORAL_NAMES.claimActivity, [request], {
+              startToCloseTimeout: CLAIM_ATTEMPT_MS,
+              scheduleToCloseTimeout: CLAIM_TOTAL_MS,
+              retry: CLAIM_RETRY,
+            }),
+          )
         : { granted: true, fence: carried };
   } catch (err) {
     // Whether it was granted is unknown: free it, which is harmless when it was not.

@@ -91,18 +91,19 @@ export async function invoke(engine: Engine, call: Invocation): Promise<Json> {
   let reached = false;
   const begin = (): Promise<unknown> => {
     reached = true;
-    if (queue === undefined) return callLocally(call, argument, retry);
+    if (queue === undefined) return engine.locals.run(() => callLocally(call, argument, retry));
     const id = `${path}#${engine.steering.epochOf(path)}`;
     return atom.job === undefined
       ? callQueued(call, argument, retry, queue, id)
       : runJob(engine, call, jobPlan(call, argument, retry, queue, id));
   };
   const { schema } = atom.output ?? {};
-  const start = schema === undefined || argument.context.dryRun ? begin : () => checkedAnswer(atom, schema, begin);
+  const start =
+    schema === undefined || argument.context.dryRun ? begin : () => checkedAnswer(engine, atom, schema, begin);
   engine.busy(1);
   try {
     if (argument.context.dryRun) {
-      if (isPretended(engine, atom)) return await pretend(atom, argument, handle);
+      if (isPretended(engine, atom)) return await pretend(engine, atom, argument, handle);
       if (atom.check === true && atom.effect !== 'read') noteDryRun(handle, 'check');
     }
     const boundary = queue === undefined ? engine.localBoundary() : undefined;
@@ -110,7 +111,7 @@ export async function invoke(engine: Engine, call: Invocation): Promise<Json> {
     // Workers of others know no halts: ask before they get the task.
     if (queue !== undefined && queue !== TEMPORAL_NAMES.atomQueue && argument.gate !== undefined)
       await passGate(engine, call, argument);
-    if (cache !== undefined) return await throughCache(call, cache, start);
+    if (cache !== undefined) return await throughCache(engine, call, cache, start);
     return outputOf(call, argument, await start());
   } catch (first) {
     let err = first;
@@ -151,10 +152,12 @@ function wasNeverTaken(err: unknown): boolean {
 async function passGate(engine: Engine, { handle }: Invocation, argument: AtomCall): Promise<void> {
   const request: GateRequest = { run: argument.context.run, step: argument.context.step, gate: argument.gate! };
   const ask = (): Promise<unknown> =>
-    scheduleLocalActivity<unknown>(TEMPORAL_NAMES.gateActivity, [request], {
-      startToCloseTimeout: GATE_TIMEOUT_MS,
-      retry: { initialInterval: 500, backoffCoefficient: 2, maximumInterval: 5_000 },
-    });
+    engine.locals.run(() =>
+      scheduleLocalActivity<unknown>(TEMPORAL_NAMES.gateActivity, [request], {
+        startToCloseTimeout: GATE_TIMEOUT_MS,
+        retry: { initialInterval: 500, backoffCoefficient: 2, maximumInterval: 5_000 },
+      }),
+    );
   const mark = engine.haltMark;
   try {
     await ask();
@@ -169,12 +172,19 @@ async function passGate(engine: Engine, { handle }: Invocation, argument: AtomCa
  * and not three steps later. A compiled check in this sandbox would cost every run 20 ms; as a local activity it costs
  * one marker, and later versions of the check cannot change what a history says.
  */
-async function checkedAnswer(atom: PinnedAtom, schema: JsonObject, begin: () => Promise<unknown>): Promise<unknown> {
+async function checkedAnswer(
+  engine: Engine,
+  atom: PinnedAtom,
+  schema: JsonObject,
+  begin: () => Promise<unknown>,
+): Promise<unknown> {
   const output = ((await begin()) ?? null) as Json;
   // Steps that ran before this existed were not checked, and are not now.
   if (!patched(OUTPUT_PATCH)) return output;
   const request: OutputRequest = { atom: `${atom.name}@${atom.version}`, schema, output };
-  await scheduleLocalActivity(TEMPORAL_NAMES.outputActivity, [request], { startToCloseTimeout: GATE_TIMEOUT_MS });
+  await engine.locals.run(() =>
+    scheduleLocalActivity(TEMPORAL_NAMES.outputActivity, [request], { startToCloseTimeout: GATE_TIMEOUT_MS }),
+  );
   return output;
 }
 
@@ -287,14 +297,17 @@ function outputOf({ handle }: Invocation, argument: AtomCall, result: unknown): 
 
 /** A read of a worker of others through the memory of this one: 3 ms for an answer that is known. */
 async function throughCache(
+  engine: Engine,
   { handle }: Invocation,
   cache: NonNullable<AtomCall['cache']>,
   start: () => Promise<unknown>,
 ): Promise<Json> {
   const ask = (request: CacheRequest): Promise<CachedAnswer | null> =>
-    scheduleLocalActivity<CachedAnswer | null>(TEMPORAL_NAMES.cacheActivity, [request], {
-      startToCloseTimeout: GATE_TIMEOUT_MS,
-    });
+    engine.locals.run(() =>
+      scheduleLocalActivity<CachedAnswer | null>(TEMPORAL_NAMES.cacheActivity, [request], {
+        startToCloseTimeout: GATE_TIMEOUT_MS,
+      }),
+    );
   const known = await ask({ key: cache.key });
   if (known !== null) {
     if (known.cachedAt !== undefined) handle.record.cachedAt = known.cachedAt;

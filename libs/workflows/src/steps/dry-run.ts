@@ -23,14 +23,21 @@ export function isPretended(engine: Engine, atom: PinnedAtom): boolean {
 }
 
 /** What the atom would answer: an example of its manifest, else something of the shape of its output. */
-export async function pretend(atom: PinnedAtom, { context, input }: AtomCall, handle: StepHandle): Promise<Json> {
+export async function pretend(
+  engine: Engine,
+  atom: PinnedAtom,
+  { context, input }: AtomCall,
+  handle: StepHandle,
+): Promise<Json> {
   const { run, step } = context;
   const request: DryRunRequest = { run, step, atom: `${atom.name}@${atom.version}`, input };
-  const answer = await scheduleLocalActivity<DryRunAnswer>(TEMPORAL_NAMES.dryRunActivity, [request], {
-    startToCloseTimeout: ATTEMPT_MS,
-    scheduleToCloseTimeout: TOTAL_MS,
-    retry: { initialInterval: 200, backoffCoefficient: 2, maximumInterval: 5_000 },
-  });
+  const answer = await engine.locals.run(() =>
+    scheduleLocalActivity<DryRunAnswer>(TEMPORAL_NAMES.dryRunActivity, [request], {
+      startToCloseTimeout: ATTEMPT_MS,
+      scheduleToCloseTimeout: TOTAL_MS,
+      retry: { initialInterval: 200, backoffCoefficient: 2, maximumInterval: 5_000 },
+    }),
+  );
   noteDryRun(handle, answer.from);
   return answer.output;
 }

@@ -48,11 +48,13 @@ export async function emitStep(engine: Engine, step: EmitStep, frame: Frame, han
     return { output: null };
   }
   await engine.localBoundary();
-  await scheduleLocalActivity(TEMPORAL_NAMES.emitActivity, [request], {
-    startToCloseTimeout: EMIT_ATTEMPT_MS,
-    scheduleToCloseTimeout: EMIT_TOTAL_MS,
-    retry: { initialInterval: 200, backoffCoefficient: 2, maximumInterval: 10_000 },
-  });
+  await engine.locals.run(() =>
+    scheduleLocalActivity(TEMPORAL_NAMES.emitActivity, [request], {
+      startToCloseTimeout: EMIT_ATTEMPT_MS,
+      scheduleToCloseTimeout: EMIT_TOTAL_MS,
+      retry: { initialInterval: 200, backoffCoefficient: 2, maximumInterval: 10_000 },
+    }),
+  );
   return { output: null };
 }
 
