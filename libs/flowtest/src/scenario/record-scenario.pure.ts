@@ -26,8 +26,6 @@ export interface EpisodeRecord {
 
 /** Events that a flow emits come from the flow again when it is played. */
 const OWN_SOURCES = 'opsloop/';
-/** Cause of a change that a look has seen. */
-const OBSERVED = 'observe';
 
 export function recordScenario(record: EpisodeRecord): { test: ScenarioTest; notes: string[] } {
   const { episode, events, runs, decisions } = record;
@@ -137,13 +135,14 @@ function looksOf(
   if (call === undefined) return {};
   const first = events.find(({ event }) => event.subject === episode.resource)?.event;
   let state: JsonObject = { ...first?.state };
-  const seen: ScenarioAnswer[] = [{ from: '0ms', result: { ...state } as Json }];
+  // Whoever told of a change, a look from then on sees it.
+  const seen = new Map<string, Json>([['0ms', { ...state }]]);
   for (const change of changes) {
     if (change.path !== episode.resource) continue;
     state = Object.fromEntries(Object.entries({ ...state, ...change.changes }).filter(([, value]) => value !== null));
-    if (change.cause === OBSERVED) seen.push({ from: after(change.at), result: { ...state } as Json });
+    seen.set(after(change.at), { ...state });
   }
-  return { [nameOf(call)]: seen };
+  return { [nameOf(call)]: [...seen].map(([from, result]): ScenarioAnswer => ({ from, result })) };
 }
 
 function actsOf({ answers }: EpisodeRecord, after: (at: string) => string): { operator?: ScenarioAct[] } {
