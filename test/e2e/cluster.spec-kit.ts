@@ -146,7 +146,7 @@ export class Cluster {
     return this.replicas.filter((replica) => replica.app === app);
   }
 
-  async allReady(timeoutMs = 180_000): Promise<void> {
+  async allReady(timeoutMs = 300_000): Promise<void> {
     for (const replica of this.replicas) {
       await eventually(() => replica.ready(), { timeoutMs, everyMs: 100 });
     }

@@ -61,7 +61,7 @@ describe('a cluster', () => {
       flow('cluster/fix', [{ id: 'fix', call: 'cluster.fix@1', with: { host: '${input.host}' } }]),
       plainRule('cluster/down', 'cluster.down', 'cluster/fix', { targets: { paths: ['${event.subject}'] } }),
     );
-  }, 300_000);
+  }, 400_000);
   afterAll(async () => {
     await cluster?.close();
     await world?.target.close();

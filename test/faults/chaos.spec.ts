@@ -124,7 +124,7 @@ function newest(events: readonly JsonObject[]): Record<string, unknown> {
 }
 
 describe.each(carriers)('over $name', ({ name: carrier }) => {
-  beforeAll(() => startCluster(carrier), 300_000);
+  beforeAll(() => startCluster(carrier), 400_000);
   afterAll(async () => {
     await cluster?.close();
     await made?.drop();

@@ -42,6 +42,8 @@ export interface BusOptions {
    * its callers would lose more than its caches miss. Default false.
    */
   readyWithoutKafka?: boolean;
+  /** How often the log is looked at without a wake-up; only specs change it. Default 250. */
+  pollMs?: number;
 }
 
 /** The carrier that the environment asks for. */
@@ -162,6 +164,7 @@ export class Bus implements OnApplicationShutdown {
   }
 
   private startLoops(): DueLoop[] {
+    const { pollMs = POLL_MS } = this.options;
     let polledAt = Date.now();
     const poll = async (): Promise<number> => {
       const ready = await this.db.query<{ group: string; topic: Topic }>(readySql(...this.polled()));
@@ -175,12 +178,12 @@ export class Bus implements OnApplicationShutdown {
     this.readiness.register('bus', () => {
       if (!this.started) throw new Error('not started');
       // Twenty polls missed in a row.
-      if (Date.now() - polledAt > 20 * POLL_MS) throw new Error('cannot read the log');
+      if (Date.now() - polledAt > 20 * pollMs) throw new Error('cannot read the log');
       if (this.options.readyWithoutKafka !== true) this.carrier?.check();
     });
     const { logger } = this;
     return [
-      startDueLoop({ name: 'bus.poll', everyMs: POLL_MS, batch: 1, logger, run: poll }),
+      startDueLoop({ name: 'bus.poll', everyMs: pollMs, batch: 1, logger, run: poll }),
       startDueLoop({
         name: 'bus.retention',
         everyMs: RETENTION_MS,

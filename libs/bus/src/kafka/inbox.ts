@@ -51,7 +51,8 @@ export class Inbox {
   async deliver(records: readonly Arrival[]): Promise<number> {
     const { topic, group, durable } = this.subscription;
     const { part } = records[0]!;
-    const last = records.at(-1)!;
+    // Not the last: what a relay has sent again stands behind what came after it, and the group must never go back.
+    const furthest = records.reduce((far, record) => (record.seq > far.seq ? record : far));
     let claim: Claim | undefined;
     let todo: Arrival[] = [];
     let obstacle: Obstacle | undefined;
@@ -61,7 +62,7 @@ export class Inbox {
         TENANT,
         async (tx) => {
           todo = [];
-          [claim] = await tx.query<Claim>(claimSql(group, topic, part, last.seq, last.message.id));
+          [claim] = await tx.query<Claim>(claimSql(group, topic, part, furthest.seq, furthest.message.id));
           if (claim === undefined) throw new Error('the group has no cursor');
           const open = stillToDo(records, BigInt(claim.position));
           if (open.todo.length === 0 && !open.gap) return;
@@ -69,7 +70,7 @@ export class Inbox {
           if (obstacle !== undefined) return;
           todo = open.todo;
           await this.handle(todo, tx);
-          tx.send(advanceSql(group, topic, part, String(last.seq)));
+          tx.send(advanceSql(group, topic, part, String(furthest.seq)));
         },
         { durable: durable !== false },
       );
@@ -79,7 +80,7 @@ export class Inbox {
     if (todo.length > 0) this.observer.handled(todo.length, (performance.now() - started) / 1000);
     if (obstacle === undefined) return 0;
     if (obstacle === 'one-by-one') return this.oneByOne(records);
-    if (obstacle === 'foreign') return this.putAside(last.found, FOREIGN);
+    if (obstacle === 'foreign') return this.putAside(furthest.found, FOREIGN);
     if (claim?.waitMs === 0) {
       this.logger.warn('messages are missing on Kafka; they are taken from the log', { topic, group });
       this.repair();

@@ -210,7 +210,7 @@ describe.each(await whereKafka())('over $name', () => {
     await eventually(async () => expect(await ready()).toMatch(/Kafka cannot be reached|does not consume/));
     await publish(401, 600, 'open', app.get(Database));
     await broker.start();
-    await sawAll(1, 600);
+    await sawAll(1, 600, 60_000);
     await eventually(async () => expect(await ready()).toBe('ready'), { timeoutMs: 40_000 });
   }, 120_000);
 
@@ -349,6 +349,28 @@ describe.each(await whereKafka())('over $name', () => {
     await start(kafka, Recorder);
     await sawAll(1, 180);
   }, 60_000);
+
+  test('what a relay has sent twice is done once, also where a batch ends in the middle of the repeat', async () => {
+    const kafka = await config();
+    // One part, and fewer messages than a batch takes: the first batch has all of them and the beginning of the repeat.
+    const publishOne = (n: number): Promise<void> =>
+      reader.inTransaction('default', (tx) => {
+        const body = { id: String(n), rule: 'r/r', resource: 'x', state: 'open', at: '2026-01-01T00:00:00.000Z' };
+        tx.publish('episodes', { id: newId(), key: 'same', body });
+        return Promise.resolve();
+      });
+    for (const n of numbers(1, 50)) await publishOne(n);
+    const relaying = await start(kafka);
+    await relayed();
+    await relaying.app.get(Bus).stop();
+    await reader.query(`UPDATE bus.cursor SET position = 0 WHERE grp = 'kafka-relay' AND topic = 'episodes'`);
+    await start(kafka);
+    await relayed();
+    await start(kafka, Recorder);
+    await publishOne(51);
+    await eventually(async () => expect(await seen()).toContain(51), { timeoutMs: 40_000 });
+    expect(await seen()).toEqual(numbers(1, 51));
+  }, 120_000);
 
   test('the carrier may change from one start to the next, either way', async () => {
     const kafka = await config();
