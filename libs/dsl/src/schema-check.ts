@@ -1,7 +1,8 @@
 import { VERBS, type DocumentKind, type JsonObject } from '@opsloop/contracts';
 import { finding, pointerTo, PROTOTYPE_NAMES, type Finding } from '@opsloop/rules';
-import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
+import type { ErrorObject, ValidateFunction } from 'ajv/dist/2020.js';
 import { SCHEMAS } from './generated/schemas.js';
+import { VALIDATORS } from './generated/validators.js';
 import { near } from './near.js';
 import { describeSchema } from './schema-reference.js';
 import { fieldError } from './user-schema.js';
@@ -13,26 +14,32 @@ const DEPTH_MAX = 64;
 /** More errors than this are not read; the first ones usually cause the rest. */
 const ERRORS_MAX = 50;
 
-/**
- * Our own schemas, so strict: a typing error in one is a bug of ours, and the specs hold them against the meta-schema.
- * Here that, and a second pass over the code that is made, would double what the first document of a process waits for.
- */
-const ajv = new Ajv2020({
-  meta: false,
-  validateSchema: false,
-  code: { optimize: false },
-  strict: true,
-  strictRequired: false,
-  strictTypes: false,
-  allErrors: true,
-  verbose: true,
-  $data: false,
-});
+/** Pushes an error onto those of a validator. */
+type Add = (errors: ErrorObject[] | null, error: ErrorObject) => ErrorObject[];
+const add: Add = (errors, error) => {
+  if (errors === null) return [error];
+  errors.push(error);
+  return errors;
+};
+/** JSON Schema counts characters, not halves of them. */
+function charactersOf(text: string): number {
+  let count = 0;
+  for (let at = 0; at < text.length; at += 1, count += 1) if (text.codePointAt(at)! > 0xffff) at += 1;
+  return count;
+}
 const validators = new Map<string, ValidateFunction>();
 
+/** Made by Ajv when the schemas change: making one takes longer than checking a flow of 500 steps with it. */
 function validatorOf(kind: string): ValidateFunction {
   let validate = validators.get(kind);
-  if (validate === undefined) validators.set(kind, (validate = ajv.compile(JSON.parse(SCHEMAS[kind]!) as object)));
+  if (validate === undefined) {
+    const make = new Function('schema', 'add', 'ucs2length', VALIDATORS[kind]!) as (
+      schema: unknown,
+      add: Add,
+      length: typeof charactersOf,
+    ) => ValidateFunction;
+    validators.set(kind, (validate = make(JSON.parse(SCHEMAS[kind]!), add, charactersOf)));
+  }
   return validate;
 }
 

@@ -22,7 +22,9 @@ export function finding(code: string, pointer: string, message: string, hint?: s
 
 /** Appends one reference token to a JSON pointer. */
 export function pointerTo(base: string, token: string | number): string {
-  return `${base}/${String(token).replaceAll('~', '~0').replaceAll('/', '~1')}`;
+  const text = String(token);
+  // Asked for every member of a document, and hardly any name has one of the two.
+  return `${base}/${/[~/]/.test(text) ? text.replaceAll('~', '~0').replaceAll('/', '~1') : text}`;
 }
 
 /** The error of every expression that could not be evaluated: no value, no branch taken, nothing fired. */
