@@ -41,3 +41,20 @@ function MadeFunction(code: string, ...more: string[]): unknown {
 }
 MadeFunction.prototype = PlainFunction.prototype;
 Object.defineProperty(Promise, 'constructor', { value: MadeFunction, configurable: true });
+
+/**
+ * With nothing left to note, the hook itself is what is left: V8 calls it when a promise is made, resolved and awaited,
+ * and leaves its own short way for `await` as long as there is one. The SDK installs it for the thread before this is
+ * loaded and does without where a runtime has none, so it is taken away as the SDK would take it away itself. The
+ * sandbox shares the function `assert` with the thread, and through it the thread's modules.
+ */
+interface SdkHandlers {
+  globalHandlers?: { stopPromiseHook?: () => void };
+}
+type Thread = { assert?: { constructor: FunctionConstructor } };
+const SDK_HANDLERS = /@temporalio[\\/]worker[\\/]lib[\\/]workflow[\\/]vm-shared\.js$/;
+const ofThread = (globalThis as Thread).assert?.constructor;
+const modules = ofThread?.(`return process.getBuiltinModule?.('node:module')?._cache`)() as
+  Record<string, { exports: SdkHandlers } | undefined> | undefined;
+for (const file of Object.keys(modules ?? {}))
+  if (SDK_HANDLERS.test(file)) modules?.[file]?.exports.globalHandlers?.stopPromiseHook?.();
