@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { TEMPORAL_NAMES, stepKey } from '@opsloop/contracts';
+import { eventually } from '@opsloop/testing';
 import { Harness, compiled } from '../test/harness.js';
 
 let h: Harness;
@@ -117,4 +118,16 @@ describe('one step after the other', () => {
       correlationId: 'c-1',
     });
   });
+});
+
+it("tells who watches Temporal's pages at which step the run stands", async () => {
+  const run = await h.run({ do: [{ id: 'rest', title: 'Let it rest', wait: { for: '1s' } }] });
+  await eventually(async () => expect((await run.step('rest'))?.status).toBe('running'));
+  const { currentDetails } = await run.handle.query<{ currentDetails: string }>('__temporal_workflow_metadata');
+  expect(currentDetails).toContain(`Run \`${run.id}\``);
+  expect(currentDetails).toContain('- `rest` Let it rest: wait, running since 20');
+  expect(await run.handle.query('__stack_trace')).toMatch(/^rest: wait, running since .*\n {4}Let it rest$/);
+  const { stacks } = await run.handle.query<{ stacks: { locations: unknown[] }[] }>('__enhanced_stack_trace');
+  expect(stacks).toHaveLength(1);
+  expect((await run.end()).status).toBe('succeeded');
 });

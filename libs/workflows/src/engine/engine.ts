@@ -20,7 +20,6 @@ import {
   getExternalWorkflowHandle,
   isCancellation,
   patched,
-  setCurrentDetails,
   sleep,
   upsertSearchAttributes,
   workflowInfo,
@@ -32,8 +31,8 @@ import { Inbox } from './inbox.js';
 import { Leaving } from './leaving.js';
 import { LocalTurns } from './local-turns.js';
 import { problemOf } from './problems.pure.js';
-import { progressMarkdown } from './records.pure.js';
 import { withNames } from './scope.js';
+import { showRun } from './show-run.js';
 import { RunState } from './state.js';
 import { Steering } from './steering.js';
 import type { Frame, RunFacts, Walker } from './types.js';
@@ -99,6 +98,7 @@ export class Engine extends RunState {
     this.inbox = new Inbox(facts, (count) =>
       this.note('', `${count} events were let go: too many came that no step has waited for yet`),
     );
+    showRun(this, () => this.phase);
   }
 
   // ---------------------------------------------------------------- paths and expressions
@@ -166,20 +166,12 @@ export class Engine extends RunState {
     if (next === this.phase) return;
     this.phase = next;
     if (this.showsPhase) upsertSearchAttributes([{ key: PHASE_KEY, value: next }]);
-    this.showProgress();
   }
 
-  /** One line about a long step, for the page of the run in Temporal's Web UI. */
+  /** One line about a long step, for who looks at the run in Temporal's Web UI. */
   note(path: string, text: string | undefined): void {
     if (text === undefined) this.notes.delete(path);
     else this.notes.set(path, text);
-    this.showProgress();
-  }
-
-  private showProgress(): void {
-    setCurrentDetails(
-      progressMarkdown({ flow: this.facts.context.flow, phase: this.phase, notes: this.notes }).slice(0, 10_000),
-    );
   }
 
   // ---------------------------------------------------------------- steering
@@ -208,7 +200,6 @@ export class Engine extends RunState {
   steer(request: SteerRequest): SteerAnswer {
     const answer = this.steering.apply(request);
     for (const child of this.children) void child.signal(TEMPORAL_NAMES.steerSignal, request).catch(() => undefined);
-    this.showProgress();
     return answer;
   }
 

@@ -7,7 +7,7 @@ import { Journal, parentPath } from './journal.js';
 import { readSteps } from './reads.pure.js';
 import { attemptPath, gatePath, itemPath, joinPath, turnPath, undoPath } from './paths.pure.js';
 import { codeOf, isRetryable, matchesErrors, problemOf, withSuppressed } from './problems.pure.js';
-import { RECORDS_MAX, listRecords, outcomeOf, progressMarkdown } from './records.pure.js';
+import { RECORDS_MAX, listRecords, outcomeOf } from './records.pure.js';
 import { backoffMs, callRetry, callTimeouts, namedRetry, temporalRetry, triesAgain } from './retry.pure.js';
 
 describe('paths', () => {
@@ -141,11 +141,6 @@ describe('records', () => {
       { path: 'a', status: 'succeeded' },
       { path: 'b', status: 'cancelled' },
     ]);
-  });
-  it('prints progress', () => {
-    expect(progressMarkdown({ flow: 'a/b', phase: 'running', notes: new Map([['each', 'batch 1 of 2']]) })).toBe(
-      '**a/b** is running\n\n- `each`: batch 1 of 2',
-    );
   });
 });
 

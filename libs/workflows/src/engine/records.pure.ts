@@ -51,15 +51,3 @@ export function outcomeOf(
     targets: context.targets.map((path) => ({ path, status: targetEnd(path) })),
   };
 }
-
-export interface Progress {
-  flow: string;
-  phase: string;
-  notes: ReadonlyMap<string, string>;
-}
-
-/** What a person sees on top of the run in Temporal's Web UI. */
-export function progressMarkdown({ flow, phase, notes }: Progress): string {
-  const lines = [...notes].map(([path, text]) => `- \`${path}\`: ${text}`);
-  return [`**${flow}** is ${phase}`, ...(lines.length === 0 ? [] : ['', ...lines])].join('\n');
-}
