@@ -120,7 +120,7 @@ export class Bus implements OnApplicationShutdown {
 
   /** Wakes the consumers of a topic in this process. */
   poke(topic: Topic): void {
-    for (const consumer of this.consumers) if (consumer.subscription.topic === topic) consumer.wake();
+    for (const consumer of this.consumers) if (consumer.subscription.topic === topic) consumer.published();
   }
 
   /** What each group of this process has not handled yet. */

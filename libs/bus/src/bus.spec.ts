@@ -101,6 +101,14 @@ class InBatches {
   }
 }
 
+@Controller()
+class Patient {
+  @BusHandler('episodes', 'spec-patient', { patient: true })
+  async handle(message: Message, ctx: BusContext): Promise<void> {
+    await record(message, ctx, 2);
+  }
+}
+
 describe.each(carriers)('over $name', (carrier) => {
   beforeAll(async () => {
     // A broker that has to start first is no part of any time below.
@@ -123,6 +131,15 @@ describe.each(carriers)('over $name', (carrier) => {
   });
 
   describe('delivery', () => {
+    test('a patient group gets everything as well', async () => {
+      const { db } = await start(OneByOne, Patient);
+      await publish(db, 'a', [bodyOf(1)]);
+      await publish(db, 'a', [bodyOf(2)]);
+      await eventually(async () =>
+        expect((await seen(db)).filter((s) => s.handled === 2).map((s) => s.n)).toEqual([1, 2]),
+      );
+    });
+
     test('in order, in batches of one transaction', async () => {
       const { db } = await start(InBatches);
       await publish(

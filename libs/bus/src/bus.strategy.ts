@@ -21,6 +21,8 @@ export interface BusHandlerOptions {
   durable?: boolean;
   /** Partitions handled at a time in this process. Default 2. */
   workers?: number;
+  /** True = may wait some 25 ms: for handlers of what the way from an event to its start also passes. */
+  patient?: boolean;
 }
 
 /** Second argument of a handler. Effects go through `tx` alone: it commits together with the cursor. */
@@ -82,6 +84,7 @@ export class BusStrategy extends Server implements CustomTransportStrategy {
       group: bus.group,
       ...(bus.durable === undefined ? {} : { durable: bus.durable }),
       ...(bus.workers === undefined ? {} : { workers: bus.workers }),
+      ...(bus.patient === undefined ? {} : { patient: bus.patient }),
       handle: async (messages, tx) => {
         const context = new BusContext(tx);
         if (bus.batch === true) await deliver(callback, messages, context);

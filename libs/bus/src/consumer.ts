@@ -12,6 +12,8 @@ export const WORKERS = 2;
 export const TENANT = 'default';
 /** After our own bookkeeping failed (the database is away) nobody needs an answer sooner. */
 export const PAUSE_MS = 250;
+/** What a start takes from the event to Temporal. */
+const PATIENCE_MS = 25;
 
 export interface BusMessage<T = TopicBodies[Topic]> {
   /** The publisher's UUID. */
@@ -41,6 +43,11 @@ export interface Subscription {
   workers?: number;
   /** Messages per transaction. Default {@link BATCH}. */
   batchSize?: number;
+  /**
+   * True = may wait a moment. What an event starts is on its way through decision and control at the very time at which
+   * everybody else would read the same event; on a small machine they would only stand in its way.
+   */
+  patient?: boolean;
   /** True = what the handler needs is away: nothing is taken until somebody wakes the consumer again. */
   away?: () => boolean;
 }
@@ -69,6 +76,7 @@ export class Consumer {
   private readonly running = new Set<Promise<void>>();
   private readonly timers = new Set<NodeJS.Timeout>();
   private wakes = 0;
+  private patience: NodeJS.Timeout | undefined;
   private stopped = false;
 
   constructor(
@@ -88,9 +96,19 @@ export class Consumer {
     this.running.add(worker);
   }
 
+  /** Something was published: as {@link wake}, when its patience ends. */
+  published(): void {
+    if (this.subscription.patient !== true) return this.wake();
+    this.patience ??= setTimeout(() => {
+      this.patience = undefined;
+      this.wake();
+    }, PATIENCE_MS);
+  }
+
   /** Takes nothing new and waits for the transactions in flight. */
   async stop(): Promise<void> {
     this.stopped = true;
+    clearTimeout(this.patience);
     for (const timer of this.timers) clearTimeout(timer);
     await Promise.all(this.running);
   }

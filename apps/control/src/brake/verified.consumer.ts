@@ -7,7 +7,7 @@ import { VerifiedService } from './verified.service.js';
 export class VerifiedConsumer {
   constructor(private readonly verified: VerifiedService) {}
 
-  @BusHandler('episodes', 'control', { batch: true })
+  @BusHandler('episodes', 'control', { batch: true, patient: true })
   handle(messages: BusMessage<EpisodesMessage>[], ctx: BusContext): Promise<void> {
     return this.verified.note(
       ctx.tx,
