@@ -7,19 +7,20 @@ import { askedByRule, carefully, NO_DEMAND } from './defaults.pure.js';
 import { needsOf, type PolicyEffect, weigh, type Weighed, type World } from './demand.pure.js';
 import { Signals } from '../signals.service.js';
 import { lintPolicies, type PolicyFinding } from './lint.pure.js';
+import { Remembered } from '../remembered.js';
 import { LevelsService } from '../statistics/levels.service.js';
 import { InventoryService } from './inventory.service.js';
 import { type Policy, policyErrors, readPolicy } from './policy.pure.js';
-
-/** Policies change rarely and count for every start; a second is the promise of every cache here. */
-const CACHE_MS = 1_000;
 
 /** Nothing was asked of the inventory, since no policy wanted to know. */
 const NO_WORLD: World = { resources: undefined, ofKind: () => undefined };
 
 @Injectable()
 export class PolicyService {
-  private cached: { at: number; policies: Promise<Policy[]> } | undefined;
+  /** Policies change rarely and count for every start. */
+  private readonly written = new Remembered(() => this.read());
+  /** What was read last, whatever its age. */
+  private last: readonly Policy[] = [];
 
   constructor(
     private readonly db: Database,
@@ -44,20 +45,20 @@ export class PolicyService {
     return shadowed === undefined ? effect : refusedBy(effect, shadowed);
   }
 
-  /** Those in force; the list is the same object while nothing changes. */
+  /** Those in force; a policy is the same object while it does not change. */
   inForce(): Promise<Policy[]> {
-    if (this.cached === undefined || Date.now() - this.cached.at > CACHE_MS) {
-      const before = this.cached?.policies;
-      const policies = this.documents.live('policy').then(async (docs) => same(await before?.catch(() => []), docs));
-      this.cached = { at: Date.now(), policies };
-      policies.catch(() => (this.cached = undefined));
-    }
-    return this.cached.policies;
+    return this.written.get();
   }
 
   /** A document changed: what was remembered may be old. */
   forget(): void {
-    if (this.cached !== undefined) this.cached.at = 0;
+    this.written.forget();
+  }
+
+  private async read(): Promise<Policy[]> {
+    const policies = same(this.last, await this.documents.live('policy'));
+    this.last = policies;
+    return policies;
   }
 
   /** What of the inventory the matching policies have to know. */
@@ -167,8 +168,8 @@ function refusedBy(effect: PolicyEffect | undefined, saw: string): PolicyEffect 
 }
 
 /** Parsed again only where a document changed: what was counted for a policy is kept with it. */
-function same(before: readonly Policy[] | undefined, docs: readonly StoredDocument[]): Policy[] {
-  const old = new Map(before?.map((p) => [p.name, p]));
+function same(before: readonly Policy[], docs: readonly StoredDocument[]): Policy[] {
+  const old = new Map(before.map((p) => [p.name, p]));
   return docs.map((d) => {
     const known = old.get(d.name);
     return known?.digest === d.digest ? known : readPolicy(d.name, d.body, d.digest);

@@ -1,10 +1,9 @@
 import { Injectable } from '@nestjs/common';
 import { Database } from '@opsloop/postgres';
 import { type Policy, readPolicy } from '../policies/policy.pure.js';
+import { Remembered } from '../remembered.js';
 import type { Level } from './autonomy.pure.js';
 
-/** As everything that admission remembers. */
-const CACHE_MS = 1_000;
 /** Whoever is asked has as long as work stays valid. */
 const ASKED_FOR = '30m';
 
@@ -16,7 +15,6 @@ export interface LevelRow {
 }
 
 interface Levels {
-  at: number;
   policies: Policy[];
   shadow: Map<string, string>;
 }
@@ -26,31 +24,22 @@ const key = (rule: string, flow: string): string => `${rule}\u0000${flow}`;
 /** The levels in force, for admission: a demoted rule is asked about, or starts nothing. Only those that are demoted are read. */
 @Injectable()
 export class LevelsService {
-  private cached: { at: number; value: Promise<Levels> } | undefined;
+  private readonly levels = new Remembered(() => this.read());
 
   constructor(private readonly db: Database) {}
 
   /** Approval policies for what was demoted that far. */
   async policies(): Promise<Policy[]> {
-    return (await this.now()).policies;
+    return (await this.levels.get()).policies;
   }
 
   /** Why this rule starts nothing with this flow; undefined: it does. */
   async shadowed(rule: string | undefined, flow: string): Promise<string | undefined> {
-    return rule === undefined ? undefined : (await this.now()).shadow.get(key(rule, flow));
+    return rule === undefined ? undefined : (await this.levels.get()).shadow.get(key(rule, flow));
   }
 
   forget(): void {
-    this.cached = undefined;
-  }
-
-  private now(): Promise<Levels> {
-    if (this.cached === undefined || Date.now() - this.cached.at > CACHE_MS) {
-      const value = this.read();
-      this.cached = { at: Date.now(), value };
-      value.catch(() => (this.cached = undefined));
-    }
-    return this.cached.value;
+    this.levels.forget();
   }
 
   private async read(): Promise<Levels> {
@@ -60,7 +49,6 @@ export class LevelsService {
     });
     const asked = rows.filter((row) => row.level === 'approval');
     return {
-      at: Date.now(),
       policies: asked.map(({ rule, flow }) =>
         readPolicy(
           'opsloop/self-demotion',
