@@ -8,6 +8,7 @@ import { KeepBacktests1700000002200 } from './1700000002200-keep-backtests.js';
 import { CompressTraces1700000003101 } from './1700000003101-compress-traces.js';
 import { TryVersions1700000003150 } from './1700000003150-try-versions.js';
 import { FindMembers1700000003210 } from './1700000003210-find-members.js';
+import { SaveWhatIsThere1700000003040 } from './1700000003040-save-what-is-there.js';
 
 export const decisionMigrations: MigrationSet = {
   schema: 'decision',
@@ -21,5 +22,6 @@ export const decisionMigrations: MigrationSet = {
     CompressTraces1700000003101,
     TryVersions1700000003150,
     FindMembers1700000003210,
+    SaveWhatIsThere1700000003040,
   ],
 };
