@@ -31,6 +31,7 @@ import { SchedulesService } from './schedules/schedules.service.js';
 import { SyncSchedules } from './schedules/sync.service.js';
 import { Autonomy1700000003330 } from './migrations/1700000003330-autonomy.js';
 import { TellWhoWaits1700000003160 } from './migrations/1700000003160-tell-who-waits.js';
+import { ReadClaimsByKey1700000003345 } from './migrations/1700000003345-read-claims-by-key.js';
 import { AutonomyController } from './statistics/autonomy.controller.js';
 import { RetainService } from './retain/retain.service.js';
 import { AutonomyService } from './statistics/autonomy.service.js';
@@ -127,6 +128,7 @@ export const controlMigrations: MigrationSet = {
     Schedules1700000003320,
     Autonomy1700000003330,
     TellWhoWaits1700000003160,
+    ReadClaimsByKey1700000003345,
   ],
 };
 
