@@ -136,3 +136,28 @@ test('a lock for work outside: waits with its heartbeat, is granted at once, ren
   expect((await a.call('GET', `/v1/admissions/not-one`)).status).toBe(404);
   expect((await outside(a, 'x', { heartbeat: '1s' })).body.errors[0].pointer).toBe('/heartbeat');
 });
+
+test('a grant reads what is in its way, however much is held elsewhere', async () => {
+  class Undone extends Error {}
+  let read = Number.NaN;
+  const work = a.db.inTransaction('default', async (tx) => {
+    const rowsRead = async (): Promise<number> => {
+      const [row] = await tx.query<{ n: string }>(
+        `SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) AS n FROM pg_stat_xact_user_tables WHERE relid = 'control.claim'::regclass`,
+      );
+      return Number(row!.n);
+    };
+    await tx.query(
+      `INSERT INTO control.claim (tenant, path, fence, exclusive, holder, owner, run_id, expires_at)
+        SELECT 'default', 'elsewhere/' || n, -n, true, 'x', 'x', gen_random_uuid(), 'infinity' FROM generate_series(1, 1000) n`,
+    );
+    const before = await rowsRead();
+    await tx.query(
+      `SELECT * FROM control.try_grant('default', ARRAY['host/mine'], ARRAY[true], 'h', 'o', NULL, gen_random_uuid(), NULL, NULL, now(), 5)`,
+    );
+    read = (await rowsRead()) - before;
+    throw new Undone();
+  });
+  await expect(work).rejects.toThrow(Undone);
+  expect(read).toBeLessThan(20);
+});
