@@ -141,7 +141,7 @@ async function database(
   ports.postgres = postgres.port;
   marks.postgres = postgres.mark;
   save();
-  return postgres.url;
+  return postgres.socketUrl;
 }
 
 async function temporalServer(
