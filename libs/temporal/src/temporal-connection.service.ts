@@ -1,7 +1,7 @@
 import { OpsError } from '@opsloop/contracts';
 import { Client } from '@temporalio/client';
-import { NativeConnection, type NativeConnectionOptions } from '@temporalio/worker';
-import { connectOptions, type TemporalConfig } from './config.js';
+import { NativeConnection } from '@temporalio/worker';
+import { nativeOptions, type TemporalConfig } from './config.js';
 import type { Log } from './log.js';
 import { installRuntime } from './runtime.js';
 
@@ -10,18 +10,6 @@ const CONNECT_WITHIN_MS = 30_000;
 const CONNECT_RETRY_MS = 500;
 /** A health check that takes longer is a failed one: probes give up after a few seconds too. */
 const CHECK_DEADLINE_MS = 2_000;
-
-/** Hosts of this machine, however they are written. */
-const LOOPBACK = /^(127\.\d+\.\d+\.\d+|localhost|\[::1\]):\d+$/;
-
-/**
- * The SDK compresses every request, and the server then every answer. Across a network that saves time; to a server on
- * this machine it only costs both of them CPU, for each start, poll and step.
- */
-export function nativeOptions(config: TemporalConfig): NativeConnectionOptions {
-  const options = connectOptions(config);
-  return LOOPBACK.test(config.address) ? { ...options, grpcCompression: { codec: 'none' } } : options;
-}
 
 /**
  * The one connection of this process to Temporal. Client and workers share it: only then can the server hand the
