@@ -5,18 +5,17 @@ beforeEach(() => void vi.useFakeTimers({ toFake: ['performance', 'setTimeout', '
 afterEach(() => void vi.useRealTimers());
 
 /** Answers 1, 2, 3 …; or fails. */
-function asked(): { count: number; fails: boolean; of: Remembered<number> } {
-  const question = {
-    count: 0,
-    fails: false,
-    of: new Remembered(async () => {
-      question.count += 1;
-      if (question.fails) throw new Error('away');
-      return question.count;
-    }),
-  };
-  return question;
+class Question {
+  count = 0;
+  fails = false;
+  readonly of = new Remembered(() => this.answer());
+
+  private answer(): Promise<number> {
+    this.count += 1;
+    return this.fails ? Promise.reject(new Error('away')) : Promise.resolve(this.count);
+  }
 }
+const asked = (): Question => new Question();
 
 it('asks once a second, and not at all while nobody wants to know', async () => {
   const question = asked();
