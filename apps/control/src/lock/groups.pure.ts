@@ -22,6 +22,3 @@ export function withGroups(claims: readonly Claim[], groupsOf: (path: string) =>
   // Who has the group has its members.
   return more.length === 0 ? [...claims] : mergeClaims([...claims, ...more.filter((c) => !isCovered(c, claims))]);
 }
-
-/** `service/pay/@/host/a` → `service/pay`. */
-export const groupOf = (path: string): string => path.slice(0, path.indexOf(MEMBERS));

@@ -1,5 +1,5 @@
 import { Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
-import { type Claim, OpsError, pathKind } from '@opsloop/contracts';
+import { type Claim, type InternalCalls, OpsError, pathKind } from '@opsloop/contracts';
 import { InternalClient, Logger } from '@opsloop/platform';
 import { withGroups } from './groups.pure.js';
 
@@ -12,6 +12,8 @@ const KEPT_MAX = 20_000;
 const PATHS_MAX = 1_000;
 /** A run claims at most 1,000 paths; each in four groups is one INSERT of 5,000 rows, some 50 ms. */
 export const GROUP_CLAIMS_MAX = 5_000;
+
+const NO_GROUPS: InternalCalls['POST /internal/decision/groups']['answer'] = { groups: {}, kinds: [] };
 
 interface Kept {
   at: number;
@@ -91,7 +93,13 @@ export class GroupsService implements OnApplicationBootstrap, OnApplicationShutd
   }
 
   private async ask(paths: string[]): Promise<void> {
-    const answer = await this.internal.call('POST /internal/decision/groups', { paths }, {}, { timeoutMs: TIMEOUT_MS });
+    const answer = await this.internal
+      .call('POST /internal/decision/groups', { paths }, {}, { timeoutMs: TIMEOUT_MS })
+      .catch((error: unknown) => {
+        // While a cluster is renewed, a decision of before is asked: it knows of no groups.
+        if (error instanceof OpsError && error.code === 'not-found') return NO_GROUPS;
+        throw error;
+      });
     this.kinds = new Set(answer.kinds);
     if (this.known.size + paths.length > KEPT_MAX) this.known.clear();
     const at = Date.now();
