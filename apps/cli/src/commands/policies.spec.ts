@@ -122,8 +122,9 @@ it('ls and show stand beside the other commands of a kind, and say what get and 
     version: '1.0.0',
     status: 'published',
     body: { dsl: 'opsloop/v1', kind: 'rule', name: 'fleet/down', version: '1.0.0' },
-    by: 'ann',
-    at: '2026-01-02T03:04:05.000Z',
+    createdBy: 'ann',
+    digest: 'abc',
+    createdAt: '2026-01-02T03:04:05.000Z',
   };
   answer = { body: { items: [rule] } };
   const listed = await opsloop('rules', 'ls', '--limit', '7');
