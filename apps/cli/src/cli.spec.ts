@@ -217,6 +217,7 @@ describe('init, validate and apply', () => {
       body: {
         documents: [
           { findings: [] },
+          { findings: [] },
           { findings: [{ severity: 'error', pointer: '/do/0/call', message: 'is unknown' }] },
         ],
       },

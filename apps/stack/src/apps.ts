@@ -5,6 +5,8 @@ import { createHttpApp } from '@opsloop/platform';
 import { stackModule, type StackConfig } from './compose.js';
 import type { Part } from './up.js';
 
+export { temporalConfigFromEnv } from '@opsloop/temporal';
+
 export async function startApps(config: StackConfig, parts: Part[]): Promise<void> {
   const app = await createHttpApp(stackModule(config), { title: 'opsloop', shutdownHooks: false });
   parts.push({ name: 'apps', stop: () => app.close() });

@@ -154,7 +154,7 @@ async function temporalServer(
   save: () => void,
 ): Promise<TemporalConfig> {
   if (options.temporalAddress !== undefined)
-    return (await import('@opsloop/temporal')).temporalConfigFromEnv(options.env);
+    return (await import('./apps.js')).temporalConfigFromEnv(options.env);
   const log = {
     debug: () => undefined,
     info: (message: string) => hooks.progress(message),

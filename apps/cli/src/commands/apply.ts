@@ -74,7 +74,7 @@ const TOGETHER: ReadonlySet<string> = new Set(['flow', 'atom', 'config']);
 /** References between flows and atoms, including those that are on the server already. */
 async function checkTogether(client: OpsloopClient, documents: readonly LoadedDocument[]): Promise<PlacedFinding[]> {
   const offerings = documents.filter(({ kind }) => TOGETHER.has(kind));
-  if (offerings.length === 0 || offerings.length > TOGETHER_MAX) return [];
+  if (offerings.every(({ kind }) => kind === 'config') || offerings.length > TOGETHER_MAX) return [];
   const answer = await client.http.post<{
     documents: { findings: Omit<PlacedFinding, 'place' | 'kind' | 'name'>[] }[];
   }>('/v1/flows/validate', {
