@@ -153,8 +153,7 @@ async function temporalServer(
   marks: { temporal?: ProcessMark },
   save: () => void,
 ): Promise<TemporalConfig> {
-  if (options.temporalAddress !== undefined)
-    return (await import('./apps.js')).temporalConfigFromEnv(options.env);
+  if (options.temporalAddress !== undefined) return (await import('./apps.js')).temporalConfigFromEnv(options.env);
   const log = {
     debug: () => undefined,
     info: (message: string) => hooks.progress(message),
