@@ -23,7 +23,9 @@ const GIVES: Readonly<Record<string, Shape>> = {
   ...Object.fromEntries(
     ['==', '!=', '===', '!==', '<', '<=', '>', '>=', '!', '!!', 'in', 'all', 'none', 'some'].map((op) => [op, BOOLEAN]),
   ),
-  ...Object.fromEntries(['startsWith', 'endsWith', 'ipInCidr', 'like', 'matches', 'overlaps', 'subset'].map((op) => [op, BOOLEAN])),
+  ...Object.fromEntries(
+    ['startsWith', 'endsWith', 'ipInCidr', 'like', 'matches', 'overlaps', 'subset'].map((op) => [op, BOOLEAN]),
+  ),
   ...Object.fromEntries(
     ['+', '-', '*', '/', '%', 'min', 'max', 'length', 'ceil', 'floor', 'round', 'seconds', 'percentOf'].map((op) => [
       op,
