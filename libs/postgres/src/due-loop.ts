@@ -11,12 +11,15 @@ export interface DueLoopOptions {
   name: string;
   everyMs?: number;
   batch?: number;
+  /** Looks around without being asked: whoever makes time pass lets everything else of a moment come first. */
+  patrol?: boolean;
   logger: Pick<Logger, 'error'>;
   /** Handles at most a batch of due items, `FOR UPDATE SKIP LOCKED`; returns how many it did. */
   run: (batch: number) => Promise<number>;
 }
 
 export interface DueLoop {
+  readonly patrol: boolean;
   /** Something became due now. */
   poke(): void;
   /** Runs now and again until a run finds nothing; answers how much was done. For whoever makes time pass. */
@@ -30,7 +33,7 @@ export const dueLoops: ReadonlySet<DueLoop> = new Set();
 
 /** The one loop behind every deadline: runs each `everyMs`, and at once while runs return full batches. */
 export function startDueLoop(options: DueLoopOptions & { db?: unknown }): DueLoop {
-  const { everyMs = EVERY_MS, batch = BATCH } = options;
+  const { everyMs = EVERY_MS, batch = BATCH, patrol = false } = options;
   let stopped = false;
   let poked = false;
   let total = 0;
@@ -61,6 +64,7 @@ export function startDueLoop(options: DueLoopOptions & { db?: unknown }): DueLoo
   timer = setTimeout(start, everyMs);
 
   const loop: DueLoop = {
+    patrol,
     poke: () => {
       poked = true;
       if (current === undefined && !stopped) start();

@@ -44,6 +44,7 @@ export class LoopsService implements OnApplicationBootstrap, OnApplicationShutdo
       startDueLoop({
         name: 'decision resync',
         everyMs: this.config.resyncMs,
+        patrol: true,
         logger,
         run: once(() => this.resync.pass()),
       }),

@@ -109,7 +109,8 @@ function moduleOf(
       },
       BusModule.forRoot({ acrossProcesses: false }),
       EventIngestModule.register(eventIngestConfigFromEnv({})),
-      DecisionModule.register({ ...decisionConfigFromEnv({}), atoms }),
+      // The play says when goals are looked at; a look by real time could come before the event of its moment.
+      DecisionModule.register({ ...decisionConfigFromEnv({ OPSLOOP_RESYNC: '1h' }), atoms }),
       ControlModule.register(controlConfigFromEnv({})),
       ServiceCatalogModule.register(serviceCatalogConfigFromEnv({})),
     ],
