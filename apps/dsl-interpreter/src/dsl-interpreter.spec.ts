@@ -443,7 +443,7 @@ describe('a run', () => {
       code: 'validation',
       step: 'count',
       retryable: false,
-      detail: 'the output of fleet.count@1 does not match its schema: /body/done must be integer',
+      detail: 'the output of fleet.count@1.0.0 does not match its schema: /body/done must be integer',
       errors: [{ pointer: '/body/done', message: 'must be integer' }],
     });
     // It was done once, and saying no to the answer does not do it again.
@@ -496,7 +496,7 @@ describe('a run', () => {
     );
     const { steps } = others.calls.find(({ path }) => path.endsWith(`${id}/outcome`))!.body as { steps: StepRecord[] };
     expect(steps.filter(({ dryRun }) => dryRun !== undefined).map(({ path }) => path)).toEqual(
-      expect.arrayContaining(['locked/touch', 'each[0]/wipe', 'each[1]/wipe', 'post', 'file']),
+      expect.arrayContaining(['locked/touch', 'each[a]/wipe', 'each[b]/wipe', 'post', 'file']),
     );
   });
 
