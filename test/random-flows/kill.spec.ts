@@ -28,11 +28,13 @@ import { killsFromEnv } from './random.config.js';
 import { Seeded, hash } from './seed.js';
 
 const { from, count, kills } = killsFromEnv({ count: 8, kills: 1 });
-/** Runs at a time: each kill hits many of them, which then wait for 15 s until their heartbeat is missed. */
+/** Runs at a time: each kill hits many of them, which then wait until their heartbeat is missed. */
 const OPEN_MAX = 100;
 /** The flows' own times are for virtual ones; here a wait of 9 s takes 90 ms. */
 const FASTER = 0.01;
-/** A killed call is noticed after 15 s without a heartbeat, and a run may be hit several times. */
+/** A killed call is noticed after this without a heartbeat, instead of 15 s; the worker beats each second. */
+const HEARTBEAT = '3s';
+/** A run may be hit several times, and of 100 others at a time each has its share of the machine. */
 const RUN_MS_MAX = 300_000;
 const ALL_MS_MAX = RUN_MS_MAX + count * 500 + kills * 5_000;
 /** A long run says how far it is; a usual test is over before. */
@@ -153,7 +155,9 @@ async function begin(seed: number): Promise<[id: string, run: KilledRun]> {
   runs.set(id, run);
   const ir = compiledRandom(flow);
   const retry = { maximumAttempts: 100, initialInterval: '50ms', maximumInterval: '1s' };
-  for (const one of [ir, ...Object.values(ir.flows)]) for (const atom of Object.values(one.atoms)) atom.retry = retry;
+  for (const one of [ir, ...Object.values(ir.flows)])
+    for (const atom of Object.values(one.atoms))
+      Object.assign(atom, { retry, timeout: { ...atom.timeout, heartbeat: HEARTBEAT } });
   const handle = await startRun(id, ir);
   for (const type of eventTypesOf(flow)) {
     const at = world.event(type)?.ms;

@@ -3,7 +3,7 @@
  * waiting. It shares no code with the interpreter. A step is asked when it would end if a cancel came at a given
  * moment; regions with branches are worked out twice, without and with the moment at which they cancel their branches.
  */
-import type { CatchClause, DoStep, FlowDocument, Json, Step } from '@opsloop/contracts';
+import type { CatchClause, DoStep, FlowDocument, Step } from '@opsloop/contracts';
 import { Branches } from './reference-branches.js';
 import {
   ATOM_RETRY,

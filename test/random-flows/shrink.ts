@@ -6,6 +6,8 @@ import type { RandomFlow } from './generate.js';
 
 /** A flow of 30 steps is small after some dozen removals. */
 const TRIES_MAX = 2_000;
+/** A try of a flow of some hundred steps that go on in new runs takes 0.2 s: what is smallest then is small enough. */
+const TRIES_MS_MAX = 10_000;
 
 /** Removes steps and keys one by one, as long as the flow still differs. */
 export function shrink(sandbox: Sandbox, flow: RandomFlow, seed: number, treatment: Treatment): Verdict {
@@ -21,10 +23,11 @@ export function shrink(sandbox: Sandbox, flow: RandomFlow, seed: number, treatme
   };
   let best = differs(flow)!;
   let tries = 0;
+  const until = Date.now() + TRIES_MS_MAX;
   for (let again = true; again;) {
     again = false;
     for (const smaller of smallerOnes(best.flow.flow as unknown as Json)) {
-      if ((tries += 1) > TRIES_MAX) return best;
+      if ((tries += 1) > TRIES_MAX || Date.now() > until) return best;
       const verdict = differs({ flow: smaller as unknown as FlowDocument, flows: best.flow.flows });
       if (verdict === undefined || verdict.differences[0]?.includes('Error') !== best.differences[0]?.includes('Error'))
         continue;
