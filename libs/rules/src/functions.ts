@@ -4,7 +4,7 @@ import semver from 'semver';
 import { here } from './evaluation.js';
 import { expressionError } from './finding.js';
 import { ownMember, parsePath, PathSyntaxError, readPath } from './path.js';
-import { compilePattern, compileWildcard, PatternError, searchPattern, type Program } from './pattern.js';
+import { compilePattern, compileWildcard, PatternError, searchPattern, type Pattern } from './pattern.js';
 import { kindOf } from './scope-value.js';
 
 /** What json-logic-js calls: the data in scope is `this`, the evaluated arguments follow. */
@@ -173,7 +173,7 @@ function getMember(value: unknown, key: unknown, otherwise: unknown = null): unk
 const list = (op: string, value: unknown): unknown[] => (need(op, value, 'list'), value as unknown[]);
 
 /** Searches by a pattern; what is wrong with the pattern is an error of the expression. */
-function found(op: string, value: unknown, compile: () => Program): boolean {
+function found(op: string, value: unknown, compile: () => Pattern): boolean {
   const searched = text(op, value);
   try {
     return searchPattern(compile(), searched, (count) => here().step(count));

@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
 import { installRuntime, workflowBundle } from '../test/harness.js';
 
-/** Measured at 1.6 MB with source map; much more means that something large has crept into the sandbox. */
-const BUNDLE_CHARS_MAX = 4_000_000;
+/** Measured at 4.5 million with the source map inside, a tenth of it RE2JS; much more means that something large has crept in. */
+const BUNDLE_CHARS_MAX = 6_000_000;
 
 it('bundles for the sandbox: no Node module anywhere below the entry', async () => {
   installRuntime();

@@ -119,7 +119,7 @@ const rows: Readonly<Record<string, Row>> = {
   OPS1412: ['Expressions', 'error', 'Not a condition', 'A condition compares; a bare text or number is neither true nor false.', 'Compare something.'],
   OPS1413: ['Expressions', 'warning', 'An outer name inside an iterator', 'filter, map, all and their like see the item only, so the name is null there.', 'Read it with {"root": "…"}.'],
   OPS1414: ['Expressions', 'error', 'A template where none is rendered', 'The text is taken as it stands, ${…} and all.', 'Write the text itself; what differs from run to run goes into "data" or "detail".'],
-  OPS1415: ['Expressions', 'error', 'A pattern that cannot be searched', 'Patterns have no captures, back references and look-around, so that no text can keep them busy.', 'Write a simpler pattern, or several.'],
+  OPS1415: ['Expressions', 'error', 'A pattern that cannot be searched', 'Patterns have no back references and no look-around, so that no text can keep them busy.', 'Write a simpler pattern, or several.'],
   OPS1416: ['Expressions', 'warning', 'A text that looks like a template', 'Templates are written ${…}; what stands in braces alone is handed on as it is.', 'Write ${…}.'],
   OPS1501: ['References', 'error', 'Unknown name', 'No scope has this name.', 'Use one of the names that are listed.'],
   OPS1502: ['References', 'error', 'Unknown step', 'The flow has no step of this id.', 'Correct the id.'],
