@@ -1,7 +1,7 @@
 /** Runs that people answer, steer or judge. */
 import type { Step } from '@opsloop/contracts';
 import { eventually } from '@opsloop/testing';
-import { compiled } from '../../libs/workflows/test/harness.js';
+import { beforeVerdict, compiled } from '../../libs/workflows/test/harness.js';
 import { answers, call, stands, waits, type Scenario } from './scenario.js';
 
 export const PEOPLE: Record<string, Scenario> = {
@@ -73,8 +73,8 @@ export const PEOPLE: Record<string, Scenario> = {
     },
   },
   judged: {
-    stub: (h) => h.on('a.once', (_c, n) => (n === 1 ? new Promise(() => undefined) : 'done')),
-    doc: { do: [{ ...call('once'), timeout: { startToClose: '200ms' } }, call('after')] },
+    stub: (h) => h.on('a.once', (c) => (beforeVerdict(c) ? new Promise(() => undefined) : 'done')),
+    doc: { do: [{ ...call('once'), timeout: { startToClose: '1s' } }, call('after')] },
     options: { atoms: { 'a.once@1': { idempotency: 'none', retry: { maximumAttempts: 1 } } } },
     meanwhile: async (run) => {
       await stands(run, 'once', 'waiting');
@@ -123,7 +123,7 @@ export const PEOPLE: Record<string, Scenario> = {
   },
   /** In doubt across new Temporal runs. */
   'judged-left': {
-    stub: (h) => h.on('a.once', (_c, n) => (n === 1 ? new Promise(() => undefined) : 'done')),
+    stub: (h) => h.on('a.once', (c) => (beforeVerdict(c) ? new Promise(() => undefined) : 'done')),
     doc: {
       do: [
         {

@@ -10,7 +10,7 @@ import { Context } from '@temporalio/activity';
 import { Client, type WorkflowHandle } from '@temporalio/client';
 import { defineSearchAttributeKey } from '@temporalio/common';
 import { NativeConnection, Runtime, DefaultLogger, Worker, bundleWorkflowCode } from '@temporalio/worker';
-import { TEMPORAL_NAMES, workflowIdOf } from '@opsloop/contracts';
+import { stepKey, TEMPORAL_NAMES, workflowIdOf } from '@opsloop/contracts';
 import type {
   AtomCall,
   CompiledFlow,
@@ -36,6 +36,12 @@ export interface Recorded {
   taskQueue: string;
   activityId: string;
 }
+
+/**
+ * Whether a step is called for the first time, and not again because a person said so. Counting calls would not do: one
+ * that timed out on a busy machine may never have reached the stub.
+ */
+export const beforeVerdict = ({ context: { run, step, key } }: AtomCall): boolean => key === stepKey(run, step, 0);
 
 export type Stub = (call: AtomCall & JsonObject, n: number) => unknown;
 
