@@ -2,6 +2,7 @@
 // and the interpreter get a process each, which does nothing else, and another one makes the calls of both.
 import { createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
+import { outputProblem } from '@opsloop/dsl';
 import { TemporalConnection, createFlowWorker } from '@opsloop/temporal';
 import { NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { tmpdir } from 'node:os';
@@ -37,7 +38,13 @@ const worker =
   temporal !== undefined
     ? await createFlowWorker({
         temporal,
-        activities: { 'opsloop.reportOutcome': async () => {} },
+        activities: {
+          'opsloop.reportOutcome': async () => {},
+          'opsloop.checkOutput': async ({ atom, schema, output }) => {
+            const wrong = outputProblem(schema, output, atom);
+            if (wrong !== undefined) throw wrong;
+          },
+        },
         cacheDir: join(tmpdir(), 'opsloop-bench'),
         log,
       })
