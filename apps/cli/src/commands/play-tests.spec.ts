@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,11 +10,16 @@ const EXAMPLE = fileURLToPath(new URL('../../../../examples/rules/service-down',
 const SCENARIO_MS = 120_000;
 
 let folder: string;
+let scratch: string;
 beforeAll(() => {
+  scratch = mkdtempSync(join(tmpdir(), 'opsloop-play-scratch-'));
+  chmodSync(scratch, 0o711);
   folder = mkdtempSync(join(tmpdir(), 'opsloop-play-spec-'));
   cpSync(EXAMPLE, folder, { recursive: true });
 });
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+afterAll(() => {
+  for (const one of [folder, scratch]) rmSync(one, { recursive: true, force: true });
+});
 
 interface Answer {
   passed: number;
@@ -28,7 +33,8 @@ async function run(...args: string[]): Promise<{ code: number; answer: Answer }>
     out: (text) => void out.push(text),
     err: () => undefined,
     isTTY: false,
-    env: process.env,
+    // A folder of its own for what the play makes, which as root another account must reach.
+    env: { ...process.env, TMPDIR: scratch },
     cwd: folder,
     stdin: () => Promise.resolve(''),
   });
@@ -45,6 +51,8 @@ test(
     const { code, answer } = await run('test', '.');
     expect(answer.tests.flatMap(({ mismatches }) => mismatches)).toEqual([]);
     expect({ code, passed: answer.passed }).toEqual({ code: 0, passed: 2 });
+    // Neither the database of the play nor its data stay behind.
+    expect(readdirSync(scratch).filter((name) => name.startsWith('opsloop-play-'))).toEqual([]);
   },
   SCENARIO_MS,
 );

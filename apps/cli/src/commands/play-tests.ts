@@ -153,6 +153,8 @@ async function* play(work: object, streams: Streams): AsyncGenerator<Answer> {
     const code = await ended;
     if (code !== 0) throw new CliError(`the play ended with ${code}: ${said.trim()}`, EXIT.failed);
   } finally {
+    // Also after the last answer: it may still stop its database, and should be gone when this command is.
     if (child.exitCode === null) child.kill('SIGTERM');
+    await ended;
   }
 }

@@ -31,8 +31,17 @@ async function playAll(scenarios: Work['scenarios']): Promise<void> {
   // As root, PostgreSQL runs as another account, which must reach its data.
   chmodSync(dataDir, 0o711);
   const settings = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' };
-  const postgres = await startEmbeddedPostgres({ dataDir, port: await freePort(), log: () => undefined, settings });
+  const starting = startEmbeddedPostgres({ dataDir, port: await freePort(), log: () => undefined, settings });
+  let leaving: Promise<void> | undefined;
+  const leave = (): Promise<void> =>
+    (leaving ??= starting
+      .then((postgres) => postgres.stop())
+      .finally(() => rmSync(dataDir, { recursive: true, force: true })));
+  // Whoever has heard enough, or presses Ctrl-C, ends this process; the database must not stay behind.
+  for (const signal of ['SIGTERM', 'SIGINT'] as const)
+    process.once(signal, () => void leave().finally(() => process.exit(1)));
   try {
+    const postgres = await starting;
     const sandbox = await interpreterSandbox(defaultCacheDir(readEnvironment()));
     // Loaded late: from here on the time of this process is the world's.
     const [{ VirtualTime }, { playScenario, START }] = await Promise.all([
@@ -45,8 +54,7 @@ async function playAll(scenarios: Work['scenarios']): Promise<void> {
       tell(await attempt(() => playScenario(test, documents, options)));
     }
   } finally {
-    await postgres.stop();
-    rmSync(dataDir, { recursive: true, force: true });
+    await leave();
   }
 }
 
