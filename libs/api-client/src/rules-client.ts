@@ -1,4 +1,5 @@
 import type {
+  AgreementView,
   DocumentView,
   EventMessage,
   Json,
@@ -6,73 +7,16 @@ import type {
   Page,
   PutAnswer,
   ResourceView,
-  Tier,
+  RolloutState,
 } from '@opsloop/contracts';
 import { segments } from './http.js';
 import type { HttpApi, QueryParameters } from './http.js';
 import type { BacktestBody, BacktestView, DecisionView, RuleTestBody, RuleTestView } from './views.js';
 
-/** Work that somebody started on a resource, or would have. */
-export interface ActView {
-  at: string;
-  path: string;
-  ref: string;
-  tier?: Tier;
-  by: 'watched' | 'rule' | 'person';
-  version?: string;
-  eventId?: string;
-  id?: string;
-}
-
-export interface AgreementCaseView {
-  outcome: 'agreed' | 'differently' | 'more' | 'less';
-  at: string;
-  resource: string;
-  members?: string[];
-  tried?: ActView;
-  other?: ActView;
-}
-
-interface OutcomeView {
-  count: number;
-  byTier: Partial<Record<Tier, number>>;
-}
-
-export interface RolloutView {
-  percent: number;
-  by?: Json;
-  version?: string;
-  failures?: number;
-  of?: number;
-  since?: string;
-}
-
-/** How a rule that only watches, or a version that is tried, agrees with what was done. */
-export interface AgreementView {
-  rule: string;
-  version: string;
-  mode: 'active' | 'shadow' | 'disabled';
-  rollout?: RolloutView;
-  returned?: { version: string; at: string; why: string };
-  against: { rule?: string; version?: string };
-  from: string;
-  until: string;
-  cases: number;
-  percent?: number;
-  agreed: OutcomeView;
-  more: OutcomeView;
-  less: OutcomeView;
-  differently: OutcomeView;
-  cut: boolean;
-  verified?: { of: number; fixed: number; notFixed: number };
-  next: string;
-  items: AgreementCaseView[];
-}
-
 export interface RulePatchBody {
   mode?: string;
   /** `null`: the live version acts on everything again. */
-  rollout?: Partial<RolloutView> | null;
+  rollout?: Partial<RolloutState> | null;
   /** The stored version that is live from now on. */
   live?: string;
   reason: string;

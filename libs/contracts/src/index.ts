@@ -15,3 +15,4 @@ export * from './failure.js';
 export * from './status.js';
 export * from './steer.js';
 export * from './logs.js';
+export * from './trials.js';

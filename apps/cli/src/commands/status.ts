@@ -1,6 +1,6 @@
 import { ApiProblem } from '@opsloop/api-client';
-import type { AgreementView, ExhaustedView } from '@opsloop/api-client';
-import type { StatusLevel, StatusView } from '@opsloop/contracts';
+import type { ExhaustedView } from '@opsloop/api-client';
+import type { AgreementView, StatusLevel, StatusView } from '@opsloop/contracts';
 import type { Command } from 'commander';
 import { contextOf } from '../context.js';
 import type { Context } from '../context.js';

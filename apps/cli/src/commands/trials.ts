@@ -1,6 +1,5 @@
 /** `opsloop rules try|rollout|live|agreement`: versions beside the live one, and how far they agree with what was done. */
-import type { AgreementCaseView, AgreementView } from '@opsloop/api-client';
-import type { JsonObject } from '@opsloop/contracts';
+import type { AgreementCase, AgreementView, JsonObject } from '@opsloop/contracts';
 import type { Command } from 'commander';
 import { contextOf } from '../context.js';
 import type { Context } from '../context.js';
@@ -180,7 +179,7 @@ export function figuresText(view: AgreementView): string {
   return `${agreed.count} of ${cases} cases agree${parts.length === 0 ? '' : `, ${parts.join(', ')}`}${runs}`;
 }
 
-function caseText({ outcome, resource, tried, other, members }: AgreementCaseView): string {
+function caseText({ outcome, resource, tried, other, members }: AgreementCase): string {
   const who = other?.by === 'person' ? `by hand (run ${other.id ?? '?'})` : `${other?.version ?? ''}`;
   const ofTried = tried && `${tried.ref}${tried.tier === undefined ? '' : ` ${tried.tier}`}`;
   const ofOther = other && `${other.ref}${other.tier === undefined ? '' : ` ${other.tier}`} ${who}`.trim();

@@ -4,24 +4,13 @@ import {
   type BudgetDemand,
   counterOf,
   type Demand,
+  NO_DEMAND,
   type PolicyEffect,
   type Weighed,
   type World,
 } from './demand.pure.js';
 import { mismatch, targetsOf } from './match.pure.js';
 import type { Policy } from './policy.pure.js';
-
-/** Nobody asks for anything. */
-export const NO_DEMAND: Demand = {
-  matched: [],
-  refused: [],
-  unknown: [],
-  budgets: [],
-  freezes: [],
-  approvals: [],
-  storms: [],
-  later: [],
-};
 
 /** Name of the default in verdicts; a blast-radius policy that matches takes its place. */
 export const DESTROY = 'opsloop/destroy';

@@ -145,18 +145,23 @@ export function needsOf(policies: readonly Policy[], subject: PolicySubject): { 
   return { resources, kinds: [...new Set(kinds)] };
 }
 
+const noDemand = (): Demand => ({
+  matched: [],
+  refused: [],
+  unknown: [],
+  budgets: [],
+  freezes: [],
+  approvals: [],
+  storms: [],
+  later: [],
+});
+
+/** Nobody asks for anything. */
+export const NO_DEMAND: Readonly<Demand> = noDemand();
+
 /** What the policies in force ask of a start. Undefined when none matches. */
 export function weigh(policies: readonly Policy[], s: Weighed, world: World, now: Date): PolicyEffect | undefined {
-  const demand: Demand = {
-    matched: [],
-    refused: [],
-    unknown: [],
-    budgets: [],
-    freezes: [],
-    approvals: [],
-    storms: [],
-    later: [],
-  };
+  const demand = noDemand();
   const mutexes: MutexPolicy[] = [];
   const claims: Claim[] = [];
   for (const policy of policies) {

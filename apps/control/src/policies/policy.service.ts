@@ -3,8 +3,8 @@ import { type DocumentView, type JsonObject, OpsError, type Page, type PutAnswer
 import { validateDocument } from '@opsloop/dsl';
 import { Clock, type PageQuery, type Principal } from '@opsloop/platform';
 import { Database, DocumentStore, type StoredDocument, type Tx } from '@opsloop/postgres';
-import { askedByRule, carefully, NO_DEMAND } from './defaults.pure.js';
-import { needsOf, type PolicyEffect, weigh, type Weighed, type World } from './demand.pure.js';
+import { askedByRule, carefully } from './defaults.pure.js';
+import { needsOf, NO_DEMAND, type PolicyEffect, weigh, type Weighed, type World } from './demand.pure.js';
 import { Signals } from '../signals.service.js';
 import { lintPolicies, type PolicyFinding } from './lint.pure.js';
 import { Remembered } from '../remembered.js';

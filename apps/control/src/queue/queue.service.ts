@@ -1,3 +1,4 @@
+import { NO_DEMAND } from '../policies/demand.pure.js';
 import { Injectable, type OnApplicationBootstrap, type OnApplicationShutdown } from '@nestjs/common';
 import {
   type Claim,
@@ -21,7 +22,6 @@ import { haltsOn, subjectOf } from '../halts/halt-scope.pure.js';
 import { GroupsService } from '../lock/groups.service.js';
 import { coverPaths, mergeClaims, runHolder } from '../lock/lock.pure.js';
 import type { Demand, PolicyEffect } from '../policies/demand.pure.js';
-import { NO_DEMAND } from '../policies/defaults.pure.js';
 import { type AtGate, countersOf, PolicyGate } from '../policies/gate.service.js';
 import { passes } from '../policies/policy-verdict.pure.js';
 import { LimitService } from '../policies/limit.service.js';

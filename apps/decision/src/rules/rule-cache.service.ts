@@ -1,11 +1,10 @@
 import { Injectable } from '@nestjs/common';
-import type { Json, JsonObject, RuleDocument, RuleMode } from '@opsloop/contracts';
+import type { Json, JsonObject, RolloutState, RuleDocument, RuleMode } from '@opsloop/contracts';
 import { digestOf } from '@opsloop/contracts';
 import type { StoredDocument, Tx } from '@opsloop/postgres';
 import { Database, DocumentStore } from '@opsloop/postgres';
 import { CandidateIndex } from '../index-rules/candidate-index.pure.js';
 import type { LiveRule, Pair, Ruleset } from '../store/model.js';
-import type { RolloutState } from '../trials/rollout.pure.js';
 
 /** Old versions kept in memory: enough for every open episode of a large fleet of rules; above it the cache starts anew. */
 const VERSIONS_MAX = 5_000;

@@ -1,5 +1,13 @@
 import { Injectable } from '@nestjs/common';
-import type { DocumentView, JsonObject, Page, PutAnswer, RuleDocument, RuleMode } from '@opsloop/contracts';
+import type {
+  DocumentView,
+  JsonObject,
+  Page,
+  PutAnswer,
+  RolloutState,
+  RuleDocument,
+  RuleMode,
+} from '@opsloop/contracts';
 import { OpsError } from '@opsloop/contracts';
 import { normaliseDocument, validateDocument } from '@opsloop/dsl';
 import type { PageQuery, Principal } from '@opsloop/platform';
@@ -7,7 +15,6 @@ import { Clock } from '@opsloop/platform';
 import type { StoredDocument, Tx } from '@opsloop/postgres';
 import { Database, DocumentStore } from '@opsloop/postgres';
 import { StopService } from '../episodes/stop.service.js';
-import type { RolloutState } from '../trials/rollout.pure.js';
 import { RuleCache } from './rule-cache.service.js';
 
 export interface RulePatch {

@@ -1,43 +1,6 @@
 /** How two that judge the same events agree: what the one that is tried starts, beside what others started. */
-import type { Tier } from '@opsloop/contracts';
+import type { Act, Agreement, AgreementCase, Outcome, OutcomeCount, Tier } from '@opsloop/contracts';
 import { TIERS } from '@opsloop/contracts';
-
-/** Somebody started work on a resource, or would have. */
-export interface Act {
-  at: string;
-  path: string;
-  ref: string;
-  tier?: Tier;
-  /** `watched`: it would have; `rule`: a rule did; `person`: a person or a program did by hand. */
-  by: 'watched' | 'rule' | 'person';
-  version?: string;
-  eventId?: string;
-  /** Decision or run. */
-  id?: string;
-}
-
-export type Outcome = 'agreed' | 'differently' | 'more' | 'less';
-
-export interface AgreementCase {
-  outcome: Outcome;
-  at: string;
-  resource: string;
-  /** What differs. */
-  members?: string[];
-  tried?: Act;
-  other?: Act;
-}
-
-export interface OutcomeCount {
-  count: number;
-  byTier: Partial<Record<Tier, number>>;
-}
-
-export interface Agreement extends Record<Outcome, OutcomeCount> {
-  cases: number;
-  /** Share of the cases that agree, in percent; without a case there is nothing to agree on. */
-  percent?: number;
-}
 
 /** Acts on one resource that follow each other within this time are one case: sources repeat themselves, people hesitate. */
 export const SAME_CASE_MS = 15 * 60_000;

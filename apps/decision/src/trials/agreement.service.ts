@@ -1,14 +1,12 @@
 import { Injectable } from '@nestjs/common';
-import type { RuleDocument, RuleMode, Tier } from '@opsloop/contracts';
+import type { Act, AgreementView, RolloutState, RuleDocument, RuleMode, Tier } from '@opsloop/contracts';
 import { OpsError } from '@opsloop/contracts';
 import { Clock } from '@opsloop/platform';
 import type { StoredDocument } from '@opsloop/postgres';
 import { Database, DocumentStore } from '@opsloop/postgres';
 import { RuleCache } from '../rules/rule-cache.service.js';
-import type { Act, Agreement, AgreementCase } from './agreement.pure.js';
 import { compareActs, countCases } from './agreement.pure.js';
 import { ReturnService } from './return.service.js';
-import type { RolloutState, TrialFigures } from './rollout.pure.js';
 
 const TENANT = 'default';
 /** Acts of each kind that are compared: a rule in shadow on a busy week; more are cut, newest first, and the answer says so. */
@@ -18,26 +16,6 @@ const SHOWN_MAX = 200;
 /** Rules with figures in one answer: as many as a person can watch. */
 const TRIALS_MAX = 50;
 const DEFAULT_MS = 7 * 86_400_000;
-
-export interface AgreementView extends Agreement {
-  rule: string;
-  version: string;
-  mode: RuleMode;
-  /** Of a version that is tried beside the live one. */
-  rollout?: RolloutState;
-  /** Why it was taken back. */
-  returned?: { version: string; at: string; why: string };
-  /** Whose acts it is compared with: the live version, or people. */
-  against: { rule?: string; version?: string };
-  from: string;
-  until: string;
-  /** More acts than are compared; the newest were. */
-  cut: boolean;
-  verified?: TrialFigures;
-  /** What to type when it has proved itself. */
-  next: string;
-  items: AgreementCase[];
-}
 
 export interface AgreementQuery {
   since?: string | undefined;

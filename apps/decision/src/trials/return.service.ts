@@ -1,14 +1,13 @@
 import { Injectable } from '@nestjs/common';
 import type { OnApplicationBootstrap, OnApplicationShutdown } from '@nestjs/common';
 import { NoticeService } from '@opsloop/bus';
-import type { JsonObject } from '@opsloop/contracts';
+import type { JsonObject, RolloutState, TrialFigures } from '@opsloop/contracts';
 import { Clock, Logger } from '@opsloop/platform';
 import type { DueLoop } from '@opsloop/postgres';
 import { Database, DocumentStore, startDueLoop } from '@opsloop/postgres';
 import { StopService } from '../episodes/stop.service.js';
 import { RuleCache } from '../rules/rule-cache.service.js';
 import type { Pair } from '../store/model.js';
-import type { RolloutState, TrialFigures } from './rollout.pure.js';
 import { breachOf, figuresOf } from './rollout.pure.js';
 
 const TENANT = 'default';

@@ -1,28 +1,9 @@
 /** A version that is tried on a part of the subjects: what is kept of it, and when it is taken back. */
-import type { Json } from '@opsloop/contracts';
-
-/** Operational state of a rule: which share of the subjects it acts on; with `version` the rest is the live version's. */
-export interface RolloutState {
-  percent: number;
-  by?: Json;
-  version?: string;
-  /** Taken back when so many of its last `of` verified runs were in vain. */
-  failures?: number;
-  of?: number;
-  /** ISO: results of before do not count. */
-  since?: string;
-}
+import type { RolloutState, TrialFigures } from '@opsloop/contracts';
 
 /** Three of the last ten: one host that cannot be healed by anything does not take back a good version. */
 export const FAILURES = 3;
 export const OF_LAST = 10;
-
-export interface TrialFigures {
-  /** Verified runs that were looked at. */
-  of: number;
-  fixed: number;
-  notFixed: number;
-}
 
 /** What the last verified runs brought; newest first. */
 export function figuresOf(newestFirst: readonly boolean[], of = OF_LAST): TrialFigures {

@@ -1,9 +1,9 @@
+import type { AgreementView } from '@opsloop/contracts';
 import { Controller, Get, Param, Query } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import { durationMs, isDuration } from '@opsloop/contracts';
 import { ApiRoute, Clock, parseQuery } from '@opsloop/platform';
 import { z } from 'zod';
-import type { AgreementView } from './agreement.service.js';
 import { AgreementService } from './agreement.service.js';
 
 const Moment = z

@@ -1,6 +1,6 @@
+import type { Act, Outcome } from '@opsloop/contracts';
 import { describe, expect, test } from 'vitest';
 import { bucketOf } from '../decide/sides.pure.js';
-import type { Act, Outcome } from './agreement.pure.js';
 import { compareActs, countCases } from './agreement.pure.js';
 import { breachOf, figuresOf } from './rollout.pure.js';
 
