@@ -5,6 +5,11 @@ import { SlowFirst } from './test/slow-first.sequencer.js';
 /** Pure code and the libs that consist of it: nothing of one file is left to the next, so they may share a process. */
 const PURE = ['{apps,libs}/*/src/**/*.pure.spec.ts', 'libs/{contracts,rules,dsl}/src/**/*.spec.ts'];
 
+/** Tens of seconds each, or other languages and servers than the default stack has: `npm run test:long`. */
+const LONG = '**/*.long.spec.ts';
+
+const SERVERS = { globalSetup: ['libs/testing/src/global-setup.ts'] };
+
 export default defineConfig({
   // 'import', 'require' and 'default' must never be in this list: vitest hands it to Node as --conditions, and
   // protobufjs then loads an ESM build without Long, on which Temporal hangs.
@@ -19,9 +24,13 @@ export default defineConfig({
         test: {
           name: 'servers',
           include: ['{apps,libs}/*/src/**/*.spec.ts', 'test/**/*.spec.ts'],
-          globalSetup: ['libs/testing/src/global-setup.ts'],
-          exclude: [...PURE, '**/node_modules/**', '**/dist/**'],
+          exclude: [...PURE, LONG, '**/node_modules/**', '**/dist/**'],
+          ...SERVERS,
         },
+      },
+      {
+        extends: true,
+        test: { name: 'long', include: [LONG], exclude: ['**/node_modules/**', '**/dist/**'], ...SERVERS },
       },
     ],
     pool: 'forks',

@@ -1,5 +1,6 @@
-// `npm test`: install what is missing, build, check style, types and formatting, run every test on real servers, and
-// close with one line `N passed, N failed`. Further arguments go to the test runner.
+// `npm test`: install what is missing, build, check style, types and formatting, run the tests on real servers, and
+// close with one line `N passed, N failed`. `npm run test:long` runs the long ones (`*.long.spec.ts`) instead. Further
+// arguments go to the test runner, which then looks among all of them.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,9 +10,9 @@ import { bin, build, childEnv, install, root, run, runTogether, useOwnNode } fro
 
 install();
 useOwnNode(fileURLToPath(import.meta.url));
-const args = process.argv.slice(2);
+const [long, args] = process.argv[2] === '--long' ? [true, process.argv.slice(3)] : [false, process.argv.slice(2)];
 build();
-if (args.length === 0) {
+if (!long && args.length === 0) {
   // The linter reads the graph of projects that Nx has kept, which is missing or old on a fresh checkout.
   run(join(bin, 'nx'), ['show', 'projects', '--json'], {}, 'ignore');
   // One linter for all projects parses each file once; one per project (`npm run lint`, which Nx caches) takes four
@@ -24,9 +25,10 @@ if (args.length === 0) {
 }
 const scratch = mkdtempSync(join(tmpdir(), 'opsloop-test-'));
 const report = join(scratch, 'report.json');
+const projects = long ? ['--project=long'] : args.length === 0 ? ['--project=pure', '--project=servers'] : [];
 const result = spawnSync(
   join(bin, 'vitest'),
-  ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...args],
+  ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...projects, ...args],
   { cwd: root, env: childEnv(), stdio: 'inherit' },
 );
 const counts = readCounts(report);

@@ -352,6 +352,22 @@ export const SCENARIOS: Record<string, Scenario> = {
       },
     },
   },
+  'foreign-answers': {
+    stub: (h) => h.on(TEMPORAL_NAMES.outputActivity, () => refuse('validation')),
+    doc: {
+      do: [
+        call('far'),
+        { id: 'odd', try: [call('wrong')], catch: [{ as: 'why', do: [call('own')] }] },
+        { id: 'again', call: 'a.far@1' },
+      ],
+    },
+    options: {
+      atoms: {
+        'a.far@1': { queue: TEMPORAL_NAMES.flowQueue, output: { schema: { type: 'object', required: ['ok'] } } },
+        'a.wrong@1': { queue: TEMPORAL_NAMES.flowQueue, output: { schema: { type: 'array' } } },
+      },
+    },
+  },
   'dry-run': {
     stub: (h) => h.on(TEMPORAL_NAMES.dryRunActivity, () => ({ output: { ok: 1 }, from: 'example' })),
     doc: {

@@ -29,6 +29,7 @@ import { checkSize } from '../engine/size.pure.js';
 import { callRetry, callTimeouts, temporalRetry } from '../engine/retry.pure.js';
 import type { FullRetry } from '../engine/retry.pure.js';
 import { withNames } from '../engine/scope.js';
+import { surelyFits } from './answers.pure.js';
 import { isPretended, noteDryRun, pretend } from './dry-run.js';
 import { runJob } from './job.js';
 import { OWN_HEARTBEAT_MS } from './limits.js';
@@ -40,7 +41,9 @@ import type { Frame, StepHandle, VerbResult } from '../engine/types.js';
 const GATE_TIMEOUT_MS = 10_000;
 /** A local step keeps the workflow task open: whatever takes longer than this belongs into an activity. */
 const LOCAL_MS_MAX = 5_000;
+/** Markers of histories: an answer is judged by an activity, and later inside the workflow first. */
 const OUTPUT_PATCH = 'check-output';
+const ANSWERS_PATCH = 'check-answers';
 
 /** `call`: one atom. */
 export async function callStep(engine: Engine, step: CallStep, frame: Frame, handle: StepHandle): Promise<VerbResult> {
@@ -169,8 +172,8 @@ async function passGate(engine: Engine, { handle }: Invocation, argument: AtomCa
 
 /**
  * A worker of others may answer anything: what does not match the schema of its atom must fail here, as it does in ours,
- * and not three steps later. A compiled check in this sandbox would cost every run 20 ms; as a local activity it costs
- * one marker, and later versions of the check cannot change what a history says.
+ * and not three steps later. What is not plainly right is judged by the services' own validator, in a local activity,
+ * which has the last word and says what is wrong.
  */
 async function checkedAnswer(
   engine: Engine,
@@ -179,8 +182,8 @@ async function checkedAnswer(
   begin: () => Promise<unknown>,
 ): Promise<unknown> {
   const output = ((await begin()) ?? null) as Json;
-  // Steps that ran before this existed were not checked, and are not now.
-  if (!patched(OUTPUT_PATCH)) return output;
+  // Steps that ran before either existed were not checked, or by the activity alone, and a replay does the same.
+  if (patched(ANSWERS_PATCH) ? surelyFits(schema, output) : !patched(OUTPUT_PATCH)) return output;
   const request: OutputRequest = { atom: `${atom.name}@${atom.version}`, schema, output };
   await engine.locals.run(() =>
     scheduleLocalActivity(TEMPORAL_NAMES.outputActivity, [request], { startToCloseTimeout: GATE_TIMEOUT_MS }),

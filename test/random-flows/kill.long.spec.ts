@@ -1,7 +1,7 @@
 /**
  * Random flows on a real Temporal, whose worker is killed again and again: every run ends, as on paper, no step was known
  * under two keys, and no lock is left behind. Few of them here; `RANDOM_FLOWS=1000 RANDOM_KILLS=100 npx vitest run
- * test/random-flows/kill.spec.ts` is the whole proof.
+ * test/random-flows/kill.long.spec.ts` is the whole proof.
  */
 import type { ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
