@@ -41,10 +41,10 @@ export const lockTurnSql = `
 CREATE FUNCTION control.lock_turn(p_tenant text, p_own text[], p_up text[], p_release bigint[], p_by text[],
     p_holder text[], p_owner text[], p_principal text[], p_ttl double precision[], p_wait double precision[], p_alive double precision,
     p_rank timestamptz[], p_mode int[], p_alone boolean[], p_first int[], p_last int[], p_path text[], p_x boolean[], p_lineage text[], p_of int[],
-    OUT n int, OUT status int, OUT fence bigint, OUT expires timestamptz, OUT ticket bigint, OUT holders jsonb, OUT ahead jsonb)
+    OUT n int, OUT status int, OUT fence bigint, OUT expires timestamptz, OUT ticket bigint, OUT rank timestamptz, OUT holders jsonb, OUT ahead jsonb)
 RETURNS SETOF record LANGUAGE plpgsql AS $$
 DECLARE
-  r record; a int; b int; j int; line text[]; busy boolean; rank timestamptz; until timestamptz; alive timestamptz; place record; done boolean[] := '{}';
+  r record; a int; b int; j int; line text[]; busy boolean; until timestamptz; alive timestamptz; place record; done boolean[] := '{}';
 BEGIN
   IF current_setting('transaction_isolation') <> 'read committed' THEN
     RAISE EXCEPTION 'control.lock_turn needs READ COMMITTED, not %', current_setting('transaction_isolation') USING ERRCODE = '25001';
@@ -59,7 +59,7 @@ BEGIN
   IF cardinality(p_release) > 0 THEN
     -- In the order of the fences: two processes that free the same ones do not wait for each other crosswise.
     FOR i IN 1 .. cardinality(p_release) LOOP
-      n := -i; fence := p_release[i]; expires := NULL; ticket := NULL;
+      n := -i; fence := p_release[i]; expires := NULL; ticket := NULL; rank := NULL;
       SELECT f.status, f.holders, f.ahead INTO status, holders, ahead FROM control.lock_free(p_tenant, false, p_release[i], p_by[i]) f;
       RETURN NEXT;
     END LOOP;
@@ -92,7 +92,7 @@ BEGIN
 
   FOR j IN 1 .. coalesce(cardinality(p_holder), 0) LOOP
     CONTINUE WHEN done[j];
-    n := j; holders := '[]'; ahead := '[]'; a := p_first[j]; b := p_last[j];
+    n := j; rank := NULL; holders := '[]'; ahead := '[]'; a := p_first[j]; b := p_last[j];
     SELECT h.fence, h.expires_at, q.ticket, q.rank_at, q.wait_until INTO place FROM (SELECT 1) one
       LEFT JOIN LATERAL (SELECT c.fence, c.expires_at FROM control.claim c WHERE c.tenant = p_tenant AND c.holder = p_holder[j]
         AND c.expires_at > clock_timestamp() LIMIT 1) h ON true

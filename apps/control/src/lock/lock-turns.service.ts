@@ -49,6 +49,8 @@ export interface LockTurn {
   fence?: string;
   expires?: Date;
   ticket?: string;
+  /** Of one that waits: its place is by this, then by its ticket. */
+  rankAt?: Date;
   holders: BlockedBy[];
   ahead: BlockedBy[];
   /** How often waiters had been woken when it was asked for. */
@@ -63,6 +65,7 @@ interface Row {
   fence: string | null;
   expires: Date | null;
   ticket: string | null;
+  rank: Date | null;
   holders: BlockedBy[] | string[] | null;
   /** Of a release: whether a run waits there (true), or a person alone (false). */
   ahead: BlockedBy[] | boolean | null;
@@ -103,6 +106,12 @@ interface Parked {
   /** Its time is over, or its client has gone; it ends with the answer that is under way. */
   over: 'late' | 'gone' | undefined;
   end(turn: LockTurn): void;
+}
+
+/** As PostgreSQL orders waiters. Of two requests in statements side by side the later one may have the lower ticket. */
+function byPlace(a: LockTurn, b: LockTurn): number {
+  const ranks = a.rankAt!.getTime() - b.rankAt!.getTime();
+  return ranks === 0 ? (BigInt(a.ticket!) < BigInt(b.ticket!) ? -1 : 1) : ranks;
 }
 
 const exclusive = (path: string): Claim => ({ path, mode: 'exclusive' });
@@ -221,7 +230,8 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
     this.ask(entry.wish, 'again').then(
       (next) => {
         // Who was in its way is not looked up again, only whether somebody is.
-        entry.turn = next.status === 202 ? { ...entry.turn, ticket: next.ticket ?? entry.turn.ticket! } : next;
+        const { ticket = entry.turn.ticket!, rankAt = entry.turn.rankAt! } = next;
+        entry.turn = next.status === 202 ? { ...entry.turn, ticket, rankAt } : next;
         entry.asking = false;
         if (next.status !== 202 || entry.over !== undefined) {
           // Granted to a client that has hung up: nobody would give it back before its time is over.
@@ -252,7 +262,7 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
     const before: Claim[] = [];
     const inOrder = [...this.parked.values()]
       .filter((p) => meets(p, claims))
-      .sort((a, b) => (BigInt(a.turn.ticket!) < BigInt(b.turn.ticket!) ? -1 : 1));
+      .sort((a, b) => byPlace(a.turn, b.turn));
     for (const one of inOrder) {
       if (!meets(one, before)) this.wake(one);
       before.push(...one.wish.claims);
@@ -368,7 +378,7 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
         text: 'SELECT * FROM control.lock_free($1, $2, $3::bigint, $4)',
         values: [one.tenant, one.soon, one.fence, one.by],
       });
-      this.answer({ n: -i - 1, fence: one.fence, expires: null, ticket: null, ...row! }, freed, [], {
+      this.answer({ n: -i - 1, fence: one.fence, expires: null, ticket: null, rank: null, ...row! }, freed, [], {
         mark: this.mark,
         met: met(),
       });
@@ -396,6 +406,7 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
       ...(row.fence === null ? {} : { fence: row.fence }),
       ...(row.expires === null ? {} : { expires: row.expires }),
       ...(row.ticket === null ? {} : { ticket: row.ticket }),
+      ...(row.rank === null ? {} : { rankAt: row.rank }),
       holders: row.holders as BlockedBy[],
       ahead: row.ahead as BlockedBy[],
       mark,

@@ -1,5 +1,6 @@
 /** Locks of people over HTTP, in two processes' worth of control on one database. */
 import { randomUUID } from 'node:crypto';
+import type { Claim } from '@opsloop/contracts';
 import { eventually } from '@opsloop/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import {
@@ -11,6 +12,7 @@ import {
   startControl,
   startPeers,
 } from '../control-app.spec-kit.js';
+import { LockTurns, type LockWish } from './lock-turns.service.js';
 
 let s: Shared;
 let peers: Peers;
@@ -75,6 +77,34 @@ test('the queue is first come, first served, and nobody passes who conflicts wit
   await a.call('DELETE', `/v1/locks/${held.body.fence}`);
   await Promise.all(done);
   expect(order).toEqual(['both', 'later']);
+});
+
+test('of two that wait the one with the earlier rank is woken, whichever was written down first', async () => {
+  const turns = a.app.get(LockTurns);
+  const on = path();
+  const now = Date.now();
+  const wish = (owner: string, rank: number): LockWish => {
+    const holder = `spec ${owner} ${on}`;
+    const claims: Claim[] = [{ path: on, mode: 'exclusive' }];
+    const [ttlMs, waitMs, rankAt] = [60_000, 60_000, new Date(rank)];
+    return { tenant: 'default', claims, holder, owner, principal: 'spec', ttlMs, waitMs, rankAt };
+  };
+  const held = await turns.ask(wish('holder', now));
+  const granted: string[] = [];
+  const waits = async (owner: string, rank: number, place: number): Promise<void> => {
+    // Longer than the test waits: nobody is granted because it asks once more.
+    void turns.wait(wish(owner, rank), 60_000).then(({ fence }) => {
+      granted.push(owner);
+      return turns.release('default', fence!, 'spec');
+    });
+    await eventually(async () =>
+      expect(await a.db.query('SELECT 1 FROM control.waiter WHERE path = $1', [on])).toHaveLength(place),
+    );
+  };
+  await waits('later', now, 1);
+  await waits('earlier', now - 1_000, 2);
+  await turns.release('default', held.fence!, 'spec');
+  await eventually(() => expect(granted).toEqual(['earlier', 'later']));
 });
 
 test('shared ones are granted together; an exclusive one waits for all of them', async () => {

@@ -25,6 +25,8 @@ const WHO: Initiator[] = [
 /** Of each of the five: enough that every queue is long at times. */
 const OPEN_MAX = 12;
 const HOLD_MS = 30;
+/** The shortest window of a rate. It is the rates that the test waits for: with windows five times as long it takes five times as long. */
+const WINDOW_MS = 40;
 
 /** mulberry32: the same seed, the same policies and starts. */
 function randomOf(seed: number): (n: number) => number {
@@ -103,11 +105,11 @@ function randomPolicies(random: (n: number) => number): JsonObject[] {
       match: match(),
       ...by(),
       windows: [
-        { runs: 4 + random(8), within: `${200 + random(600)}ms` },
-        { runs: 60 + random(40), within: '3s' },
+        { runs: 4 + random(8), within: `${WINDOW_MS + random(3 * WINDOW_MS)}ms` },
+        { runs: 60 + random(40), within: `${15 * WINDOW_MS}ms` },
       ],
     }),
-    () => ({ type: 'quota', match: match(), ...by(), runs: 3 + random(4), within: '400ms', onConflict: 'reject' }),
+    () => ({ type: 'quota', match: match(), ...by(), runs: 3 + random(4), within: `${2 * WINDOW_MS}ms`, onConflict: 'reject' }),
     () => ({ type: 'blast-radius', match: match(), by: '${resource.labels.rack}', max: 3 + random(4) }),
     () => ({
       type: 'blast-radius',
