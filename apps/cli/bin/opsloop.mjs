@@ -3,6 +3,7 @@
 // sources are newer than what was built. Built-ins only, so that it can say what is missing.
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync, statSync, utimesSync } from 'node:fs';
+import module from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -70,6 +71,8 @@ if (!existsSync(join(root, 'node_modules/typescript'))) {
 if (Number(process.versions.node.split('.')[0]) >= NODE_MAJOR) {
   // Only `up` needs the stack; everything else should not wait for it to build.
   build(process.argv.includes('up') ? ['apps/cli', 'apps/stack'] : ['apps/cli']);
+  // What one command has compiled the next one reads.
+  module.enableCompileCache();
   await import('../dist/main.js');
 } else if (existsSync(bundled)) {
   runOn(bundled);

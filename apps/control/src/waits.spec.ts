@@ -144,30 +144,6 @@ describe('events for runs', () => {
     expect((await run(id)).output.event.eventId).toBe(mine.eventId);
   });
 
-  test('are kept while Temporal is away', async () => {
-    const h = host();
-    const id = await start(h);
-    await becomes(id, 'waiting');
-    temporal.cut(true);
-    await publish(event(h));
-    await eventually(
-      async () =>
-        expect(
-          await a.db.query('SELECT 1 FROM control.run_inbox WHERE run_id = $1 AND attempts > 0', [id]),
-        ).toHaveLength(1),
-      { timeoutMs: 40_000 },
-    );
-    // Nobody can say who waits, so a list of these says so; others are shown without.
-    expect(await a.call('GET', '/v1/runs?status=waiting')).toMatchObject({
-      status: 503,
-      body: { code: 'unavailable' },
-    });
-    const running = await a.call('GET', '/v1/runs?limit=1&status=running');
-    expect([running.status, running.body.items]).toMatchObject([200, [{ id, status: 'running' }]]);
-    temporal.cut(false);
-    await eventually(async () => expect((await run(id)).status).toBe('succeeded'), { timeoutMs: 60_000 });
-  }, 90_000);
-
   test('of work that never started are swept away', async () => {
     const h = host();
     const lock = (
@@ -420,18 +396,34 @@ describe('approvals', () => {
     await becomes(id, 'failed');
   });
 
-  test('an answer that the run does not take in time is kept and handed over later', async () => {
-    const { id, approval } = await startBy('demo/form');
+  test('and events are kept while Temporal is away, and handed over when it is back', async () => {
+    const h = host();
+    const waits = await a.send({ ref: 'demo/waits@1', input: { host: h } });
+    const [{ id, approval }] = await Promise.all([startBy('demo/form'), becomes(waits, 'waiting')]);
     temporal.cut(true);
-    expect(await answer('bob', approval.id, { ...yes, form: { window: 'now' } })).toMatchObject({
-      status: 503,
-      body: { code: 'unavailable' },
-    });
+    const answered = answer('bob', approval.id, { ...yes, form: { window: 'now' } });
+    await publish(event(h));
+    // Nobody can say who waits, so a list of these says so; others are shown without.
+    const [waiting, running] = await Promise.all([
+      a.call('GET', '/v1/runs?status=waiting'),
+      a.call('GET', '/v1/runs?limit=100&status=running'),
+    ]);
+    expect(waiting).toMatchObject({ status: 503, body: { code: 'unavailable' } });
+    expect(running.status).toBe(200);
+    expect(running.body.items).toContainEqual(expect.objectContaining({ id: waits, status: 'running' }));
+    expect(await answered).toMatchObject({ status: 503, body: { code: 'unavailable' } });
     expect((await a.call('GET', `/v1/approvals/${approval.id}`)).body.answers).toMatchObject([
       { by: 'bob', pending: true },
     ]);
+    await eventually(async () =>
+      expect(
+        await a.db.query('SELECT 1 FROM control.run_inbox WHERE run_id = $1 AND attempts > 0', [waits]),
+      ).toHaveLength(1),
+    );
     temporal.cut(false);
-    await eventually(async () => expect((await run(id)).status).toBe('succeeded'), { timeoutMs: 60_000 });
+    for (const one of [id, waits])
+      await eventually(async () => expect(await a.state(one)).toBe('closed'), { timeoutMs: 60_000 });
+    expect([(await run(id)).status, (await run(waits)).status]).toEqual(['succeeded', 'succeeded']);
     expect((await a.call('GET', `/v1/approvals/${approval.id}`)).body).toMatchObject({
       status: 'approved',
       approvals: 1,

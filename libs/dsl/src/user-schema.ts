@@ -6,7 +6,8 @@
 import { OpsError, type FieldError, type Json, type JsonObject } from '@opsloop/contracts';
 import { finding, pointerTo, PROTOTYPE_NAMES, type Finding } from '@opsloop/rules';
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js';
-import formatsPlugin from 'ajv-formats';
+// The formats alone: the plugin around them loads a second Ajv, for keywords that are not taken here.
+import { fullFormats } from 'ajv-formats/dist/formats.js';
 import safeRegex from 'safe-regex2';
 import { isPlainKeyword, misfit } from './user-schema-keywords.js';
 
@@ -132,8 +133,8 @@ const ajv = new Ajv2020({
   validateSchema: false,
   addUsedSchema: false,
   inlineRefs: false,
+  formats: fullFormats,
 });
-(formatsPlugin as unknown as (on: Ajv2020) => void)(ajv);
 
 /** Compiled validators, by the schema object. Ajv's own cache would keep every schema for ever, so it is emptied. */
 const compiled = new WeakMap<object, ValidateFunction | Finding[]>();

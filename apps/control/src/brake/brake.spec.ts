@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { EpisodesMessage, HaltView, StartCause } from '@opsloop/contracts';
 import { newId } from '@opsloop/contracts/ids';
+import { dueLoops } from '@opsloop/postgres';
 import { eventually } from '@opsloop/testing';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import {
@@ -23,6 +24,8 @@ let rule: string;
 
 beforeAll(async () => {
   [s, peers] = await Promise.all([shared(), startPeers()]);
+  // The brake asks for them once in ten seconds.
+  peers.kinds = { pool: 20 };
   a = await startControl(s, peers, { control: { brake: { ...BRAKE_DEFAULT, startsPerMinute: 3, kindLeast: 10 } } });
 });
 afterAll(async () => {
@@ -46,6 +49,8 @@ const halts = async (): Promise<HaltView[]> => (await a.call('GET', '/v1/halts')
 const braked = (): Promise<HaltView> =>
   eventually(
     async () => {
+      // It looks by itself, some of it only every five seconds; what it looks at is here already.
+      for (const loop of dueLoops) loop.poke();
       const found = (await halts()).find((one) => one.brake?.subject === `rule ${rule}`);
       expect(found).toBeDefined();
       return found!;
@@ -116,7 +121,6 @@ describe('the automatic brake', () => {
     const halt = await braked();
     expect(halt.brake).toMatchObject({ cause: 'not-fixed' });
     await lift(halt.id);
-    peers.kinds = { pool: 20 };
     rule = `spec/${randomUUID()}`;
     const wide = await a.send({ cause: cause(), targets: ['pool/1', 'pool/2', 'pool/3'] });
     await becomes(wide, 'closed');

@@ -260,9 +260,7 @@ export class LockTurns implements OnApplicationBootstrap, OnApplicationShutdown 
     const meets = (one: Parked, others: readonly Claim[]): boolean =>
       one.wish.claims.some((c) => others.some((o) => conflicts(c, o)));
     const before: Claim[] = [];
-    const inOrder = [...this.parked.values()]
-      .filter((p) => meets(p, claims))
-      .sort((a, b) => byPlace(a.turn, b.turn));
+    const inOrder = [...this.parked.values()].filter((p) => meets(p, claims)).sort((a, b) => byPlace(a.turn, b.turn));
     for (const one of inOrder) {
       if (!meets(one, before)) this.wake(one);
       before.push(...one.wish.claims);

@@ -109,7 +109,14 @@ function randomPolicies(random: (n: number) => number): JsonObject[] {
         { runs: 60 + random(40), within: `${15 * WINDOW_MS}ms` },
       ],
     }),
-    () => ({ type: 'quota', match: match(), ...by(), runs: 3 + random(4), within: `${2 * WINDOW_MS}ms`, onConflict: 'reject' }),
+    () => ({
+      type: 'quota',
+      match: match(),
+      ...by(),
+      runs: 3 + random(4),
+      within: `${2 * WINDOW_MS}ms`,
+      onConflict: 'reject',
+    }),
     () => ({ type: 'blast-radius', match: match(), by: '${resource.labels.rack}', max: 3 + random(4) }),
     () => ({
       type: 'blast-radius',
