@@ -12,8 +12,8 @@ import { EndWaitingService } from '../queue/end-waiting.service.js';
 import { CloseRunService } from '../runs/close-run.service.js';
 import type { RoomFacts } from './policy-verdict.pure.js';
 
-/** 10,000 take some eight minutes; a few hundred find a race that is there within a second or two. */
-const ADMISSIONS = Number(process.env['OPSLOOP_SPEC_ADMISSIONS'] ?? 400);
+/** 10,000 take some eight minutes; two hundred find a race that is there within a second or two. */
+const ADMISSIONS = Number(process.env['OPSLOOP_SPEC_ADMISSIONS'] ?? 200);
 const SEED = Number(process.env['OPSLOOP_SPEC_SEED'] ?? 7);
 const WHO: Initiator[] = [
   { kind: 'rule', name: 'fleet/down', team: 'fleet' },
