@@ -16,8 +16,21 @@ export interface RouteSchemas {
 /** A document of any kind: its own schema is in `dsl-schemas/`, so here it is only an object. */
 export const AnyDocument = z.record(z.string(), z.unknown()).meta({ description: 'a document, see dsl-schemas/' });
 
-/** Puts a route on the API pages. */
-export function ApiRoute(summary: string, { body, query, rest, open }: RouteSchemas = {}): MethodDecorator {
+/** Routes that nobody has asked to see yet. */
+const undescribed: (() => void)[] = [];
+
+/** Puts a route on the API pages: once they are made, since a start has no use for the JSON Schema of every route. */
+export function ApiRoute(summary: string, schemas: RouteSchemas = {}): MethodDecorator {
+  return (target, key, descriptor) =>
+    void undescribed.push(() => void routeDecorator(summary, schemas)(target, key, descriptor));
+}
+
+/** Before the pages are made. */
+export function describeRoutes(): void {
+  for (const describe of undescribed.splice(0)) describe();
+}
+
+function routeDecorator(summary: string, { body, query, rest, open }: RouteSchemas): MethodDecorator {
   return applyDecorators(
     ApiOperation({ summary, ...(open === true ? { security: [] } : {}) }),
     ...(body === undefined ? [] : [ApiBody({ schema: jsonSchema(body), required: !body.safeParse({}).success })]),

@@ -1,6 +1,7 @@
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { DocumentBuilder, type OpenAPIObject, SwaggerModule } from '@nestjs/swagger';
 import { z } from 'zod';
+import { describeRoutes } from './api-route.js';
 import type { PlatformConfig } from './platform.config.js';
 
 const Problem = z
@@ -46,7 +47,10 @@ export function mountOpenApi(app: NestFastifyApplication, title: string, config:
     .build();
   let document: OpenAPIObject | undefined;
   const factory = (): OpenAPIObject => {
-    document ??= finish(SwaggerModule.createDocument(app, base, { standardSchemaConverter } as never));
+    if (document === undefined) {
+      describeRoutes();
+      document = finish(SwaggerModule.createDocument(app, base, { standardSchemaConverter } as never));
+    }
     return document;
   };
   // A factory: the document is made at the first request for it and costs a start nothing.

@@ -1,6 +1,6 @@
 import { createRequire } from 'node:module';
 import type { Logger } from '@opsloop/platform';
-import { Kafka, type KafkaConfig as ClientConfig, logLevel, type SASLOptions } from 'kafkajs';
+import type { Kafka, KafkaConfig as ClientConfig, SASLOptions } from 'kafkajs';
 import type { KafkaConfig } from './kafka.config.js';
 
 /** A broker that is there accepts within milliseconds, across regions within 300. */
@@ -10,9 +10,13 @@ const REQUEST_MS = 10_000;
 /** We make clients anew ourselves; inside them a few tries bridge a change of leader, which takes a second or two. */
 const RETRY = { retries: 4, initialRetryTime: 150, maxRetryTime: 1_000 };
 
+const require = createRequire(import.meta.url);
+
 /** A client of Kafka with our settings and our log. What it reports about itself is detail: its users say what it means. */
 export function kafkaClient(config: KafkaConfig, logger: Pick<Logger, 'debug'>): Kafka {
   tameTimers();
+  // Loaded here: its 140 files are for those who have a Kafka.
+  const kafkajs = require('kafkajs') as typeof import('kafkajs');
   const { brokers, clientId, tls, sasl } = config;
   const options: ClientConfig = {
     brokers,
@@ -22,7 +26,7 @@ export function kafkaClient(config: KafkaConfig, logger: Pick<Logger, 'debug'>):
     requestTimeout: REQUEST_MS,
     enforceRequestTimeout: true,
     retry: RETRY,
-    logLevel: logLevel.WARN,
+    logLevel: kafkajs.logLevel.WARN,
     logCreator:
       () =>
       ({ namespace, log: { message, error } }) => {
@@ -31,7 +35,7 @@ export function kafkaClient(config: KafkaConfig, logger: Pick<Logger, 'debug'>):
     ...(tls === undefined ? {} : { ssl: tls }),
     ...(sasl === undefined ? {} : { sasl: sasl as SASLOptions }),
   };
-  return new Kafka(options);
+  return new kafkajs.Kafka(options);
 }
 
 interface RequestQueue {
@@ -49,7 +53,7 @@ let tamed = false;
 function tameTimers(): void {
   if (tamed) return;
   tamed = true;
-  const queue = createRequire(import.meta.url)('kafkajs/src/network/requestQueue') as { prototype: RequestQueue };
+  const queue = require('kafkajs/src/network/requestQueue') as { prototype: RequestQueue };
   const schedule = queue.prototype.scheduleCheckPendingRequests;
   queue.prototype.scheduleCheckPendingRequests = function (this: RequestQueue): void {
     if (this.pending.length > 0) schedule.call(this);
