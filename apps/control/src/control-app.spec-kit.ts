@@ -1,8 +1,6 @@
 /** A real control on a real database and a real Temporal, for specs; its peers are a small HTTP server. */
 import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { NestFastifyApplication } from '@nestjs/platform-fastify';
 import { BusModule, busMigrations, connectBus } from '@opsloop/bus';
 import {
@@ -28,6 +26,7 @@ import { createHttpApp, InternalClient, PlatformModule } from '@opsloop/platform
 import { connectDatabase, Database, PostgresModule } from '@opsloop/postgres';
 import { createFlowWorker, TemporalConnection, TemporalModule } from '@opsloop/temporal';
 import {
+  cacheDir,
   createTestDatabase,
   eventually,
   freePort,
@@ -357,7 +356,7 @@ async function startWorker(
 ): Promise<() => Promise<void>> {
   const worker = await createFlowWorker({
     temporal,
-    cacheDir: join(tmpdir(), 'opsloop-control-spec'),
+    cacheDir: cacheDir(),
     log: silent,
     activities: {
       [TEMPORAL_NAMES.approvalActivity]: async (r: { run: string; report: ApprovalReport }) =>

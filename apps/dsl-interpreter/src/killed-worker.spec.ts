@@ -1,26 +1,20 @@
 import { randomUUID } from 'node:crypto';
 import type { ChildProcess } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { stepKey, type CompiledFlow, type Json } from '@opsloop/contracts';
 import { Logger } from '@opsloop/platform';
 import { createFlowWorker, WorkerHost } from '@opsloop/temporal';
-import { bundleChild, startHttpTarget, testTemporal, type ChildProgram } from '@opsloop/testing';
+import { bundleChild, cacheDir, startHttpTarget, testTemporal, type ChildProgram } from '@opsloop/testing';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { execute, ownNamespace } from './killed-worker.spec-kit.js';
 
 /** Each costs a start of a process and a missed heartbeat. */
 const ITEMS = ['a', 'b'];
 let program: ChildProgram;
-let cacheDir: string;
 beforeAll(async () => {
   program = await bundleChild(new URL('../fixtures/atom-worker.ts', import.meta.url));
-  cacheDir = await mkdtemp(join(tmpdir(), 'opsloop-killed-'));
 }, 60_000);
 afterAll(async () => {
   await program?.close();
-  await rm(cacheDir, { recursive: true, force: true });
 });
 
 /** Calls of one target, one after the other, each with its item as body. */
@@ -52,50 +46,59 @@ function flow(url: string): CompiledFlow {
   };
 }
 
-it('a worker killed after the effect and before its answer: each step is applied once, under one key', async () => {
-  const { address } = await testTemporal();
-  const temporal = await ownNamespace(address);
-  const logger = new Logger({ logLevel: 'fatal' });
-  const control = await startHttpTarget(() => ({ body: { asOf: new Date().toISOString(), halts: [] } }));
-  let child: ChildProcess;
-  let kills = 0;
-  const startChild = (): ChildProcess => program.start(address, temporal.namespace, control.url);
-  /** What the target has done, by key: it honours the key, as a good target does. */
-  const applied = new Map<string, Json[]>();
-  const target = await startHttpTarget((call) => {
-    const key = String(call.headers['idempotency-key']);
-    const first = !applied.has(key);
-    applied.set(key, [...(applied.get(key) ?? []), call.body as Json]);
-    if (!first) return { body: { done: true } };
-    // The effect has happened; whoever asked for it is gone before it hears so.
-    kills += 1;
-    child.kill('SIGKILL');
+it.concurrent(
+  'a worker killed after the effect and before its answer: each step is applied once, under one key',
+  async () => {
+    const { address } = await testTemporal();
+    const temporal = await ownNamespace(address);
+    const logger = new Logger({ logLevel: 'fatal' });
+    const control = await startHttpTarget(() => ({ body: { asOf: new Date().toISOString(), halts: [] } }));
+    let child: ChildProcess;
+    let kills = 0;
+    const startChild = (): ChildProcess => program.start(address, temporal.namespace, control.url);
+    /** What the target has done, by key: it honours the key, as a good target does. */
+    const applied = new Map<string, Json[]>();
+    const target = await startHttpTarget((call) => {
+      const key = String(call.headers['idempotency-key']);
+      const first = !applied.has(key);
+      applied.set(key, [...(applied.get(key) ?? []), call.body as Json]);
+      if (!first) return { body: { done: true } };
+      // The effect has happened; whoever asked for it is gone before it hears so.
+      kills += 1;
+      child.kill('SIGKILL');
+      child = startChild();
+      return new Promise(() => undefined);
+    });
     child = startChild();
-    return new Promise(() => undefined);
-  });
-  child = startChild();
-  const worker = await createFlowWorker({ temporal, activities: { default: () => null }, cacheDir, log: logger });
-  const host = new WorkerHost(temporal, logger);
-  host.start('flows', worker);
-  try {
-    const run = randomUUID();
-    await execute(temporal, flow(target.url), run);
-    expect(kills).toBe(ITEMS.length);
-    const keys = ITEMS.map((item) => stepKey(run, `each[${item}]/act`, 0));
-    expect([...applied.keys()].sort()).toEqual([...keys].sort());
-    // Delivered again after each kill, with the same key and the same content.
-    for (const [at, key] of keys.entries()) {
-      const bodies = applied.get(key)!;
-      expect(bodies.length).toBeGreaterThanOrEqual(2);
-      expect(bodies.every((body) => JSON.stringify(body) === JSON.stringify({ item: ITEMS[at] }))).toBe(true);
+    const worker = await createFlowWorker({
+      temporal,
+      activities: { default: () => null },
+      cacheDir: cacheDir(),
+      log: logger,
+    });
+    const host = new WorkerHost(temporal, logger);
+    host.start('flows', worker);
+    try {
+      const run = randomUUID();
+      await execute(temporal, flow(target.url), run);
+      expect(kills).toBe(ITEMS.length);
+      const keys = ITEMS.map((item) => stepKey(run, `each[${item}]/act`, 0));
+      expect([...applied.keys()].sort()).toEqual([...keys].sort());
+      // Delivered again after each kill, with the same key and the same content.
+      for (const [at, key] of keys.entries()) {
+        const bodies = applied.get(key)!;
+        expect(bodies.length).toBeGreaterThanOrEqual(2);
+        expect(bodies.every((body) => JSON.stringify(body) === JSON.stringify({ item: ITEMS[at] }))).toBe(true);
+      }
+    } finally {
+      child.kill('SIGKILL');
+      await host.onApplicationShutdown();
+      await target.close();
+      await control.close();
     }
-  } finally {
-    await program.killAll();
-    await host.onApplicationShutdown();
-    await target.close();
-    await control.close();
-  }
-}, 120_000);
+  },
+  120_000,
+);
 
 /** Two jobs, one after the other, at one target. */
 function jobs(url: string): CompiledFlow {
@@ -135,54 +138,63 @@ function jobs(url: string): CompiledFlow {
   };
 }
 
-it('a worker killed between the start of a job and its end: the job is found again and submitted once', async () => {
-  const { address } = await testTemporal();
-  const temporal = await ownNamespace(address);
-  const logger = new Logger({ logLevel: 'fatal' });
-  const control = await startHttpTarget(() => ({ body: { asOf: new Date().toISOString(), halts: [] } }));
-  let child: ChildProcess;
-  const startChild = (): ChildProcess => program.start(address, temporal.namespace, control.url);
-  const killed = { start: 0, poll: 0 };
-  const kill = (phase: keyof typeof killed): Promise<never> => {
-    killed[phase] += 1;
-    child.kill('SIGKILL');
+it.concurrent(
+  'a worker killed between the start of a job and its end: the job is found again and submitted once',
+  async () => {
+    const { address } = await testTemporal();
+    const temporal = await ownNamespace(address);
+    const logger = new Logger({ logLevel: 'fatal' });
+    const control = await startHttpTarget(() => ({ body: { asOf: new Date().toISOString(), halts: [] } }));
+    let child: ChildProcess;
+    const startChild = (): ChildProcess => program.start(address, temporal.namespace, control.url);
+    const killed = { start: 0, poll: 0 };
+    const kill = (phase: keyof typeof killed): Promise<never> => {
+      killed[phase] += 1;
+      child.kill('SIGKILL');
+      child = startChild();
+      return new Promise(() => undefined);
+    };
+    /** Jobs by the key they were submitted under, and how often each was asked for. */
+    const submitted = new Map<string, { item: string; submits: number; polls: number }>();
+    const target = await startHttpTarget((call) => {
+      if (call.method === 'POST') {
+        const key = String(call.headers['idempotency-key']);
+        const item = (call.body as { item: string }).item;
+        const job = submitted.get(key) ?? { item, submits: 0, polls: 0 };
+        job.submits += 1;
+        submitted.set(key, job);
+        // The second job exists, but nobody hears its id; its worker's successor asks again, under the same key.
+        return item === 'b' && job.submits === 1 ? kill('start') : { body: { id: key } };
+      }
+      const job = submitted.get(call.path.split('/').at(-1)!)!;
+      job.polls += 1;
+      // The first job was started and journaled; its worker dies while it asks how the job stands.
+      if (job.item === 'a' && job.polls === 1) return kill('poll');
+      return { body: job.polls < 3 ? { state: 'running' } : { state: 'done', result: `image of ${job.item}` } };
+    });
     child = startChild();
-    return new Promise(() => undefined);
-  };
-  /** Jobs by the key they were submitted under, and how often each was asked for. */
-  const submitted = new Map<string, { item: string; submits: number; polls: number }>();
-  const target = await startHttpTarget((call) => {
-    if (call.method === 'POST') {
-      const key = String(call.headers['idempotency-key']);
-      const item = (call.body as { item: string }).item;
-      const job = submitted.get(key) ?? { item, submits: 0, polls: 0 };
-      job.submits += 1;
-      submitted.set(key, job);
-      // The second job exists, but nobody hears its id; its worker's successor asks again, under the same key.
-      return item === 'b' && job.submits === 1 ? kill('start') : { body: { id: key } };
+    const worker = await createFlowWorker({
+      temporal,
+      activities: { default: () => null },
+      cacheDir: cacheDir(),
+      log: logger,
+    });
+    const host = new WorkerHost(temporal, logger);
+    host.start('flows', worker);
+    try {
+      const run = randomUUID();
+      expect(await execute(temporal, jobs(target.url), run)).toEqual(['image of a', 'image of b']);
+      expect(killed).toEqual({ start: 1, poll: 1 });
+      const keys = ITEMS.map((item) => stepKey(run, item, 0));
+      expect([...submitted.keys()].sort()).toEqual([...keys].sort());
+      expect(submitted.get(keys[0]!)).toMatchObject({ item: 'a', submits: 1 });
+      expect(submitted.get(keys[1]!)).toMatchObject({ item: 'b', submits: 2 });
+    } finally {
+      child.kill('SIGKILL');
+      await host.onApplicationShutdown();
+      await target.close();
+      await control.close();
     }
-    const job = submitted.get(call.path.split('/').at(-1)!)!;
-    job.polls += 1;
-    // The first job was started and journaled; its worker dies while it asks how the job stands.
-    if (job.item === 'a' && job.polls === 1) return kill('poll');
-    return { body: job.polls < 3 ? { state: 'running' } : { state: 'done', result: `image of ${job.item}` } };
-  });
-  child = startChild();
-  const worker = await createFlowWorker({ temporal, activities: { default: () => null }, cacheDir, log: logger });
-  const host = new WorkerHost(temporal, logger);
-  host.start('flows', worker);
-  try {
-    const run = randomUUID();
-    expect(await execute(temporal, jobs(target.url), run)).toEqual(['image of a', 'image of b']);
-    expect(killed).toEqual({ start: 1, poll: 1 });
-    const keys = ITEMS.map((item) => stepKey(run, item, 0));
-    expect([...submitted.keys()].sort()).toEqual([...keys].sort());
-    expect(submitted.get(keys[0]!)).toMatchObject({ item: 'a', submits: 1 });
-    expect(submitted.get(keys[1]!)).toMatchObject({ item: 'b', submits: 2 });
-  } finally {
-    await program.killAll();
-    await host.onApplicationShutdown();
-    await target.close();
-    await control.close();
-  }
-}, 120_000);
+  },
+  120_000,
+);

@@ -2,7 +2,6 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build, defaultServerConditions } from 'vite';
 
 export interface ChildProgram {
   /** Starts one process of it; its stdout is a pipe, its stderr ours. */
@@ -18,6 +17,8 @@ export interface ChildProgram {
  * build. Packages from the registry stay imports.
  */
 export async function bundleChild(entry: URL): Promise<ChildProgram> {
+  // Loaded here: specs that bundle nothing, and the processes of those that do, would all pay for it.
+  const { build, defaultServerConditions } = await import('vite');
   const path = fileURLToPath(entry);
   // Inside the repository, where imports of packages resolve.
   const outDir = await mkdtemp(join(dirname(path), '.bundle-'));

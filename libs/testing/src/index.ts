@@ -3,7 +3,7 @@ export * from './deferred.js';
 export * from './eventually.js';
 export * from './http-target.js';
 export { freePort } from './ports.js';
-export { runFolder } from './config.js';
+export { cacheDir, runFolder } from './config.js';
 export { testKafka, type TestKafka, testTemporal, type TestTemporal, whereKafka } from './servers.js';
 export { KafkaBroker, type KafkaOptions } from './kafka-server.js';
 export { kafkaVersion } from './kafka-files.js';
