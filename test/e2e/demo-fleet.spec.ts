@@ -36,116 +36,121 @@ const alive = (pid: number): boolean => {
   }
 };
 
-beforeEach(async () => {
-  dir = mkdtempSync(join(tmpdir(), 'demo-fleet-'));
-  journal = join(dir, 'journal.jsonl');
-  fleet = await startFleet({ plan: PLAN, journal, workMs: 200 });
-});
-
-afterEach(async () => {
-  await fleet.stop();
-  rmSync(dir, { recursive: true, force: true });
-});
-
-describe('the rack agent', () => {
-  it('brings every machine up as a process of its own', async () => {
-    const pids = new Set(fleet.machines.map((m) => m.pid));
-    expect(pids.size).toBe(PLAN.length);
-    for (const { addr } of fleet.machines) expect((await fetch(`http://${addr}/healthz`)).status).toBe(200);
-    expect(countJournal(journal).starts).toEqual({ [FIRST]: 1, [SECOND]: 1 });
+describe('a fleet', () => {
+  beforeEach(async () => {
+    dir = mkdtempSync(join(tmpdir(), 'demo-fleet-'));
+    journal = join(dir, 'journal.jsonl');
+    fleet = await startFleet({ plan: PLAN, journal, workMs: 200 });
   });
 
-  it('restarts a killed machine on its old address', async () => {
-    await post(`/machines/${FIRST}/kill`);
-    expect(await stateOf(FIRST)).toBe('down');
-    expect(await post(`/machines/${FIRST}/restart`)).toMatchObject({ status: 200, body: { exitCode: 0 } });
-    const { addr } = fleet.machines.find((m) => m.name === FIRST)!;
-    expect((await fetch(`http://${addr}/healthz`)).status).toBe(200);
-    expect(countJournal(journal)).toMatchObject({ starts: { [FIRST]: 2, [SECOND]: 1 }, overlaps: 0, twoProcesses: 0 });
+  afterEach(async () => {
+    await fleet.stop();
+    rmSync(dir, { recursive: true, force: true });
   });
 
-  it('applies one Idempotency-Key once, also while the first call still works, and answers the same', async () => {
-    const headers = { 'idempotency-key': 'ops-1' };
-    const [a, b] = await Promise.all([
-      post(`/machines/${FIRST}/restart`, headers),
-      post(`/machines/${FIRST}/restart`, headers),
-    ]);
-    const later = await post(`/machines/${FIRST}/restart`, headers);
-    expect(b).toEqual(a);
-    expect(later).toEqual(a);
-    expect((await ask(fleet.agent, '/stats')).body).toMatchObject({ restarts: 1, duplicatesAbsorbed: 2, overlaps: 0 });
-    expect(countJournal(journal).starts[FIRST]).toBe(2);
-    expect(await post(`/machines/${SECOND}/restart`, headers)).toMatchObject({
-      status: 409,
-      body: { code: 'idempotency-conflict' },
+  describe('the rack agent', () => {
+    it('brings every machine up as a process of its own, and takes them along when it is killed with -9', async () => {
+      const pids = new Set(fleet.machines.map((m) => m.pid));
+      expect(pids.size).toBe(PLAN.length);
+      for (const { addr } of fleet.machines) expect((await fetch(`http://${addr}/healthz`)).status).toBe(200);
+      expect(countJournal(journal).starts).toEqual({ [FIRST]: 1, [SECOND]: 1 });
+
+      // What it does not know is refused.
+      expect((await post('/machines/host/nowhere/restart')).status).toBe(404);
+      expect((await ask(fleet.agent, `/machines/${FIRST}/restart`)).status).toBe(405);
+
+      process.kill(fleet.pid, 'SIGKILL');
+      await eventually(() => expect([...pids].filter(alive)).toEqual([]));
+    });
+
+    it('restarts a killed machine on its old address', async () => {
+      await post(`/machines/${FIRST}/kill`);
+      expect(await stateOf(FIRST)).toBe('down');
+      expect(await post(`/machines/${FIRST}/restart`)).toMatchObject({ status: 200, body: { exitCode: 0 } });
+      const { addr } = fleet.machines.find((m) => m.name === FIRST)!;
+      expect((await fetch(`http://${addr}/healthz`)).status).toBe(200);
+      expect(countJournal(journal)).toMatchObject({
+        starts: { [FIRST]: 2, [SECOND]: 1 },
+        overlaps: 0,
+        twoProcesses: 0,
+      });
+    });
+
+    it('applies one Idempotency-Key once, also while the first call still works, and answers the same', async () => {
+      const headers = { 'idempotency-key': 'ops-1' };
+      const [a, b] = await Promise.all([
+        post(`/machines/${FIRST}/restart`, headers),
+        post(`/machines/${FIRST}/restart`, headers),
+      ]);
+      const later = await post(`/machines/${FIRST}/restart`, headers);
+      expect(b).toEqual(a);
+      expect(later).toEqual(a);
+      expect((await ask(fleet.agent, '/stats')).body).toMatchObject({
+        restarts: 1,
+        duplicatesAbsorbed: 2,
+        overlaps: 0,
+      });
+      expect(countJournal(journal).starts[FIRST]).toBe(2);
+      expect(await post(`/machines/${SECOND}/restart`, headers)).toMatchObject({
+        status: 409,
+        body: { code: 'idempotency-conflict' },
+      });
+    });
+
+    it('refuses a fence below the highest it has seen for that machine, and touches nothing', async () => {
+      expect((await post(`/machines/${FIRST}/restart`, { 'opsloop-fence': '100' })).status).toBe(200);
+      expect(await post(`/machines/${FIRST}/restart`, { 'opsloop-fence': '99' })).toMatchObject({
+        status: 409,
+        body: { code: 'stale-fence' },
+      });
+      expect((await post(`/machines/${FIRST}/restart`, { 'opsloop-fence': '100' })).status).toBe(200);
+      expect((await post(`/machines/${SECOND}/restart`, { 'opsloop-fence': '99' })).status).toBe(200);
+      expect((await post(`/machines/${FIRST}/restart`, { 'opsloop-fence': 'x' })).status).toBe(400);
+      expect((await ask(fleet.agent, '/stats')).body).toMatchObject({ staleFences: 1, restarts: 3 });
+    });
+
+    it('lies when told to: a restart exits 0, the machine stays sick until it is replaced', async () => {
+      await post(`/machines/${FIRST}/lie`);
+      expect(await post(`/machines/${FIRST}/restart`)).toMatchObject({ status: 200, body: { exitCode: 0 } });
+      expect(await stateOf(FIRST)).toBe('sick');
+      expect(await post(`/machines/${FIRST}/replace`)).toMatchObject({ status: 200, body: { generation: 2 } });
+      expect(await stateOf(FIRST)).toBe('up');
+    });
+
+    it('counts work that overlaps on one machine', async () => {
+      await Promise.all([
+        post(`/machines/${FIRST}/restart`),
+        post(`/machines/${FIRST}/restart`),
+        post(`/machines/${SECOND}/restart`),
+      ]);
+      expect((await ask(fleet.agent, '/stats')).body).toMatchObject({ overlaps: 1, maxAtOnce: 2, restarts: 3 });
+      expect(countJournal(journal)).toMatchObject({ overlaps: 1, twoProcesses: 0 });
+      expect(await stateOf(FIRST)).toBe('up');
     });
   });
 
-  it('refuses a fence below the highest it has seen for that machine, and touches nothing', async () => {
-    expect((await post(`/machines/${FIRST}/restart`, { 'opsloop-fence': '100' })).status).toBe(200);
-    expect(await post(`/machines/${FIRST}/restart`, { 'opsloop-fence': '99' })).toMatchObject({
-      status: 409,
-      body: { code: 'stale-fence' },
-    });
-    expect((await post(`/machines/${FIRST}/restart`, { 'opsloop-fence': '100' })).status).toBe(200);
-    expect((await post(`/machines/${SECOND}/restart`, { 'opsloop-fence': '99' })).status).toBe(200);
-    expect((await post(`/machines/${FIRST}/restart`, { 'opsloop-fence': 'x' })).status).toBe(400);
-    expect((await ask(fleet.agent, '/stats')).body).toMatchObject({ staleFences: 1, restarts: 3 });
-  });
-
-  it('lies when told to: a restart exits 0, the machine stays sick until it is replaced', async () => {
-    await post(`/machines/${FIRST}/lie`);
-    expect(await post(`/machines/${FIRST}/restart`)).toMatchObject({ status: 200, body: { exitCode: 0 } });
-    expect(await stateOf(FIRST)).toBe('sick');
-    expect(await post(`/machines/${FIRST}/replace`)).toMatchObject({ status: 200, body: { generation: 2 } });
-    expect(await stateOf(FIRST)).toBe('up');
-  });
-
-  it('counts work that overlaps on one machine', async () => {
-    await Promise.all([
-      post(`/machines/${FIRST}/restart`),
-      post(`/machines/${FIRST}/restart`),
-      post(`/machines/${SECOND}/restart`),
-    ]);
-    expect((await ask(fleet.agent, '/stats')).body).toMatchObject({ overlaps: 1, maxAtOnce: 2, restarts: 3 });
-    expect(countJournal(journal)).toMatchObject({ overlaps: 1, twoProcesses: 0 });
-    expect(await stateOf(FIRST)).toBe('up');
-  });
-
-  it('refuses what it does not know', async () => {
-    expect((await post('/machines/host/nowhere/restart')).status).toBe(404);
-    expect((await ask(fleet.agent, `/machines/${FIRST}/restart`)).status).toBe(405);
-  });
-
-  it('takes its machines along when it is killed with -9', async () => {
-    const { body } = await ask(fleet.agent, '/machines');
-    const pids = (body['items'] as { pid: number }[]).map((m) => m.pid);
-    process.kill(fleet.pid, 'SIGKILL');
-    await eventually(() => expect(pids.filter(alive)).toEqual([]), { timeoutMs: 5_000 });
-  });
-});
-
-describe('the naive way', () => {
-  it('acts on every copy, lets scripts meet on one host and believes an exit code', async () => {
-    await post(`/machines/${SECOND}/lie`);
-    await post(`/machines/${FIRST}/kill`);
-    await post(`/machines/${SECOND}/kill`);
-    const report = await runNaive({
-      agent: fleet.agent,
-      alerts: [
-        { id: 'a', host: FIRST },
-        { id: 'a', host: FIRST },
-        { id: 'b', host: SECOND },
-      ],
-    });
-    expect(report).toMatchObject({
-      alerts: 3,
-      incidents: 2,
-      scripts: 3,
-      exitZero: 3,
-      copiesActedOn: 1,
-      exitZeroButSick: 1,
-      stillBroken: [SECOND],
+  describe('the naive way', () => {
+    it('acts on every copy, lets scripts meet on one host and believes an exit code', async () => {
+      await post(`/machines/${SECOND}/lie`);
+      await post(`/machines/${FIRST}/kill`);
+      await post(`/machines/${SECOND}/kill`);
+      const report = await runNaive({
+        agent: fleet.agent,
+        alerts: [
+          { id: 'a', host: FIRST },
+          { id: 'a', host: FIRST },
+          { id: 'b', host: SECOND },
+        ],
+      });
+      expect(report).toMatchObject({
+        alerts: 3,
+        incidents: 2,
+        scripts: 3,
+        exitZero: 3,
+        copiesActedOn: 1,
+        exitZeroButSick: 1,
+        stillBroken: [SECOND],
+      });
     });
   });
 });

@@ -179,7 +179,8 @@ test('a server that dies under the stack ends it, with a word, and the rest with
   expect(isAlive(temporal!)).toBe(false);
 });
 
-test('Ctrl-C in the middle of a start leaves no process behind', async () => {
+// From here on each has a process of its own.
+test.concurrent('Ctrl-C in the middle of a start leaves no process behind', async () => {
   stack = run(['--port', String(port), '--data-dir', dataDir]);
   await eventually(() => expect(stack.err).toContain('opsloop: starting the five apps'), { timeoutMs: READY_MS });
   const servers = serversOf(dataDir);
@@ -189,7 +190,7 @@ test('Ctrl-C in the middle of a start leaves no process behind', async () => {
   expect(servers.map(isAlive)).toEqual([false, false]);
 });
 
-test.each([
+test.concurrent.each([
   ['a port that is no number', ['--port', 'abc'], {}, /^opsloop: --port abc is not a port .* usage: opsloop up/],
   ['an option that is none', ['--prot', '1'], {}, /^opsloop: Unknown option '--prot'.* usage: opsloop up/],
   ['a port in the environment', [], { OPSLOOP_PORT: '0' }, /^opsloop: OPSLOOP_PORT 0 is not a port/],
@@ -205,7 +206,7 @@ test.each([
   expect(answer.said).toMatch(said);
 });
 
-test('a file where the data should be', async () => {
+test.concurrent('a file where the data should be', async () => {
   const file = join(dir, 'a-file');
   writeFileSync(file, '');
   for (const path of [file, join(file, 'below')])
@@ -215,25 +216,28 @@ test('a file where the data should be', async () => {
     });
 });
 
-test('without any way to Temporal it names every way that was tried, and stops what it had started', async () => {
-  // What the start of PostgreSQL calls, and nothing else: no temporal, no python3.
-  const bin = join(dir, 'bin');
-  mkdirSync(bin);
-  for (const name of ['id', 'ps', 'useradd']) {
-    const program = ['/usr/bin', '/bin', '/usr/sbin'].map((at) => join(at, name)).find(existsSync);
-    if (program !== undefined) symlinkSync(program, join(bin, name));
-  }
-  const empty = join(dir, 'no-temporal');
-  const answer = await refused(['--port', String(port), '--data-dir', empty], {
-    PATH: bin,
-    OPSLOOP_CACHE: join(dir, 'empty-cache'),
-    // A proxy that nobody is: downloads fail at once, also where there is a network.
-    NODE_USE_ENV_PROXY: '1',
-    HTTPS_PROXY: 'http://127.0.0.1:9',
-  });
-  expect(answer.code).toBe(1);
-  expect(answer.said).toMatch(
-    /^opsloop: no Temporal server could be found\. Tried: PATH: .*; cache: no .*; cdn: .*; pypi: python3 is not installed\. Remedy: .*TEMPORAL_ADDRESS/,
-  );
-  expect(existsSync(join(empty, 'postgres', 'postmaster.pid'))).toBe(false);
-});
+test.concurrent(
+  'without any way to Temporal it names every way that was tried, and stops what it had started',
+  async () => {
+    // What the start of PostgreSQL calls, and nothing else: no temporal, no python3.
+    const bin = join(dir, 'bin');
+    mkdirSync(bin);
+    for (const name of ['id', 'ps', 'useradd']) {
+      const program = ['/usr/bin', '/bin', '/usr/sbin'].map((at) => join(at, name)).find(existsSync);
+      if (program !== undefined) symlinkSync(program, join(bin, name));
+    }
+    const empty = join(dir, 'no-temporal');
+    const answer = await refused(['--port', String(await freePort()), '--data-dir', empty], {
+      PATH: bin,
+      OPSLOOP_CACHE: join(dir, 'empty-cache'),
+      // A proxy that nobody is: downloads fail at once, also where there is a network.
+      NODE_USE_ENV_PROXY: '1',
+      HTTPS_PROXY: 'http://127.0.0.1:9',
+    });
+    expect(answer.code).toBe(1);
+    expect(answer.said).toMatch(
+      /^opsloop: no Temporal server could be found\. Tried: PATH: .*; cache: no .*; cdn: .*; pypi: python3 is not installed\. Remedy: .*TEMPORAL_ADDRESS/,
+    );
+    expect(existsSync(join(empty, 'postgres', 'postmaster.pid'))).toBe(false);
+  },
+);

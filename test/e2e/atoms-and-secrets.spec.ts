@@ -1,6 +1,7 @@
 /**
  * Secrets reach the call that uses them and nothing else: not the log, the API, Temporal's history or any table. And
- * configs, which are no secrets, stay what they were when the run started.
+ * configs, which are no secrets, stay what they were when the run started. What else atoms can do is tried on the same
+ * stack.
  */
 import { AtomError, type AtomDocument } from '@opsloop/contracts';
 import { defineAtom, serveAtoms, type AtomService } from '@opsloop/atoms';
@@ -11,6 +12,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { atomCases } from './atoms.spec-kit.js';
 import { Stack } from './stack.spec-kit.js';
 
 /** One canary per way a secret takes, so that a hit says which way leaks. */
@@ -280,6 +282,9 @@ describe('configs', () => {
     });
   }, 60_000);
 });
+
+// After the secrets, which are looked for in all that the platform keeps.
+atomCases(() => stack);
 
 /** A value, and the encodings and long parts of it that would give it away. */
 function formsOf(value: string): [string, string][] {
