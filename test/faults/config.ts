@@ -4,11 +4,14 @@ import { testKafka } from '@opsloop/testing';
 /** `OPSLOOP_FAULT_SEED=<n>` repeats a run with the same order of events and places of death. */
 export const seed = Number(process.env['OPSLOOP_FAULT_SEED'] ?? randomInt(1, 1_000_000));
 
-/** Kills of the whole platform; none below one at each place. */
+/** Kills of the whole platform, at least one at each place; 0: at each place that no smaller spec kills at, and one more. */
 export const kills = Number(process.env['OPSLOOP_FAULT_KILLS'] ?? 0);
 
 /** `OPSLOOP_FAULT_PLACES=control.,close.` kills only at places that begin so. */
 export const places = (process.env['OPSLOOP_FAULT_PLACES'] ?? '').split(',').filter((p) => p !== '');
+
+/** `OPSLOOP_FAULT_OUTAGES=long`: PostgreSQL is restarted three times, Temporal is away for half a minute. */
+export const longOutages = process.env['OPSLOOP_FAULT_OUTAGES'] === 'long';
 
 /** `OPSLOOP_CHAOS_EVENTS=15000` is the size of a release; the default lasts as long as four deaths. */
 export const chaosEvents = Number(process.env['OPSLOOP_CHAOS_EVENTS'] ?? 120);

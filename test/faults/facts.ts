@@ -14,7 +14,7 @@ const DESCRIBES = 8;
 type Executions = Facts['executions'];
 
 /** Where a stack keeps its data; connections of its own, so that they outlive what is killed. */
-export type Sources = Pick<FaultStack, 'databaseUrl' | 'temporalAddress'>;
+export type Sources = Pick<FaultStack, 'databaseUrl' | 'temporalAddress'> & { temporalNamespace?: string };
 
 export async function query<R extends pg.QueryResultRow>(
   s: Sources,
@@ -82,7 +82,7 @@ export async function gather(s: Sources, acked: Facts['acked'], sink: Sink, unlo
 async function executionsOf(s: Sources, runs: Facts['runs']): Promise<Executions> {
   const connection = await Connection.connect({ address: s.temporalAddress });
   try {
-    const client = new Client({ connection });
+    const client = new Client({ connection, namespace: s.temporalNamespace ?? 'default' });
     const describe = async ({ workflowId, runId }: { workflowId: string; runId?: string }) => {
       const d = await client.workflow.getHandle(workflowId, runId).describe();
       const decision = d.memo?.['decision'];

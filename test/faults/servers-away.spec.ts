@@ -1,6 +1,6 @@
 /**
  * The servers under a running platform go away and come back: PostgreSQL without a checkpoint, for two seconds; Temporal
- * by kill -9, for half a minute, in which senders repeat themselves in any order.
+ * by kill -9, for longer than control looks away, while senders repeat themselves in any order.
  */
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,7 +11,7 @@ import { defaultCacheDir, type EmbeddedTemporal, findTemporalBinary, startEmbedd
 import { eventually } from '@opsloop/testing';
 import { Client, Connection } from '@temporalio/client';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { randomOf, seed, shuffled } from './config.js';
+import { longOutages, randomOf, seed, shuffled } from './config.js';
 import { gather, ledger, type LockWatch, query, watchLocks } from './facts.js';
 import { type Facts, violationsOf } from './ledger.pure.js';
 import { type Sink, startSink } from './sink.js';
@@ -28,21 +28,22 @@ import {
   STEPS,
 } from './workload.js';
 
-const OUTAGES = 3;
+const OUTAGES = longOutages ? 3 : 1;
 const POSTGRES_AWAY_MS = 2_000;
 const SENDERS = 3;
 /** Events between two outages: enough that each of them hits work at every stage. */
 const BETWEEN = 6;
 
-const TEMPORAL_AWAY_MS = 30_000;
+/** Control lists what ended every 5 s, and what it began it has to get through. */
+const TEMPORAL_AWAY_MS = longOutages ? 30_000 : 7_000;
 const BEFORE = 6;
 const MEANWHILE = 8;
 /** So long that runs are in the middle of an effect when Temporal goes. */
 const LONG_WORK_MS = 1_500;
 const WORK_MS = 50;
 
-const RESOURCES = 8;
-const REPORTS = 8;
+const RESOURCES = longOutages ? 8 : 4;
+const REPORTS = longOutages ? 8 : 6;
 const COPIES_MAX = 4;
 const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined };
 
@@ -115,7 +116,7 @@ async function holds(what: string): Promise<Facts> {
   return facts;
 }
 
-test('three restarts of PostgreSQL under load lose nothing, double nothing and end no process', async () => {
+test('restarts of PostgreSQL under load lose nothing, double nothing and end no process', async () => {
   const sent: Sent[] = [];
   let stopped = false;
   let count = 0;
@@ -131,7 +132,7 @@ test('three restarts of PostgreSQL under load lose nothing, double nothing and e
   stopped = true;
   await senders;
   ack(sent, DECISIONS);
-  await holds(`${OUTAGES} restarts of PostgreSQL`);
+  await holds(`${OUTAGES} restart(s) of PostgreSQL`);
   expect(sent.filter((one) => one.tries > 1).length).toBeGreaterThan(0);
 }, 180_000);
 
@@ -148,6 +149,24 @@ const runs = () =>
   );
 const inState = async (state: string): Promise<string[]> =>
   (await runs()).filter((run) => run.state === state).map((run) => run.id);
+
+/**
+ * Runs that started minutes ago are those that control asks Temporal about, and gives up as lost when it says that there
+ * are none: as if it had been away so long. One that takes silence for that answer frees their locks now.
+ */
+async function agedRunsAreLookedAt(): Promise<void> {
+  await query(
+    stack,
+    `UPDATE control.admission SET started_at = started_at - interval '10 minutes', checked_at = checked_at - interval '10 minutes' WHERE state = 'started'`,
+  );
+  await eventually(async () => {
+    const [open] = await query<{ unseen: number }>(
+      stack,
+      `SELECT count(*)::int AS unseen FROM control.admission WHERE state = 'started' AND checked_at < clock_timestamp() - interval '9 minutes'`,
+    );
+    expect(open).toEqual({ unseen: 0 });
+  });
+}
 
 const numbers = (count: number): number[] => Array.from({ length: count }, (_, i) => i);
 const sendPairs = (name: string, count: number) =>
@@ -166,7 +185,7 @@ function report(resource: number, n: number, since: number): JsonObject {
   };
 }
 
-test('half a minute without Temporal loses nothing, doubles nothing and frees no lock of a running run', async () => {
+test('a time without Temporal loses nothing, doubles nothing and frees no lock of a running run', async () => {
   sink.workMs = LONG_WORK_MS;
   const applied = sink.applied.length;
   ack(await sendPairs('before', BEFORE), DECISIONS);
@@ -196,8 +215,9 @@ test('half a minute without Temporal loses nothing, doubles nothing and frees no
       expect(waiting.length).toBeGreaterThanOrEqual(MEANWHILE + events.length);
       return waiting;
     },
-    { timeoutMs: 25_000 },
+    { timeoutMs: 60_000 },
   );
+  await agedRunsAreLookedAt();
   await lasting(gone, TEMPORAL_AWAY_MS);
 
   const now = new Map((await runs()).map((run) => [run.id, run]));

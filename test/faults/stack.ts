@@ -1,11 +1,14 @@
 /** The whole platform as a child process that can be killed and started again on the same data directory. */
 import { type ChildProcess, fork } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isAlive, isPortBusy, type ProcessMark, stopProcess } from '@opsloop/embedded';
+import { createTestDatabase, eventually, testTemporal } from '@opsloop/testing';
+import { Connection } from '@temporalio/client';
 import { carrierEnvironment, childEnvironment } from './config.js';
 
 const MAIN = fileURLToPath(new URL('../../apps/stack/dist/main.js', import.meta.url));
@@ -123,6 +126,10 @@ export class FaultStack {
     return this.env['TEMPORAL_ADDRESS'] ?? `127.0.0.1:${this.state().ports.temporal}`;
   }
 
+  get temporalNamespace(): string {
+    return this.env['TEMPORAL_NAMESPACE'] ?? 'default';
+  }
+
   /** The last lines, for a failure's message. */
   tail(lines = 30): string {
     return this.log.split('\n').slice(-lines).join('\n');
@@ -139,6 +146,26 @@ export class FaultStack {
       return {};
     }
   }
+}
+
+/**
+ * For `FaultStack.create`: a database and a namespace of its own on the servers of the test run. They are no part of
+ * what is killed, so a restart need not start them again.
+ */
+export async function ownServers(): Promise<{ env: Record<string, string>; drop(): Promise<void> }> {
+  const [{ url, drop }, { address }] = await Promise.all([createTestDatabase(), testTemporal()]);
+  const namespace = `faults-${randomUUID().slice(0, 8)}`;
+  const connection = await Connection.connect({ address });
+  try {
+    await connection.workflowService.registerNamespace({
+      namespace,
+      workflowExecutionRetentionPeriod: { seconds: 86_400 as never },
+    });
+    await eventually(() => connection.workflowService.describeNamespace({ namespace }), { timeoutMs: 40_000 });
+  } finally {
+    await connection.close();
+  }
+  return { env: { DATABASE_URL: url, TEMPORAL_ADDRESS: address, TEMPORAL_NAMESPACE: namespace }, drop };
 }
 
 /** Below the range from which systems take ports of outgoing connections: the port must be free again at each restart. */
