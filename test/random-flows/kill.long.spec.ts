@@ -7,6 +7,7 @@ import type { ChildProcess } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Client, Connection, type WorkflowHandle, WorkflowUpdateFailedError } from '@temporalio/client';
 import { WorkflowNotFoundError } from '@temporalio/common';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -125,7 +126,12 @@ function decide({ path, workflowId }: Report, given: 'approve' | 'reject'): void
     } catch (error) {
       // An answer that was lost on its way to a killed worker is told to who gave it; people then answer again.
       if (error instanceof WorkflowUpdateFailedError || error instanceof WorkflowNotFoundError) return;
-      process.stderr.write(`an answer is given again after ${String(error)}\n`);
+      const { message, cause } = error as Error;
+      process.stderr.write(
+        `the answer to ${path} of ${workflowId} is given again after ${message}: ${String(cause)}\n`,
+      );
+      // As a person would: not in the same moment.
+      await delay(500);
       await answers();
     }
   };
@@ -208,7 +214,13 @@ async function stuck(open: Iterable<[string, KilledRun]>): Promise<string> {
       .query<{ path: string; status: string }[]>(TEMPORAL_NAMES.stepsQuery)
       .catch((error: unknown) => [{ path: `${String(error)} ${String((error as Error).cause)}`, status: '?' }]);
     const at = steps.filter(({ status }) => !['succeeded', 'skipped', 'failed'].includes(status));
-    return `seed ${seed}: ${at.map(({ path, status }) => `${path} ${status}`).join(', ')} ${failed}`;
+    const { raw } = await handle.describe();
+    const pending = (raw.pendingActivities ?? []).map(
+      ({ activityId, activityType, attempt, state, lastStartedTime, lastFailure }) =>
+        `${activityType?.name} ${activityId} attempt ${attempt} ${state} since ${String(lastStartedTime?.seconds)} ${lastFailure?.message ?? ''}`,
+    );
+    const children = (raw.pendingChildren ?? []).map((child) => `child ${child.workflowId}`);
+    return `seed ${seed} ${[...pending, ...children].join('; ')}: ${at.map(({ path, status }) => `${path} ${status}`).join(', ')} ${failed}`;
   });
   return (await Promise.all(lines)).join('\n');
 }
@@ -229,14 +241,17 @@ class Proof {
   async run(): Promise<void> {
     while (this.next < from + count || this.open.size > 0) {
       while (this.next < from + count && this.open.size < OPEN_MAX) this.open.set(...(await begin(this.next++)));
-      await new Promise((resolve) => setTimeout(resolve, this.random.int(20, 120)));
+      await delay(this.random.int(20, 120));
       for (const [id, run] of [...this.open]) if (run.outcome !== undefined) this.take(id, run);
       // Only after some progress: kills in a row would keep everything waiting for heartbeats that never come.
       if (this.killed < kills && this.ended >= this.killed * this.between) {
         await workers.next();
         this.killed += 1;
       }
-      if (Date.now() - this.saidAt > SAYS_EVERY_MS) this.say();
+      if (Date.now() - this.saidAt > SAYS_EVERY_MS) {
+        this.say();
+        if (this.next === from + count && this.open.size <= 3) process.stderr.write(`${await stuck(this.open)}\n`);
+      }
       if (Date.now() - this.startedAt > ALL_MS_MAX)
         expect.fail(`after ${this.killed} kills ${this.open.size} runs have not ended\n${await stuck(this.open)}`);
     }

@@ -1,6 +1,6 @@
 import { defineAtom, serveAtoms, type AtomService } from '@opsloop/atoms';
 import { type AtomDocument, OpsError } from '@opsloop/contracts';
-import { testTemporal } from '@opsloop/testing';
+import { eventually, testTemporal } from '@opsloop/testing';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type ControlApp, type Peers, shared, type Shared, startControl, startPeers } from '../control-app.spec-kit.js';
 
@@ -70,6 +70,14 @@ beforeAll(async () => {
     ...atoms.map((atom) => atom.manifest),
     manifest('box.nobody', { worker: { queue: 'nobody-there', activity: 'x' }, verify: { input: {} } }),
   ];
+  // A worker polls some time after it was made; one that is verified has been there for long.
+  const described = (): Promise<{ pollers?: unknown[] | null }> =>
+    a.temporal.client.workflowService.describeTaskQueue({
+      namespace: s.namespace,
+      taskQueue: { name: 'verify-spec' },
+      taskQueueType: 2,
+    });
+  await eventually(async () => expect((await described()).pollers).not.toHaveLength(0));
 });
 afterAll(async () => {
   await service?.shutdown();
