@@ -5,10 +5,13 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { createProjectGraphAsync } from 'nx/src/devkit-exports.js';
 import { ESLint } from 'eslint';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 const folder = fileURLToPath(new URL('./fixtures/', import.meta.url));
+// The boundary rule skips itself without a cached project graph; this makes one.
+await createProjectGraphAsync();
 const eslint = new ESLint({ cwd: root });
 const results = [];
 for (const fixture of readdirSync(folder).sort()) {

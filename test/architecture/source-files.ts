@@ -29,8 +29,14 @@ export function projects(): Project[] {
   );
 }
 
+let files: readonly string[] | undefined;
 /** Tracked files and new ones that nobody ignores, relative to the root. */
-export function repositoryFiles(): string[] {
+export function repositoryFiles(): readonly string[] {
+  files ??= listedFiles();
+  return files;
+}
+
+function listedFiles(): string[] {
   const out = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], {
     cwd: ROOT,
     encoding: 'utf8',
@@ -49,8 +55,12 @@ export function shippedSources({ generated = false } = {}): string[] {
   );
 }
 
+const parsed = new Map<string, ts.SourceFile>();
+/** Several rules look at the same syntax, and reading it is most of their time. */
 export function parse(file: string): ts.SourceFile {
-  return ts.createSourceFile(file, read(file), ts.ScriptTarget.ES2023, true);
+  const known = parsed.get(file) ?? ts.createSourceFile(file, read(file), ts.ScriptTarget.ES2023, true);
+  parsed.set(file, known);
+  return known;
 }
 
 export interface MeasuredFunction {

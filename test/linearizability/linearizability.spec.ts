@@ -206,7 +206,7 @@ describe('the mutex', () => {
     await first.dataSource.destroy();
     const [c, d] = [await openTurns(broken.url), await openTurns(broken.url)];
     const history = await record({
-      ops: 800,
+      ops: 250,
       random: randomOf(firstSeed),
       parties: [person(c.db, c.turns), person(d.db, d.turns, groups)],
       clients: CLIENTS,

@@ -14,7 +14,7 @@ beforeAll(async () => {
   sandbox = await interpreterSandbox(join(tmpdir(), 'opsloop-random-flows'));
 });
 
-const { from, count } = seedsFromEnv(150);
+const { from, count } = seedsFromEnv(60);
 
 function treated(name: string, treatment: (random: Seeded) => Treatment, leaves = 0): void {
   it(name, () => {

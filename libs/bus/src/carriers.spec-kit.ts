@@ -31,6 +31,6 @@ const kafka: SpecCarrier = {
 export const carriers: readonly SpecCarrier[] = [postgres, ...(await whereKafka()).map(() => kafka)];
 
 /** How many consumers a spec kills. */
-export const busKills = (): number => Number(process.env['OPSLOOP_BUS_KILLS'] ?? 6);
+export const busKills = (): number => Number(process.env['OPSLOOP_BUS_KILLS'] ?? 4);
 /** How often members join and leave a group in a spec. */
 export const busTurns = (): number => Number(process.env['OPSLOOP_BUS_TURNS'] ?? 3);

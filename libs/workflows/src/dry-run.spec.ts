@@ -30,13 +30,13 @@ describe('a dry run', () => {
           },
           {
             id: 'each',
-            forEach: { in: [1, 2], batch: { size: 1, pause: '1h' } },
+            forEach: { in: [1, 2], batch: { size: 1, pause: '10m' } },
             do: [{ id: 'wipe', call: 'd.wipe@1' }],
           },
           { id: 'quick', call: 'l.quick@1' },
           { id: 'far', call: 'f.far@1' },
           { id: 'plan', call: 'w.plan@1' },
-          { id: 'rest', wait: { for: '2h' } },
+          { id: 'rest', wait: { for: '20m' } },
           { id: 'tell', emit: { type: 'fleet.done' } },
           { id: 'sub', run: 'test/sub@1' },
           { id: 'boom', raise: { type: 'runtime' } },
@@ -58,7 +58,7 @@ describe('a dry run', () => {
       },
     );
     expect(await run.end()).toMatchObject({ status: 'failed', problem: { instance: 'boom' } });
-    // Three hours of pauses and waits in a thousandth of the time.
+    // Half an hour of pauses and waits in a thousandth of the time.
     expect(Date.now() - started).toBeLessThan(25_000);
     expect(run.calls()).toEqual(['r.look:look', 'w.plan:plan']);
     const asked = [TEMPORAL_NAMES.dryRunActivity, TEMPORAL_NAMES.reportActivity, 'r.look', 'w.plan'];

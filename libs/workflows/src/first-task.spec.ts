@@ -125,13 +125,13 @@ it('a step that only a person can judge still waits for the verdict in a new Tem
           parallel: {},
           do: [
             { ...call('once'), timeout: { startToClose: '200ms' } } as Step,
-            { id: 'l', loop: { max: { iterations: 30 }, every: '20ms' }, do: [call('turn')] },
+            { id: 'l', loop: { max: { iterations: 12 }, every: '20ms' }, do: [call('turn')] },
           ],
         },
       ],
       output: '${steps.once.output}',
     },
-    { atoms: { 'a.once@1': { idempotency: 'none', retry: { maximumAttempts: 1 } } }, continueAfter: 70 },
+    { atoms: { 'a.once@1': { idempotency: 'none', retry: { maximumAttempts: 1 } } }, continueAfter: 40 },
   );
   await eventually(async () => expect(await run.continued()).toBeGreaterThan(1));
   expect(await run.step('p/once')).toMatchObject({ status: 'waiting', problem: { code: 'timeout' } });

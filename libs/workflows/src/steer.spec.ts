@@ -37,10 +37,10 @@ describe('pause and resume', () => {
         do: [
           call('one'),
           { id: 'w', wait: { for: '300ms' } },
-          { id: 'l', loop: { max: { iterations: 20 } }, do: [call('turn')] },
+          { id: 'l', loop: { max: { iterations: 8 } }, do: [call('turn')] },
         ],
       },
-      { attributes: true, continueAfter: 70 },
+      { attributes: true, continueAfter: 40 },
     );
     await reaches(run, 'w', 'running');
     expect(await run.steer({ act: 'pause', scope: 'flow' })).toEqual({ applied: true, paused: true });
@@ -54,8 +54,8 @@ describe('pause and resume', () => {
     expect(await run.steer({ act: 'resume' })).toEqual({ applied: true, paused: false });
     expect(await run.steer({ act: 'resume' })).toEqual({ applied: false, paused: false });
     expect((await run.end()).status).toBe('succeeded');
-    expect(run.calls()).toHaveLength(21);
-    expect(await run.continued()).toBeGreaterThan(0);
+    expect(run.calls()).toHaveLength(9);
+    await run.hasContinued(1);
   });
 
   it('holds one step, or the forEach after its batch, and a cancel ends what is held', async () => {
@@ -88,7 +88,7 @@ describe('pause and resume', () => {
   it('reaches sub-flows, and the deadline of the parent stands still meanwhile', async () => {
     const child = compiled({ name: 'test/child', do: [{ id: 'w', wait: { for: '200ms' } }, call('inner')] });
     const run = await h.run(
-      { do: [{ id: 'd', timeout: '1s', do: [{ id: 'sub', run: 'test/child@1' }] }] },
+      { do: [{ id: 'd', timeout: '3s', do: [{ id: 'sub', run: 'test/child@1' }] }] },
       { flows: { 'test/child@1': child } },
     );
     await reaches(run, 'd/sub', 'running');
@@ -100,7 +100,7 @@ describe('pause and resume', () => {
       expect(steps.find((s) => s.path === 'd/sub/inner')?.status).toBe('paused');
     });
     const since = Date.now();
-    await eventually(() => expect(Date.now() - since).toBeGreaterThan(1_300));
+    await eventually(() => expect(Date.now() - since).toBeGreaterThan(3_200));
     expect(await status(run, 'd/sub')).toBe('running');
     await run.steer({ act: 'resume' });
     expect((await run.end()).status).toBe('succeeded');

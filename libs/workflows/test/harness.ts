@@ -150,8 +150,9 @@ export interface Run {
   firstRunId: string;
   /** An operator's act on it. */
   steer(act: SteerAct): Promise<SteerAnswer>;
-  /** How often it went on in a new Temporal run so far. */
+  /** How often it went on in a new Temporal run so far; the list of runs may be a moment late. */
   continued(): Promise<number>;
+  hasContinued(times: number): Promise<void>;
   /** Result, or the failure's problem. */
   end(): Promise<{ status: string; output?: Json; problem?: JsonObject }>;
   steps(): Promise<StepRecord[]>;
@@ -161,10 +162,19 @@ export interface Run {
   calls(): string[];
 }
 
+/** What names no run in its request, so that nobody can say whose it is. */
+const OF_NO_RUN: ReadonlySet<string> = new Set([TEMPORAL_NAMES.cacheActivity, TEMPORAL_NAMES.outputActivity]);
+
 export class Harness {
   readonly recorded: Recorded[] = [];
   private readonly stubs = new Map<string, Stub>();
   private readonly counts = new Map<string, number>();
+  /** Whose a run is, for those that were started by a part. */
+  private readonly owners = new Map<string, Harness>();
+  private whole: Harness | undefined;
+  private end!: (reason: Error) => void;
+  /** Ends the answers that never come: a worker waits for them when it stops. */
+  private readonly ended = new Promise<never>((_resolve, reject) => (this.end = reject));
   private workers: { worker: Worker; running: Promise<void> }[] = [];
 
   private constructor(
@@ -184,6 +194,13 @@ export class Harness {
     const harness = new Harness(connection, new Client({ connection, namespace }), namespace, options.cache);
     await harness.startWorkers();
     return harness;
+  }
+
+  /** A part for a case beside others: it has the workers of the whole, and answers and records of its own runs alone. */
+  part(): Harness {
+    const part = new Harness(this.connection, this.client, this.namespace, this.cache);
+    part.whole = this;
+    return part;
   }
 
   async startWorkers(queues: string[] = [TEMPORAL_NAMES.flowQueue, TEMPORAL_NAMES.atomQueue]): Promise<void> {
@@ -211,13 +228,16 @@ export class Harness {
   }
 
   async stop(): Promise<void> {
+    this.ended.catch(() => undefined);
+    this.end(new Error('the spec has ended'));
     await this.stopWorkers();
     await this.connection.close();
   }
 
   /** Answers of one activity; unstubbed atoms answer `{ ok: true }`. */
   on(type: string, stub: Stub): this {
-    this.stubs.set(type, stub);
+    const of = OF_NO_RUN.has(type) ? (this.whole ?? this) : this;
+    of.stubs.set(type, stub);
     return this;
   }
 
@@ -227,13 +247,18 @@ export class Harness {
     this.recorded.length = 0;
   }
 
-  private async answer(argument: AtomCall & JsonObject): Promise<unknown> {
+  private answer(argument: AtomCall & JsonObject): Promise<unknown> {
+    const run = argument.context?.run ?? argument['run'];
+    return (this.owners.get(String(run)) ?? this).answerOwn(argument);
+  }
+
+  private async answerOwn(argument: AtomCall & JsonObject): Promise<unknown> {
     const { activityType, attempt, taskQueue, activityId } = Context.current().info;
     this.recorded.push({ type: activityType, argument, attempt, taskQueue, activityId });
     const n = (this.counts.get(activityType) ?? 0) + 1;
     this.counts.set(activityType, n);
     const stub = this.stubs.get(activityType);
-    if (stub !== undefined) return stub(argument, n);
+    if (stub !== undefined) return Promise.race([stub(argument, n), (this.whole ?? this).ended]);
     if (activityType === TEMPORAL_NAMES.claimActivity) return { granted: true, fence: '77' };
     return activityType.startsWith('opsloop.') ? null : { ok: true };
   }
@@ -244,6 +269,7 @@ export class Harness {
   ): Promise<Run> {
     const ir = 'ir' in doc ? doc : compiled(doc, options);
     const id = randomUUID();
+    this.whole?.owners.set(id, this);
     const input: RunInput = {
       context: {
         run: id,
@@ -279,6 +305,12 @@ export class Harness {
 
   private view(id: string, handle: WorkflowHandle): Omit<Run, 'firstRunId'> {
     const mine = (r: Recorded): boolean => r.argument.context?.run === id;
+    const continued = async (): Promise<number> => {
+      let count = -1;
+      const query = `WorkflowId = '${handle.workflowId}'`;
+      for await (const _run of this.client.workflow.list({ query })) count += 1;
+      return count;
+    };
     return {
       id,
       handle,
@@ -296,12 +328,12 @@ export class Harness {
         handle.executeUpdate<SteerAnswer, [SteerRequest]>(TEMPORAL_NAMES.steerUpdate, {
           args: [{ ...act, id: randomUUID(), by: 'anna', reason: 'for a test', at: new Date().toISOString() }],
         }),
-      continued: async () => {
-        let count = -1;
-        const query = `WorkflowId = '${handle.workflowId}'`;
-        for await (const _run of this.client.workflow.list({ query })) count += 1;
-        return count;
-      },
+      continued,
+      hasContinued: (times) =>
+        eventually(async () => {
+          const seen = await continued();
+          if (seen < times) throw new Error(`it went on in ${seen} new Temporal runs instead of ${times}`);
+        }),
       steps: () => handle.query<StepRecord[]>(TEMPORAL_NAMES.stepsQuery),
       step: async (path) => (await handle.query<StepRecord[]>(TEMPORAL_NAMES.stepsQuery)).find((s) => s.path === path),
       outcome: () => {
