@@ -24,7 +24,7 @@ const WHO: Initiator[] = [
 ];
 /** Of each of the five: enough that every queue is long at times. */
 const OPEN_MAX = 12;
-/** And twice as long as its admission took: on a busy machine as many are at work at once as on an idle one. */
+/** And as long as its admission took: on a busy machine as many are at work at once as on an idle one. */
 const HOLD_MS = 30;
 /** The shortest window of a rate. It is the rates that the test waits for: with windows five times as long it takes five times as long. */
 const WINDOW_MS = 40;
@@ -202,7 +202,7 @@ async function initiator(who: Initiator, count: number, random: (n: number) => n
     const began = Date.now();
     const prepared = await admission.prepare({ request, kind: 'lock', claims, ttlMs: 600_000 });
     await db.inTransaction('default', (tx) => admission.admit(tx, [prepared]));
-    const done: Promise<void> = work(id, cancels, holdMs + 2 * (Date.now() - began)).finally(() => open.delete(done));
+    const done: Promise<void> = work(id, cancels, holdMs + Date.now() - began).finally(() => open.delete(done));
     open.add(done);
   }
   await Promise.all(open);
