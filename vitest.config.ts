@@ -7,6 +7,9 @@ const PURE = ['{apps,libs}/*/src/**/*.pure.spec.ts', 'libs/{contracts,rules,dsl}
 
 /** Tens of seconds each, or other languages and servers than the default stack has: `npm run test:long`. */
 const LONG = '**/*.long.spec.ts';
+/** Run there once more, in larger sizes (`tools/test.mjs`). */
+const LARGER = ['test/faults/*.spec.ts', 'libs/bus/src/carrier.spec.ts', 'libs/workflows/src/{events,killed}.spec.ts'];
+const larger = process.env['OPSLOOP_TEST_LONG'] === undefined ? [] : LARGER;
 
 const SERVERS = { globalSetup: ['libs/testing/src/global-setup.ts'] };
 
@@ -30,7 +33,7 @@ export default defineConfig({
       },
       {
         extends: true,
-        test: { name: 'long', include: [LONG], exclude: ['**/node_modules/**', '**/dist/**'], ...SERVERS },
+        test: { name: 'long', include: [LONG, ...larger], exclude: ['**/node_modules/**', '**/dist/**'], ...SERVERS },
       },
     ],
     pool: 'forks',

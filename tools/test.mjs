@@ -1,12 +1,21 @@
 // `npm test`: install what is missing, build, check style, types and formatting, run the tests on real servers, and
-// close with one line `N passed, N failed`. `npm run test:long` runs the long ones (`*.long.spec.ts`) instead. Further
-// arguments go to the test runner, which then looks among all of them.
+// close with one line `N passed, N failed`. `npm run test:long` runs the long ones (`*.long.spec.ts`) instead, and the
+// specs of faults in the sizes below. Further arguments go to the test runner.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bin, build, childEnv, install, root, run, runTogether, useOwnNode } from './bootstrap.mjs';
+
+const LARGER = {
+  OPSLOOP_TEST_LONG: '1',
+  OPSLOOP_FAULT_KILLS: '8',
+  OPSLOOP_FAULT_OUTAGES: 'long',
+  OPSLOOP_BUS_KILLS: '12',
+  OPSLOOP_RUN_SIGNALS: '5000',
+  OPSLOOP_WORKER_SEEDS: '7,11',
+};
 
 install();
 useOwnNode(fileURLToPath(import.meta.url));
@@ -25,11 +34,11 @@ if (!long && args.length === 0) {
 }
 const scratch = mkdtempSync(join(tmpdir(), 'opsloop-test-'));
 const report = join(scratch, 'report.json');
-const projects = long ? ['--project=long'] : args.length === 0 ? ['--project=pure', '--project=servers'] : [];
+const projects = long ? ['--project=long'] : ['--project=pure', '--project=servers'];
 const result = spawnSync(
   join(bin, 'vitest'),
   ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...projects, ...args],
-  { cwd: root, env: childEnv(), stdio: 'inherit' },
+  { cwd: root, env: { ...childEnv(), ...(long ? LARGER : {}) }, stdio: 'inherit' },
 );
 const counts = readCounts(report);
 rmSync(scratch, { recursive: true, force: true });

@@ -1,14 +1,12 @@
 /** The five apps as ten processes on PostgreSQL, Temporal and Kafka: what holds in one process holds there as well. */
-import { randomBytes } from 'node:crypto';
 import {
   createTestDatabase,
+  createTestNamespace,
   eventually,
   testKafka,
-  testTemporal,
   type TestDatabase,
   whereKafka,
 } from '@opsloop/testing';
-import { Connection } from '@temporalio/client';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type App, APPS, Cluster, shippedLocations } from './cluster.spec-kit.js';
 import { flow, plainRule } from './documents.spec-kit.js';
@@ -28,20 +26,18 @@ describe('a cluster', () => {
   beforeAll(async () => {
     const [database, temporal, kafka, aWorld] = await Promise.all([
       createTestDatabase(),
-      testTemporal(),
+      // A namespace of its own: workers of other specs serve the same queues.
+      createTestNamespace('cluster'),
       // Without a broker the same holds on PostgreSQL alone.
       whereKafka().then((found) => (found.length > 0 ? testKafka() : undefined)),
       World.start(),
     ]);
     made = database;
     world = aWorld;
-    const name = `cluster-${randomBytes(6).toString('hex')}`;
-    // A namespace of its own: workers of other specs serve the same queues.
-    await registerNamespace(temporal.address, name);
     cluster = await Cluster.start({
       databaseUrl: made.url,
-      temporal: { address: temporal.address, namespace: name },
-      ...(kafka === undefined ? {} : { kafka: { brokers: kafka.brokers, prefix: `${name}.` } }),
+      temporal,
+      ...(kafka === undefined ? {} : { kafka: { brokers: kafka.brokers, prefix: `${temporal.namespace}.` } }),
     });
     stack = Stack.at(cluster.url, cluster.key);
     await stack.put(
@@ -152,11 +148,3 @@ describe('a cluster', () => {
     await healed(names);
   }, 180_000);
 });
-
-async function registerNamespace(address: string, namespace: string): Promise<void> {
-  const connection = await Connection.connect({ address });
-  const day = { seconds: 86_400 } as unknown as { seconds: never };
-  await connection.workflowService.registerNamespace({ namespace, workflowExecutionRetentionPeriod: day });
-  await eventually(() => connection.workflowService.describeNamespace({ namespace }), { timeoutMs: 30_000 });
-  await connection.close();
-}

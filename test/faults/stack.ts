@@ -1,14 +1,12 @@
 /** The whole platform as a child process that can be killed and started again on the same data directory. */
 import { type ChildProcess, fork } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { isAlive, isPortBusy, type ProcessMark, stopProcess } from '@opsloop/embedded';
-import { createTestDatabase, eventually, testTemporal } from '@opsloop/testing';
-import { Connection } from '@temporalio/client';
+import { createTestDatabase, createTestNamespace } from '@opsloop/testing';
 import { carrierEnvironment, childEnvironment } from './config.js';
 
 const MAIN = fileURLToPath(new URL('../../apps/stack/dist/main.js', import.meta.url));
@@ -153,18 +151,10 @@ export class FaultStack {
  * what is killed, so a restart need not start them again.
  */
 export async function ownServers(): Promise<{ env: Record<string, string>; drop(): Promise<void> }> {
-  const [{ url, drop }, { address }] = await Promise.all([createTestDatabase(), testTemporal()]);
-  const namespace = `faults-${randomUUID().slice(0, 8)}`;
-  const connection = await Connection.connect({ address });
-  try {
-    await connection.workflowService.registerNamespace({
-      namespace,
-      workflowExecutionRetentionPeriod: { seconds: 86_400 as never },
-    });
-    await eventually(() => connection.workflowService.describeNamespace({ namespace }), { timeoutMs: 40_000 });
-  } finally {
-    await connection.close();
-  }
+  const [{ url, drop }, { address, namespace }] = await Promise.all([
+    createTestDatabase(),
+    createTestNamespace('faults', { searchAttributes: true }),
+  ]);
   return { env: { DATABASE_URL: url, TEMPORAL_ADDRESS: address, TEMPORAL_NAMESPACE: namespace }, drop };
 }
 

@@ -18,9 +18,9 @@ import {
   type ChildProgram,
   type HttpTarget,
   bundleChild,
+  createTestNamespace,
   eventually,
   startHttpTarget,
-  testTemporal,
 } from '@opsloop/testing';
 import { compiledRandom, eventsOf } from './compare.js';
 import { type RandomFlow, eventTypesOf, randomFlow } from './generate.js';
@@ -79,13 +79,8 @@ class Workers {
 }
 
 beforeAll(async () => {
-  const { address } = await testTemporal();
+  const { address, namespace } = await createTestNamespace('kill');
   connection = await Connection.connect({ address });
-  const namespace = `kill-${randomUUID().slice(0, 8)}`;
-  await connection.workflowService.registerNamespace({
-    namespace,
-    workflowExecutionRetentionPeriod: { seconds: 86_400 as never },
-  });
   client = new Client({ connection, namespace });
   target = await startHttpTarget(async ({ body }) => {
     // What was asked is a thousand runs of some dozen calls; nobody looks at it.
@@ -101,7 +96,6 @@ beforeAll(async () => {
     log: { debug: silent, info: silent, warn: silent, error: silent },
   });
   workers = new Workers(() => program.start(address, namespace, codePath, target.url));
-  await eventually(async () => void (await client.workflow.count()), { timeoutMs: 30_000 });
 });
 afterAll(async () => {
   await program?.close();

@@ -28,11 +28,10 @@ import { createFlowWorker, TemporalConnection, TemporalModule } from '@opsloop/t
 import {
   cacheDir,
   createTestDatabase,
-  eventually,
+  createTestNamespace,
   freePort,
   type HttpTarget,
   startHttpTarget,
-  testTemporal,
 } from '@opsloop/testing';
 import { ApplicationFailure } from '@temporalio/common';
 import type { ControlConfig } from './config.js';
@@ -243,34 +242,13 @@ export interface Shared {
   drop(): Promise<void>;
 }
 
-/** A database and a Temporal namespace that several controls may share. */
-export async function shared(): Promise<Shared> {
-  const [{ url, drop }, { address }] = await Promise.all([createTestDatabase(), testTemporal()]);
-  const namespace = `c-${randomUUID().slice(0, 8)}`;
-  const temporal = await TemporalConnection.connect({ address, namespace: 'default' }, silent);
-  await temporal.connection.workflowService.registerNamespace({
-    namespace,
-    workflowExecutionRetentionPeriod: { seconds: 86_400 as never },
-  });
-  await eventually(() => temporal.connection.workflowService.describeNamespace({ namespace }), { timeoutMs: 40_000 });
-  await temporal.connection.close();
+/** A database and a Temporal namespace that several controls may share; `searchAttributes`: to ask Temporal who waits. */
+export async function shared(options: { searchAttributes?: boolean } = {}): Promise<Shared> {
+  const [{ url, drop }, { address, namespace }] = await Promise.all([
+    createTestDatabase(),
+    createTestNamespace('control', options),
+  ]);
   return { databaseUrl: url, namespace, address, drop };
-}
-
-/** As the product's own server has them; without them nobody can ask Temporal who waits. */
-export async function registerAttributes(s: Shared): Promise<void> {
-  const temporal = await TemporalConnection.connect({ address: s.address, namespace: s.namespace }, silent);
-  const types = { Keyword: 2, KeywordList: 7 };
-  await temporal.connection.operatorService.addSearchAttributes({
-    namespace: s.namespace,
-    searchAttributes: Object.fromEntries(
-      Object.entries(TEMPORAL_NAMES.searchAttributes).map(([name, type]) => [name, types[type]]),
-    ),
-  });
-  await eventually(() => temporal.client.workflow.count("OpsPhase = 'waiting' AND OpsTargets = 'a'"), {
-    timeoutMs: 40_000,
-  });
-  await temporal.connection.close();
 }
 
 class SpecModule {}

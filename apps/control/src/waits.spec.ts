@@ -8,7 +8,6 @@ import {
   type Answer,
   type ControlApp,
   type Peers,
-  registerAttributes,
   shared,
   type Shared,
   startControl,
@@ -21,8 +20,7 @@ let peers: Peers;
 let temporal: Proxy;
 let a: ControlApp;
 beforeAll(async () => {
-  [s, peers] = await Promise.all([shared(), startPeers()]);
-  await registerAttributes(s);
+  [s, peers] = await Promise.all([shared({ searchAttributes: true }), startPeers()]);
   temporal = await proxyTo(s.address);
   a = await startControl(s, peers, { address: temporal.address });
 });

@@ -1,17 +1,11 @@
 /** What the specs share that kill workers: a namespace of its own, and one run from its start to its end. */
-import { randomUUID } from 'node:crypto';
 import { TEMPORAL_NAMES, type CompiledFlow, type Json, type RunInput } from '@opsloop/contracts';
 import { Logger } from '@opsloop/platform';
 import { TemporalConnection } from '@opsloop/temporal';
-import { eventually } from '@opsloop/testing';
+import { createTestNamespace } from '@opsloop/testing';
 
-export async function ownNamespace(address: string): Promise<TemporalConnection> {
-  const namespace = `killed-${randomUUID().slice(0, 8)}`;
-  const temporal = await TemporalConnection.connect({ address, namespace }, new Logger({ logLevel: 'fatal' }));
-  const workflowExecutionRetentionPeriod = { seconds: 86_400 as never };
-  await temporal.connection.workflowService.registerNamespace({ namespace, workflowExecutionRetentionPeriod });
-  await eventually(() => temporal.check(), { timeoutMs: 30_000, everyMs: 100 });
-  return temporal;
+export async function ownNamespace(): Promise<TemporalConnection> {
+  return TemporalConnection.connect(await createTestNamespace('killed'), new Logger({ logLevel: 'fatal' }));
 }
 
 /** Runs a flow and gives its output; `run` is its id. */

@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { stepKey, type CompiledFlow, type Json } from '@opsloop/contracts';
 import { Logger } from '@opsloop/platform';
 import { createFlowWorker, WorkerHost } from '@opsloop/temporal';
-import { bundleChild, cacheDir, startHttpTarget, testTemporal, type ChildProgram } from '@opsloop/testing';
+import { bundleChild, cacheDir, startHttpTarget, type ChildProgram } from '@opsloop/testing';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { execute, ownNamespace } from './killed-worker.spec-kit.js';
 
@@ -49,13 +49,13 @@ function flow(url: string): CompiledFlow {
 it.concurrent(
   'a worker killed after the effect and before its answer: each step is applied once, under one key',
   async () => {
-    const { address } = await testTemporal();
-    const temporal = await ownNamespace(address);
+    const temporal = await ownNamespace();
     const logger = new Logger({ logLevel: 'fatal' });
     const control = await startHttpTarget(() => ({ body: { asOf: new Date().toISOString(), halts: [] } }));
     let child: ChildProcess;
     let kills = 0;
-    const startChild = (): ChildProcess => program.start(address, temporal.namespace, control.url);
+    const startChild = (): ChildProcess =>
+      program.start(temporal.config.address, temporal.config.namespace, control.url);
     /** What the target has done, by key: it honours the key, as a good target does. */
     const applied = new Map<string, Json[]>();
     const target = await startHttpTarget((call) => {
@@ -141,12 +141,12 @@ function jobs(url: string): CompiledFlow {
 it.concurrent(
   'a worker killed between the start of a job and its end: the job is found again and submitted once',
   async () => {
-    const { address } = await testTemporal();
-    const temporal = await ownNamespace(address);
+    const temporal = await ownNamespace();
     const logger = new Logger({ logLevel: 'fatal' });
     const control = await startHttpTarget(() => ({ body: { asOf: new Date().toISOString(), halts: [] } }));
     let child: ChildProcess;
-    const startChild = (): ChildProcess => program.start(address, temporal.namespace, control.url);
+    const startChild = (): ChildProcess =>
+      program.start(temporal.config.address, temporal.config.namespace, control.url);
     const killed = { start: 0, poll: 0 };
     const kill = (phase: keyof typeof killed): Promise<never> => {
       killed[phase] += 1;

@@ -5,6 +5,7 @@ export * from './http-target.js';
 export { freePort } from './ports.js';
 export { cacheDir, runFolder } from './config.js';
 export { testKafka, type TestKafka, testTemporal, type TestTemporal, whereKafka } from './servers.js';
+export { createTestNamespace, type TestNamespace } from './namespace.js';
 export { KafkaBroker, type KafkaOptions } from './kafka-server.js';
 export { kafkaVersion } from './kafka-files.js';
 export * from './child-process.js';

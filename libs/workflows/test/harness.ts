@@ -26,7 +26,7 @@ import type {
   SteerRequest,
   StepRecord,
 } from '@opsloop/contracts';
-import { eventually, runFolder, testTemporal } from '@opsloop/testing';
+import { createTestNamespace, eventually, runFolder } from '@opsloop/testing';
 
 /** One call of any activity, in the order in which they began. */
 export interface Recorded {
@@ -187,10 +187,8 @@ export class Harness {
   /** Without a cache every workflow task replays the whole history: what a killed worker leaves to the next. */
   static async start(options: { cache?: number } = {}): Promise<Harness> {
     installRuntime();
-    const { address } = await testTemporal();
+    const { address, namespace } = await createTestNamespace('h', { searchAttributes: true });
     const connection = await NativeConnection.connect({ address });
-    const namespace = `h-${randomUUID().slice(0, 8)}`;
-    await createNamespace(connection, namespace);
     const harness = new Harness(connection, new Client({ connection, namespace }), namespace, options.cache);
     await harness.startWorkers();
     return harness;
@@ -357,17 +355,4 @@ export function installRuntime(): void {
   if (installed) return;
   installed = true;
   Runtime.install({ logger: new DefaultLogger('ERROR'), shutdownSignals: [] });
-}
-
-async function createNamespace(connection: NativeConnection, namespace: string): Promise<void> {
-  await connection.workflowService.registerNamespace({
-    namespace,
-    workflowExecutionRetentionPeriod: { seconds: 86_400 as never },
-  });
-  await eventually(
-    async () => {
-      await connection.operatorService.addSearchAttributes({ namespace, searchAttributes: { OpsPhase: 2 } });
-    },
-    { timeoutMs: 30_000, everyMs: 100 },
-  );
 }
