@@ -182,6 +182,8 @@ describe('the mutex', () => {
     },
   );
 
+  /** Two clients meet at the wrong place in nearly every history; ten without it would be a checker that sees nothing. */
+  const HISTORIES_MAX = 10;
   const slow = `CREATE FUNCTION control.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.003); RETURN NEW; END $$;
     CREATE TRIGGER slow BEFORE INSERT ON control.claim FOR EACH STATEMENT EXECUTE FUNCTION control.slow();`;
   const planted: [string, (db: Database) => Promise<void>, typeof blind?][] = [
@@ -205,16 +207,22 @@ describe('the mutex', () => {
     await plant(first);
     await first.dataSource.destroy();
     const [c, d] = [await openTurns(broken.url), await openTurns(broken.url)];
-    const history = await record({
-      ops: 250,
-      random: randomOf(firstSeed),
-      parties: [person(c.db, c.turns), person(d.db, d.turns, groups)],
-      clients: CLIENTS,
-      queue: false,
-    });
+    let found = false;
+    for (let seed = firstSeed; !found && seed < firstSeed + HISTORIES_MAX; seed += 1) {
+      const history = await record({
+        ops: 250,
+        random: randomOf(seed),
+        parties: [person(c.db, c.turns), person(d.db, d.turns, groups)],
+        clients: CLIENTS,
+        queue: false,
+      });
+      const said = await verdicts(history);
+      found = said.includes(false);
+      if (found) expect(said).toEqual(yes().map(() => false));
+    }
     await Promise.all([c.close(), d.close()]);
     await broken.drop();
-    expect(await verdicts(history)).toEqual(yes().map(() => false));
+    expect(found).toBe(true);
   });
 });
 
