@@ -6,7 +6,7 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type JsonObject, TEMPORAL_NAMES } from '@opsloop/contracts';
-import { type EmbeddedPostgres, isAlive, startEmbeddedPostgres } from '@opsloop/embedded';
+import { type EmbeddedPostgres, freePort, isAlive, startEmbeddedPostgres } from '@opsloop/embedded';
 import { defaultCacheDir, type EmbeddedTemporal, findTemporalBinary, startEmbeddedTemporal } from '@opsloop/temporal';
 import { eventually } from '@opsloop/testing';
 import { Client, Connection } from '@temporalio/client';
@@ -15,7 +15,7 @@ import { longOutages, randomOf, seed, shuffled } from './config.js';
 import { gather, ledger, type LockWatch, query, watchLocks } from './facts.js';
 import { type Facts, violationsOf } from './ledger.pure.js';
 import { type Sink, startSink } from './sink.js';
-import { FaultStack, freePortBlock } from './stack.js';
+import { FaultStack } from './stack.js';
 import {
   applyDocuments,
   DECISIONS,
@@ -72,8 +72,8 @@ beforeAll(async () => {
   // As root, PostgreSQL runs as another user, who must reach its directory.
   chmodSync(dir, 0o711);
   [postgres, temporal, sink] = await Promise.all([
-    freePortBlock().then(startPostgres),
-    freePortBlock().then(startTemporal),
+    freePort().then(startPostgres),
+    freePort().then(startTemporal),
     startSink(WORK_MS),
   ]);
   stack = await FaultStack.create({ DATABASE_URL: postgres.url, TEMPORAL_ADDRESS: temporal.address });

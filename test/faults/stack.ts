@@ -5,7 +5,7 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { isAlive, isPortBusy, type ProcessMark, stopProcess } from '@opsloop/embedded';
+import { freePort, isAlive, type ProcessMark, stopProcess } from '@opsloop/embedded';
 import { createTestDatabase, createTestNamespace } from '@opsloop/testing';
 import { carrierEnvironment, childEnvironment } from './config.js';
 
@@ -43,7 +43,7 @@ export class FaultStack {
     const dataDir = mkdtempSync(join(tmpdir(), 'opsloop-faults-'));
     // As root, PostgreSQL runs as another user, who must reach its directory.
     chmodSync(dataDir, 0o711);
-    const stack = new FaultStack(dataDir, await freePortBlock(), {
+    const stack = new FaultStack(dataDir, await freePort(4), {
       // Hundreds of starts of one rule within a minute are what these tests are about.
       OPSLOOP_BRAKE: 'off',
       ...(await carrierEnvironment()),
@@ -156,14 +156,4 @@ export async function ownServers(): Promise<{ env: Record<string, string>; drop(
     createTestNamespace('faults', { searchAttributes: true }),
   ]);
   return { env: { DATABASE_URL: url, TEMPORAL_ADDRESS: address, TEMPORAL_NAMESPACE: namespace }, drop };
-}
-
-/** Below the range from which systems take ports of outgoing connections: the port must be free again at each restart. */
-export async function freePortBlock(): Promise<number> {
-  for (let tries = 0; tries < 100; tries += 1) {
-    const port = 20_000 + Math.floor(Math.random() * 1_200) * 10;
-    const busy = await Promise.all([0, 1, 2, 3].map((offset) => isPortBusy(port + offset)));
-    if (!busy.includes(true)) return port;
-  }
-  throw new Error('no four free ports in a row from 20000 to 32000');
 }

@@ -34,7 +34,7 @@ beforeAll(async () => {
   // As root, PostgreSQL runs as another account, which must reach its data.
   chmodSync(dir, 0o711);
   dataDir = join(dir, 'data');
-  port = await freePort();
+  port = await freePort(4);
 });
 afterAll(async () => {
   for (const { child } of started) if (child.exitCode === null && child.signalCode === null) child.kill('SIGTERM');

@@ -6,7 +6,7 @@ import {
   defaultCacheDir,
   findTemporalBinary,
   isAlive,
-  isPortBusy,
+  isPortFree,
   type ProcessMark,
   startEmbeddedPostgres,
   startEmbeddedTemporal,
@@ -51,7 +51,7 @@ export async function startStack(options: UpOptions, hooks: UpHooks): Promise<Ru
   const dir = new DataDir(options.dataDir);
   dir.prepare();
   dir.assertFree();
-  if (await isPortBusy(options.port)) {
+  if (!(await isPortFree(options.port))) {
     throw new Error(`port ${options.port} is in use; stop what listens there or choose another with --port`);
   }
   const parts: Part[] = [];
@@ -215,7 +215,7 @@ async function choosePorts(http: number, old: StackFile | undefined): Promise<St
   const taken = new Set([http]);
   const pick = async (preferred: number): Promise<number> => {
     for (let port = preferred; port < preferred + PORT_TRIES; port++) {
-      if (!taken.has(port) && !(await isPortBusy(port))) {
+      if (!taken.has(port) && (await isPortFree(port))) {
         taken.add(port);
         return port;
       }

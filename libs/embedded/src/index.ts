@@ -1,6 +1,5 @@
 export { postgresBinaries, type PostgresBinaries } from './postgres-binaries.js';
 export {
-  isPortBusy,
   runSql,
   startEmbeddedPostgres,
   type EmbeddedPostgres,
@@ -16,3 +15,4 @@ export {
 export { defaultCacheDir, findTemporalBinary, TEMPORAL_CLI_VERSION, type TemporalBinary } from './temporal-binary.js';
 export { withFileLock } from './file-lock.js';
 export type { Log } from './log.js';
+export { freePort, isPortBusy, isPortFree } from './ports.js';

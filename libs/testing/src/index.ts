@@ -2,7 +2,7 @@ export * from './database.js';
 export * from './deferred.js';
 export * from './eventually.js';
 export * from './http-target.js';
-export { freePort } from './ports.js';
+export { freePort } from '@opsloop/embedded';
 export { cacheDir, runFolder } from './config.js';
 export { testKafka, type TestKafka, testTemporal, type TestTemporal, whereKafka } from './servers.js';
 export { createTestNamespace, type TestNamespace } from './namespace.js';

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import { isPortBusy } from '@opsloop/embedded';
+import { freePort, isPortBusy } from '@opsloop/embedded';
 import { javaEnvironment } from './config.js';
 import { eventually } from './eventually.js';
 import { kafkaJars } from './kafka-files.js';
@@ -43,7 +43,7 @@ export class KafkaBroker {
   static async start(options: KafkaOptions = {}): Promise<KafkaBroker> {
     const jars = await kafkaJars();
     const dir = mkdtempSync(join(tmpdir(), 'opsloop-kafka-'));
-    const port = await freePortPair();
+    const port = await freePort(2);
     format(dir, port, {
       ...(options.user === undefined ? {} : saslProperties(port, options.user)),
       ...options.properties,
@@ -166,13 +166,4 @@ function saslProperties(port: number, { name, password }: { name: string; passwo
     'sasl.mechanism.inter.broker.protocol': 'PLAIN',
     'listener.name.sasl_plaintext.plain.sasl.jaas.config': `${login} username="${name}" password="${password}" user_${name}="${password}";`,
   };
-}
-
-/** Two ports below the range from which systems take those of outgoing connections: they must be free at a restart. */
-async function freePortPair(): Promise<number> {
-  for (let tries = 0; tries < 100; tries += 1) {
-    const port = 14_000 + 2 * Math.floor(Math.random() * 2_500);
-    if (!(await isPortBusy(port)) && !(await isPortBusy(port + 1))) return port;
-  }
-  throw new Error('no two free ports in a row from 14000 to 19000');
 }

@@ -1,8 +1,7 @@
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { startEmbeddedPostgres } from '@opsloop/embedded';
-import { freePort } from './ports.js';
+import { freePort, startEmbeddedPostgres } from '@opsloop/embedded';
 
 export interface RunningPostgres {
   /** Of the maintenance database `postgres`. */

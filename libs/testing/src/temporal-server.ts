@@ -1,9 +1,8 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { findTemporalBinary, startEmbeddedTemporal, type Log } from '@opsloop/embedded';
+import { findTemporalBinary, freePort, startEmbeddedTemporal, type Log } from '@opsloop/embedded';
 import { cacheDir } from './config.js';
-import { freePort } from './ports.js';
 
 export interface RunningTemporal {
   address: string;

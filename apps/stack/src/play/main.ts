@@ -3,11 +3,10 @@
  * for each test, rule tests first. Scenarios have a PostgreSQL of their own; nothing else is called.
  */
 import { mkdtempSync, chmodSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { startEmbeddedPostgres } from '@opsloop/embedded';
+import { freePort, startEmbeddedPostgres } from '@opsloop/embedded';
 import { playRuleTest, type RuleTestGiven } from '@opsloop/decision';
 import type { ScenarioTest } from '@opsloop/flowtest';
 import { defaultCacheDir, interpreterSandbox } from '@opsloop/flowtest';
@@ -73,17 +72,6 @@ async function attempt(play: () => Promise<unknown>): Promise<object> {
 async function firstLine(): Promise<string> {
   for await (const line of createInterface({ input: process.stdin })) return line;
   throw new Error('nothing to play');
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
 }
 
 main().then(
