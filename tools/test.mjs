@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bin, build, childEnv, install, root, run, runTogether, useOwnNode } from './bootstrap.mjs';
 
+/** Some minutes more on two cores; the sizes of a release, which take hours, stand in CONTRIBUTING.md. */
 const LARGER = {
   OPSLOOP_TEST_LONG: '1',
   OPSLOOP_FAULT_KILLS: '8',

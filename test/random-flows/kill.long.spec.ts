@@ -12,7 +12,7 @@ import { Client, Connection, type WorkflowHandle, WorkflowUpdateFailedError } fr
 import { WorkflowNotFoundError } from '@temporalio/common';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { TEMPORAL_NAMES, workflowIdOf } from '@opsloop/contracts';
-import type { CompiledFlow, FlowDocument, RunInput } from '@opsloop/contracts';
+import type { CompiledFlow, FlowDocument } from '@opsloop/contracts';
 import { interpreterPreload, interpreterWorkflows, workflowBundle } from '@opsloop/temporal';
 import {
   type ChildProgram,
@@ -21,6 +21,7 @@ import {
   createTestNamespace,
   eventually,
   startHttpTarget,
+  testRunInput,
 } from '@opsloop/testing';
 import { compiledRandom, eventsOf } from './compare.js';
 import { type RandomFlow, eventTypesOf, randomFlow } from './generate.js';
@@ -171,27 +172,10 @@ async function begin(seed: number): Promise<[id: string, run: KilledRun]> {
 }
 
 function startRun(id: string, ir: CompiledFlow): Promise<WorkflowHandle> {
-  const input: RunInput = {
-    context: {
-      run: id,
-      tenant: 'default',
-      flow: ir.flow.name,
-      version: ir.flow.version,
-      tier: 'P3',
-      initiator: { kind: 'user', name: 'tester' },
-      targets: [],
-      correlationId: id,
-      hops: 0,
-      startedAt: new Date().toISOString(),
-    },
-    ir,
-    input: {},
-    config: {},
-  };
   return client.workflow.start(ir.flow.name, {
     taskQueue: TEMPORAL_NAMES.flowQueue,
     workflowId: workflowIdOf(ir.flow.name, id),
-    args: [input],
+    args: [testRunInput(ir, id)],
     // A task that was killed is given to the next worker after this, instead of 10 s.
     workflowTaskTimeout: '3s',
   });

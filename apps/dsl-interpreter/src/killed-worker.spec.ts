@@ -1,11 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import type { ChildProcess } from 'node:child_process';
 import { stepKey, type CompiledFlow, type Json } from '@opsloop/contracts';
-import { Logger } from '@opsloop/platform';
-import { createFlowWorker, WorkerHost } from '@opsloop/temporal';
-import { bundleChild, cacheDir, startHttpTarget, type ChildProgram } from '@opsloop/testing';
+import { bundleChild, type ChildProgram } from '@opsloop/testing';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { execute, ownNamespace } from './killed-worker.spec-kit.js';
+import { startKilledWorker } from './killed-worker.spec-kit.js';
 
 /** Each costs a start of a process and a missed heartbeat. */
 const ITEMS = ['a', 'b'];
@@ -49,38 +46,21 @@ function flow(url: string): CompiledFlow {
 it.concurrent(
   'a worker killed after the effect and before its answer: each step is applied once, under one key',
   async () => {
-    const temporal = await ownNamespace();
-    const logger = new Logger({ logLevel: 'fatal' });
-    const control = await startHttpTarget(() => ({ body: { asOf: new Date().toISOString(), halts: [] } }));
-    let child: ChildProcess;
     let kills = 0;
-    const startChild = (): ChildProcess =>
-      program.start(temporal.config.address, temporal.config.namespace, control.url);
     /** What the target has done, by key: it honours the key, as a good target does. */
     const applied = new Map<string, Json[]>();
-    const target = await startHttpTarget((call) => {
+    const killed = await startKilledWorker(program, (call, kill) => {
       const key = String(call.headers['idempotency-key']);
       const first = !applied.has(key);
       applied.set(key, [...(applied.get(key) ?? []), call.body as Json]);
       if (!first) return { body: { done: true } };
       // The effect has happened; whoever asked for it is gone before it hears so.
       kills += 1;
-      child.kill('SIGKILL');
-      child = startChild();
-      return new Promise(() => undefined);
+      return kill();
     });
-    child = startChild();
-    const worker = await createFlowWorker({
-      temporal,
-      activities: { default: () => null },
-      cacheDir: cacheDir(),
-      log: logger,
-    });
-    const host = new WorkerHost(temporal, logger);
-    host.start('flows', worker);
     try {
       const run = randomUUID();
-      await execute(temporal, flow(target.url), run);
+      await killed.execute(flow(killed.url), run);
       expect(kills).toBe(ITEMS.length);
       const keys = ITEMS.map((item) => stepKey(run, `each[${item}]/act`, 0));
       expect([...applied.keys()].sort()).toEqual([...keys].sort());
@@ -91,10 +71,7 @@ it.concurrent(
         expect(bodies.every((body) => JSON.stringify(body) === JSON.stringify({ item: ITEMS[at] }))).toBe(true);
       }
     } finally {
-      child.kill('SIGKILL');
-      await host.onApplicationShutdown();
-      await target.close();
-      await control.close();
+      await killed.close();
     }
   },
   120_000,
@@ -141,22 +118,14 @@ function jobs(url: string): CompiledFlow {
 it.concurrent(
   'a worker killed between the start of a job and its end: the job is found again and submitted once',
   async () => {
-    const temporal = await ownNamespace();
-    const logger = new Logger({ logLevel: 'fatal' });
-    const control = await startHttpTarget(() => ({ body: { asOf: new Date().toISOString(), halts: [] } }));
-    let child: ChildProcess;
-    const startChild = (): ChildProcess =>
-      program.start(temporal.config.address, temporal.config.namespace, control.url);
-    const killed = { start: 0, poll: 0 };
-    const kill = (phase: keyof typeof killed): Promise<never> => {
-      killed[phase] += 1;
-      child.kill('SIGKILL');
-      child = startChild();
-      return new Promise(() => undefined);
-    };
+    const kills = { start: 0, poll: 0 };
     /** Jobs by the key they were submitted under, and how often each was asked for. */
     const submitted = new Map<string, { item: string; submits: number; polls: number }>();
-    const target = await startHttpTarget((call) => {
+    const killed = await startKilledWorker(program, (call, kill) => {
+      const killedIn = (phase: keyof typeof kills): Promise<never> => {
+        kills[phase] += 1;
+        return kill();
+      };
       if (call.method === 'POST') {
         const key = String(call.headers['idempotency-key']);
         const item = (call.body as { item: string }).item;
@@ -164,36 +133,24 @@ it.concurrent(
         job.submits += 1;
         submitted.set(key, job);
         // The second job exists, but nobody hears its id; its worker's successor asks again, under the same key.
-        return item === 'b' && job.submits === 1 ? kill('start') : { body: { id: key } };
+        return item === 'b' && job.submits === 1 ? killedIn('start') : { body: { id: key } };
       }
       const job = submitted.get(call.path.split('/').at(-1)!)!;
       job.polls += 1;
       // The first job was started and journaled; its worker dies while it asks how the job stands.
-      if (job.item === 'a' && job.polls === 1) return kill('poll');
+      if (job.item === 'a' && job.polls === 1) return killedIn('poll');
       return { body: job.polls < 3 ? { state: 'running' } : { state: 'done', result: `image of ${job.item}` } };
     });
-    child = startChild();
-    const worker = await createFlowWorker({
-      temporal,
-      activities: { default: () => null },
-      cacheDir: cacheDir(),
-      log: logger,
-    });
-    const host = new WorkerHost(temporal, logger);
-    host.start('flows', worker);
     try {
       const run = randomUUID();
-      expect(await execute(temporal, jobs(target.url), run)).toEqual(['image of a', 'image of b']);
-      expect(killed).toEqual({ start: 1, poll: 1 });
+      expect(await killed.execute(jobs(killed.url), run)).toEqual(['image of a', 'image of b']);
+      expect(kills).toEqual({ start: 1, poll: 1 });
       const keys = ITEMS.map((item) => stepKey(run, item, 0));
       expect([...submitted.keys()].sort()).toEqual([...keys].sort());
       expect(submitted.get(keys[0]!)).toMatchObject({ item: 'a', submits: 1 });
       expect(submitted.get(keys[1]!)).toMatchObject({ item: 'b', submits: 2 });
     } finally {
-      child.kill('SIGKILL');
-      await host.onApplicationShutdown();
-      await target.close();
-      await control.close();
+      await killed.close();
     }
   },
   120_000,

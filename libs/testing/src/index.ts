@@ -5,6 +5,7 @@ export * from './http-target.js';
 export { freePort } from '@opsloop/embedded';
 export { cacheDir, runFolder } from './config.js';
 export { testKafka, type TestKafka, testTemporal, type TestTemporal, whereKafka } from './servers.js';
+export { testRunInput } from './run-input.js';
 export { createTestNamespace, type TestNamespace } from './namespace.js';
 export { KafkaBroker, type KafkaOptions } from './kafka-server.js';
 export { kafkaVersion } from './kafka-files.js';

@@ -32,7 +32,6 @@ export async function createTestNamespace(
       namespace,
       workflowExecutionRetentionPeriod: { seconds: KEPT_S as never },
     });
-    const { workflow } = new Client({ connection, namespace });
     if (options.searchAttributes === true) {
       const named = Object.entries(TEMPORAL_NAMES.searchAttributes).map(([name, type]) => [name, TYPES[type]]);
       const searchAttributes = Object.fromEntries(named) as Record<string, number>;
@@ -40,9 +39,11 @@ export async function createTestNamespace(
         () => connection.operatorService.addSearchAttributes({ namespace, searchAttributes }),
         SEEN_WITHIN,
       );
-      await eventually(() => workflow.count("OpsPhase = 'waiting' AND OpsTargets = 'a'"), SEEN_WITHIN);
     }
-    await eventually(() => workflow.count(), SEEN_WITHIN);
+    const { workflow } = new Client({ connection, namespace });
+    // Asks for attributes of both types: a query that names an unknown one is refused.
+    const query = options.searchAttributes === true ? "OpsPhase = 'waiting' AND OpsTargets = 'a'" : undefined;
+    await eventually(() => workflow.count(query), SEEN_WITHIN);
   } finally {
     await connection.close();
   }

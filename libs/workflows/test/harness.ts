@@ -26,7 +26,7 @@ import type {
   SteerRequest,
   StepRecord,
 } from '@opsloop/contracts';
-import { createTestNamespace, eventually, runFolder } from '@opsloop/testing';
+import { createTestNamespace, eventually, runFolder, testRunInput } from '@opsloop/testing';
 
 /** One call of any activity, in the order in which they began. */
 export interface Recorded {
@@ -268,17 +268,10 @@ export class Harness {
     const ir = 'ir' in doc ? doc : compiled(doc, options);
     const id = randomUUID();
     this.whole?.owners.set(id, this);
+    const { context } = testRunInput(ir, id);
     const input: RunInput = {
       context: {
-        run: id,
-        tenant: 'default',
-        flow: ir.flow.name,
-        version: ir.flow.version,
-        tier: 'P3',
-        initiator: { kind: 'user', name: 'anna' },
-        targets: [],
-        correlationId: 'c-1',
-        hops: 0,
+        ...context,
         startedAt: '2026-01-02T03:04:05.000Z',
         ...options.context,
       },

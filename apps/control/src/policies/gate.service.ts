@@ -1,4 +1,3 @@
-import { NO_DEMAND } from './demand.pure.js';
 import { Injectable } from '@nestjs/common';
 import { type BlockedBy, type Initiator, type Tier, TIERS } from '@opsloop/contracts';
 import { Clock } from '@opsloop/platform';
@@ -9,7 +8,7 @@ import { PolicyQuestions, questionPath } from '../approvals/policy-questions.rep
 import { Signals } from '../signals.service.js';
 import { BackpressureService } from './backpressure.service.js';
 import { BudgetRepository, type Place } from './budget.repository.js';
-import type { BudgetDemand, Demand } from './demand.pure.js';
+import { type BudgetDemand, type Demand, NO_DEMAND } from './demand.pure.js';
 import { decidePolicies, type PolicyFacts, type PolicyVerdict, type PreemptFacts } from './policy-verdict.pure.js';
 import { StormRepository } from './storm.repository.js';
 

@@ -14,13 +14,12 @@ const validators = new WeakMap<object, Validator | null>();
  * for it. So what is judged here may be stricter than theirs (they fill in defaults first), and never more lenient.
  */
 export function surelyFits(schema: JsonObject, answer: Json): boolean {
-  let validator = validators.get(schema);
-  if (validator === undefined) {
-    // Each validator has its own idea of an e-mail address or a date; schemas of answers seldom name a format.
-    validator = namesFormat(schema) ? null : new Validator(schema, '2020-12');
-    validators.set(schema, validator);
-  }
   try {
+    let validator = validators.get(schema);
+    if (validator === undefined) {
+      validator = isJudgedOtherwise(schema) ? null : new Validator(schema, '2020-12');
+      validators.set(schema, validator);
+    }
     return validator !== null && validator.validate(answer).valid;
   } catch {
     // A reference to nowhere, or in circles. A throw here would hold the whole run; the services answer it as an error.
@@ -28,9 +27,15 @@ export function surelyFits(schema: JsonObject, answer: Json): boolean {
   }
 }
 
+/**
+ * Each validator has its own idea of an e-mail address, and divides fractions in its own way: 0.3 is a multiple of 0.1
+ * here, and not for the services. Answers seldom ask for either.
+ */
+const OTHERWISE = new Set(['format', 'multipleOf']);
+
 /** Also true for a member that is called so, which then costs an activity and is right. */
-function namesFormat(value: Json): boolean {
+function isJudgedOtherwise(value: Json): boolean {
   if (typeof value !== 'object' || value === null) return false;
-  if (Array.isArray(value)) return value.some(namesFormat);
-  return Object.entries(value).some(([key, member]) => key === 'format' || namesFormat(member));
+  if (Array.isArray(value)) return value.some(isJudgedOtherwise);
+  return Object.entries(value).some(([key, member]) => OTHERWISE.has(key) || isJudgedOtherwise(member));
 }
