@@ -19,8 +19,8 @@ const BENCHES = {
   decide: benchDecide,
   accept: benchAccept,
 };
-/** Starts what it needs itself: the platform beside it would only take its share of the machine. */
-const ALONE = new Set(['accept']);
+/** Start what they need themselves: the platform beside them would only take its share of the machine. */
+const ALONE = new Set(['accept', 'validate']);
 /** All that is promised of events, in one run. */
 const TOGETHER = { events: ['accept', 'decide'] };
 

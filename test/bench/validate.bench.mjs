@@ -1,24 +1,49 @@
-// All checks of a flow of 500 steps with references, conditions and inputs, as validate, publish and plan make them.
-import { validateDocument } from '@opsloop/dsl';
+// All checks of a flow of 500 steps with references, conditions and inputs, as validate, publish and plan make them: the
+// first one of fresh processes, warm ones, and the whole command with the start of Node in it.
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { say, spread, summary } from './stats.mjs';
 
 const STEPS = 500;
+const PROCESSES = 10;
 const REPEATS = 30;
+const CHECK = fileURLToPath(new URL('validate.process.mjs', import.meta.url));
+const COMMAND = fileURLToPath(new URL('../../apps/cli/bin/opsloop.mjs', import.meta.url));
 
 export function benchValidate() {
-  const doc = flowOf(STEPS);
-  const cold = timed(doc);
-  const warm = Array.from({ length: REPEATS }, () => timed(doc));
-  say('validate', `${STEPS} steps`, `first ${cold.toFixed(0)} ms, then ${spread(summary(warm))}`);
+  const folder = mkdtempSync(join(tmpdir(), 'opsloop-bench-'));
+  try {
+    const file = join(folder, 'long.flow.json');
+    writeFileSync(file, JSON.stringify(flowOf(STEPS), null, 2));
+    const fresh = Array.from({ length: PROCESSES }, () => JSON.parse(node(CHECK, file, String(REPEATS))));
+    const command = Array.from({ length: PROCESSES }, () => {
+      const start = performance.now();
+      node(COMMAND, 'validate', file);
+      return performance.now() - start;
+    });
+    const told = (what, values) => say('validate', `${STEPS} steps, ${what}`, spread(summary(values)));
+    told(
+      'first check of a process (goal 200)',
+      fresh.map(({ first }) => first),
+    );
+    told(
+      'checks after it',
+      fresh.flatMap(({ warm }) => warm),
+    );
+    told(
+      'loading the modules',
+      fresh.map(({ loaded }) => loaded),
+    );
+    told('the whole command', command);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }
 
-function timed(doc) {
-  const start = performance.now();
-  const { findings } = validateDocument('flow', doc);
-  const took = performance.now() - start;
-  if (findings.length > 0) throw new Error(`the flow is to have no findings: ${JSON.stringify(findings[0])}`);
-  return took;
-}
+const node = (...argv) => execFileSync(process.execPath, argv, { encoding: 'utf8' });
 
 /** A read, a computation, a conditional change that reads the read, and a guarded call, over and over. */
 function flowOf(steps) {
