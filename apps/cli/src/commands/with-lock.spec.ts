@@ -45,6 +45,8 @@ interface Stage {
   /** What is answered to one who asks, in turn; the last one over and over. */
   admissions: object[];
   renew: TargetAnswer;
+  /** What waits for the lock is answered after this. */
+  answering: Promise<void>;
   start(args: string[], env?: Record<string, string>): Running;
   run(args: string[], env?: Record<string, string>): Running['ended'];
   calls(): string[];
@@ -54,7 +56,8 @@ const servers: HttpTarget[] = [];
 afterAll(() => Promise.all(servers.map((one) => one.close())));
 
 async function stage(): Promise<Stage> {
-  const server = await startHttpTarget(({ method, path }: RecordedCall): TargetAnswer => {
+  const server = await startHttpTarget(async ({ method, path }: RecordedCall): Promise<TargetAnswer> => {
+    if (method === 'POST') await set.answering;
     if (method === 'DELETE') return { status: 204, body: undefined };
     if (path.endsWith('/renew')) return set.renew;
     return { status: 200, body: set.admissions.length > 1 ? set.admissions.shift() : set.admissions[0] };
@@ -74,6 +77,7 @@ async function stage(): Promise<Stage> {
     server,
     admissions: [granted],
     renew: { body: { fence: '42', expiresAt: '' } },
+    answering: Promise.resolve(),
     start,
     run: (args, env) => start(args, env).ended,
     calls: () => server.calls.map(({ method, path }) => `${method} ${path.split('?')[0]}`),
@@ -150,6 +154,19 @@ it.concurrent('hands signals to the command, waits for it, and then gives the lo
   await eventually(() => expect(said.out).toContain('up'));
   child.kill('SIGTERM');
   expect(await ended).toMatchObject({ code: 5, out: expect.stringContaining('cleaned') });
+  expect(at.calls().at(-1)).toBe(`DELETE /v1/admissions/${ID}`);
+});
+
+it.concurrent('gives back what is granted after a signal, and runs nothing', async () => {
+  const at = await stage();
+  let answer!: () => void;
+  at.answering = new Promise((resolve) => (answer = resolve));
+  const { child, said, ended } = at.start(['host/a', '--', 'echo', 'ran']);
+  await eventually(() => expect(at.calls()).toEqual(['POST /v1/admissions']));
+  child.kill('SIGTERM');
+  await eventually(() => expect(said.err).toContain('SIGTERM: the lock is not wanted any more'));
+  answer();
+  expect(await ended).toMatchObject({ code: 143, out: '' });
   expect(at.calls().at(-1)).toBe(`DELETE /v1/admissions/${ID}`);
 });
 

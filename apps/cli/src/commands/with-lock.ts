@@ -125,19 +125,29 @@ interface Lease {
 }
 
 async function withLock(context: Context, wish: Wish, argv: readonly string[]): Promise<number> {
+  // From here to the end: a signal that met no listener would end this process, and leave the command and its lock.
+  const signals = listen((name) => context.out.note(`${name}: the lock is not wanted any more`));
+  try {
+    return await underLock(context, wish, argv, signals);
+  } finally {
+    signals.off();
+  }
+}
+
+async function underLock(context: Context, wish: Wish, argv: readonly string[], signals: Signals): Promise<number> {
   const client = context.client();
   const { env } = context.streams;
   const outer = env['OPSLOOP_LOCK'];
   const inherited = outer === undefined ? undefined : await coveredBy(client, outer, wish.claims);
   if (inherited !== undefined) {
     context.out.note(`under the lock that is held already (fence ${inherited})`);
-    return runUnder(context, argv, { OPSLOOP_FENCE: inherited, OPSLOOP_LOCK: outer! }).ended;
+    return runUnder(context, argv, { OPSLOOP_FENCE: inherited, OPSLOOP_LOCK: outer! }, signals).ended;
   }
   // Whoever holds one may only try for more: two that wait for each other would wait for ever.
   const waitMs = outer === undefined ? wish.waitMs : 0;
-  const lease = await acquire(context, client, { ...wish, waitMs });
+  const lease = await acquire(context, client, { ...wish, waitMs }, signals);
   if (typeof lease === 'number') return lease;
-  const child = runUnder(context, argv, { OPSLOOP_FENCE: lease.fence, OPSLOOP_LOCK: lease.id });
+  const child = runUnder(context, argv, { OPSLOOP_FENCE: lease.fence, OPSLOOP_LOCK: lease.id }, signals);
   const keeping = new AbortController();
   const lost = keepAlive(context, client, lease, wish, keeping.signal).then((why) => {
     if (why === undefined) return undefined;
@@ -164,9 +174,8 @@ async function coveredBy(client: OpsloopClient, id: string, claims: readonly Loc
   return claims.every(covers) ? held.fence : undefined;
 }
 
-/** The lease, or the exit code without one. */
-async function acquire(context: Context, client: OpsloopClient, wish: Wish): Promise<Lease | number> {
-  const interrupted = interruption();
+/** The lease, or the exit code without one. A signal leaves the queue, and gives back what was granted meanwhile. */
+async function acquire(context: Context, client: OpsloopClient, wish: Wish, signals: Signals): Promise<Lease | number> {
   const deadline = performance.now() + wish.waitMs;
   let asked = performance.now();
   let seen = await client.admitLock({
@@ -178,42 +187,37 @@ async function acquire(context: Context, client: OpsloopClient, wish: Wish): Pro
     validFor: `${Math.max(wish.waitMs, 1_000)}ms`,
     heartbeat: HEARTBEAT,
   });
-  try {
-    let said = '';
-    while (STATES_THAT_WAIT.includes(seen.state)) {
-      const text = waitingText(seen);
-      if (text !== said) context.out.note((said = text));
-      if (interrupted.signal !== undefined) {
-        await giveBack(context, client, seen.id);
-        return 128 + constants.signals[interrupted.signal];
-      }
-      if (performance.now() >= deadline) break;
-      ({ seen, asked } = await look(client, seen, asked, interrupted));
-    }
-    if (seen.state === 'admitted' && seen.fence !== undefined) {
-      // The lease began after the last question that found it waiting.
-      return { id: seen.id, fence: seen.fence, endsAt: asked + wish.ttlMs };
-    }
-    if (STATES_THAT_WAIT.includes(seen.state)) await giveBack(context, client, seen.id);
-    context.out.note(
-      `no lock: ${seen.reason ?? seen.state}${wish.waitMs === 0 ? '' : ` (--wait ${printDuration(wish.waitMs)})`}`,
-    );
-    return wish.conflictExit;
-  } finally {
-    interrupted.off();
+  let said = '';
+  while (STATES_THAT_WAIT.includes(seen.state) && signals.first === undefined) {
+    const text = waitingText(seen);
+    if (text !== said) context.out.note((said = text));
+    if (performance.now() >= deadline) break;
+    ({ seen, asked } = await look(client, seen, asked, signals));
   }
+  const granted = seen.state === 'admitted' && seen.fence !== undefined;
+  if (signals.first !== undefined) {
+    if (granted || STATES_THAT_WAIT.includes(seen.state)) await giveBack(context, client, seen.id);
+    return 128 + constants.signals[signals.first];
+  }
+  // The lease began after the last question that found it waiting.
+  if (granted) return { id: seen.id, fence: seen.fence!, endsAt: asked + wish.ttlMs };
+  if (STATES_THAT_WAIT.includes(seen.state)) await giveBack(context, client, seen.id);
+  context.out.note(
+    `no lock: ${seen.reason ?? seen.state}${wish.waitMs === 0 ? '' : ` (--wait ${printDuration(wish.waitMs)})`}`,
+  );
+  return wish.conflictExit;
 }
 
 async function look(
   client: OpsloopClient,
   seen: AdmissionDetailView,
   asked: number,
-  interrupted: Interruption,
+  signals: Signals,
 ): Promise<{ seen: AdmissionDetailView; asked: number }> {
   const now = performance.now();
   try {
     // An interruption ends the wait, not the question: its answer is of no use any more.
-    const answer = await Promise.race([client.getAdmission(seen.id, LONG_POLL), interrupted.promise]);
+    const answer = await Promise.race([client.getAdmission(seen.id, LONG_POLL), signals.any]);
     if (answer === undefined) return { seen, asked };
     return { seen: answer, asked: STATES_THAT_WAIT.includes(answer.state) ? now : asked };
   } catch (error) {
@@ -281,19 +285,33 @@ async function giveBack(context: Context, client: OpsloopClient, id: string): Pr
   }
 }
 
-interface Interruption {
-  signal: (typeof FORWARDED)[number] | undefined;
-  promise: Promise<undefined>;
+type SignalName = (typeof FORWARDED)[number];
+
+interface Signals {
+  /** The first that came while there was no command. */
+  first: SignalName | undefined;
+  /** Resolves with it. */
+  any: Promise<undefined>;
+  /** To whom they go on; nobody while there is no command. */
+  onwards: ((name: SignalName) => void) | undefined;
   off(): void;
 }
 
-/** A signal while it waits leaves the queue; without this the default would end the process and leave its place. */
-function interruption(): Interruption {
+/** Without a listener the default would end this process: its place in the queue, or its command, would be left behind. */
+function listen(early: (name: SignalName) => void): Signals {
   let resolve!: (value: undefined) => void;
-  const state: Interruption = { signal: undefined, promise: new Promise((r) => (resolve = r)), off: () => undefined };
+  const state: Signals = {
+    first: undefined,
+    any: new Promise((r) => (resolve = r)),
+    onwards: undefined,
+    off: () => undefined,
+  };
   const listeners = FORWARDED.map((name) => {
     const listener = (): void => {
-      state.signal = name;
+      if (state.onwards !== undefined) return state.onwards(name);
+      if (state.first !== undefined) return;
+      state.first = name;
+      early(name);
       resolve(undefined);
     };
     process.on(name, listener);
@@ -308,6 +326,7 @@ function runUnder(
   context: Context,
   [file = '', ...rest]: readonly string[],
   env: Record<string, string>,
+  signals: Signals,
 ): { ended: Promise<number>; stop(killAfterMs: number): void } {
   // At a terminal the command belongs to the foreground group, or it could not read; elsewhere it gets a group of its
   // own, so that a stop reaches what it has started as well.
@@ -318,12 +337,10 @@ function runUnder(
     stdio: 'inherit',
     detached: !terminal,
   });
-  // A terminal sends Ctrl-C to the whole group itself.
-  const offs = FORWARDED.map((name) => {
-    const listener = (): void => void (terminal && name === 'SIGINT' ? undefined : signalTo(child, name, !terminal));
-    process.on(name, listener);
-    return () => process.off(name, listener);
-  });
+  signals.onwards = (name) => {
+    // A terminal sends Ctrl-C to the whole group itself.
+    if (!terminal || name !== 'SIGINT') signalTo(child, name, !terminal);
+  };
   const ended = new Promise<number>((resolve, reject) => {
     child.once('error', (error) => {
       context.out.note(`cannot run ${file}: ${error.message}`);
@@ -334,7 +351,7 @@ function runUnder(
       if (code === null && signal === null) reject(new Error('the command ended without an exit code'));
       else resolve(code ?? 128 + constants.signals[signal!]);
     });
-  }).finally(() => offs.forEach((off) => off()));
+  }).finally(() => (signals.onwards = undefined));
   const stop = (killAfterMs: number): void => {
     signalTo(child, 'SIGTERM', !terminal);
     const timer = setTimeout(() => signalTo(child, 'SIGKILL', !terminal), killAfterMs);
