@@ -1,5 +1,7 @@
 import type {
   AgreementView,
+  BacktestView,
+  DecisionView,
   DocumentView,
   EventMessage,
   Json,
@@ -11,7 +13,7 @@ import type {
 } from '@opsloop/contracts';
 import { segments } from './http.js';
 import type { HttpApi, QueryParameters } from './http.js';
-import type { BacktestBody, BacktestView, DecisionView, RuleTestBody, RuleTestView } from './views.js';
+import type { BacktestBody, RuleTestBody, RuleTestView } from './views.js';
 
 export interface RulePatchBody {
   mode?: string;

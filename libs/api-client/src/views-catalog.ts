@@ -1,5 +1,5 @@
 /** Answers of the service catalog: secrets, tokens, checks and plans. */
-import type { FieldError, JsonObject, StepRecord, Verb } from '@opsloop/contracts';
+import type { Finding, JsonObject, StepRecord } from '@opsloop/contracts';
 
 export interface SecretPut {
   name: string;
@@ -55,21 +55,10 @@ export interface VerifyAnswer {
   checks: { check: string; status: 'passed' | 'failed' | 'skipped'; detail: string; remedy?: string }[];
 }
 
-/** A finding about a document. */
-export interface FindingView {
-  code: string;
-  severity: 'error' | 'warning';
-  pointer: string;
-  message: string;
-  hint?: string;
-  step?: string;
-  url?: string;
-}
-
 export interface ValidateAnswer {
   valid: boolean;
-  findings: FindingView[];
-  documents: { kind: string; name: string; valid: boolean; findings: FindingView[] }[];
+  findings: Finding[];
+  documents: { kind: string; name: string; valid: boolean; findings: Finding[] }[];
 }
 
 export interface PlanBody {
@@ -81,52 +70,4 @@ export interface PlanBody {
   input?: JsonObject;
   /** Steps of an earlier run. */
   against?: { steps: StepRecord[] };
-}
-
-type Effect = 'read' | 'mutate' | 'destroy';
-type Known<T> = T | 'known at run time';
-
-export interface PlanStepView {
-  id: string;
-  path: string;
-  verb: Verb;
-  title?: string;
-  if?: string;
-  skipped?: true;
-  ref?: string;
-  pinned?: string;
-  effect?: Effect;
-  execution?: 'local';
-  undo?: string;
-  items?: number | 'known at run time';
-  concurrency?: number | 'known at run time';
-  batches?: string[][];
-  steps?: PlanStepView[];
-}
-
-export interface PlanAnswer {
-  name: string;
-  version: string;
-  digest: string;
-  effect: Effect;
-  inputErrors: FieldError[];
-  targets: Known<string[]>;
-  locks: Known<{ path: string; mode: 'shared' | 'exclusive' }[]>;
-  effects: Record<Effect, number>;
-  changes: Known<number>;
-  blastRadius: { inFlight: Known<number>; total: Known<number> };
-  pinned: { kind: 'atom' | 'flow'; ref: string; version: string; effect?: Effect }[];
-  batches: { step: string; number: number; of: number; size: number; items: string[] }[];
-  approvals: { step: string; title: string; approvers: string[]; min: number; timeout?: string; if?: string }[];
-  secrets: string[];
-  local: string[];
-  worst: { duration: string; events: number; continues: boolean };
-  timeout?: string;
-  findings: FindingView[];
-  steps: PlanStepView[];
-  retry?: {
-    kept: string[];
-    again: { path: string; why: string; effect?: Effect }[];
-    first: { path: string; effect?: Effect }[];
-  };
 }

@@ -2,9 +2,10 @@
 import type {
   AdmissionView,
   BlockedBy,
-  Consulted,
+  DecisionView,
   DocumentView,
   EventView,
+  Finding,
   HaltScope,
   HaltView,
   HoldsView,
@@ -12,43 +13,9 @@ import type {
   JsonObject,
   Problem,
   ResourceView,
+  RuleLine,
   RunStatus,
-  Tier,
-  TimelineEntry,
-  Verdict,
 } from '@opsloop/contracts';
-import type { FindingView } from './views-catalog.js';
-
-export interface RuleLine {
-  rule: string;
-  version: string;
-  verdict: string;
-  stage?: string;
-  because?: { text: string; path?: string; expected?: Json; actual?: Json };
-  decisionId?: string;
-}
-
-export interface DecisionView {
-  id: string;
-  rule: string;
-  version: string;
-  branch: string;
-  rung: string;
-  tier: Tier;
-  eventId?: string;
-  ref: string;
-  targets: string[];
-  batches: string[][];
-  at: string;
-  admissions: {
-    id: string;
-    verdict: Verdict | 'pending';
-    consulted: Consulted[];
-    runId?: string;
-    status?: string;
-    reason?: string;
-  }[];
-}
 
 export interface EventExplanation {
   event: EventView;
@@ -217,25 +184,6 @@ export interface AutonomyView {
   since?: string;
 }
 
-export interface FiringView {
-  at: string;
-  result: 'started' | 'waiting' | 'skipped' | 'missed' | 'failed';
-  run?: string;
-  reason?: string;
-}
-
-export interface ScheduleState {
-  name: string;
-  when: string;
-  zone: string;
-  ref: string;
-  enabled: boolean;
-  nextAt?: string;
-  problem?: string;
-  paused?: { by: string; at: string; reason: string };
-  last?: FiringView;
-}
-
 export interface VersionActAnswer {
   name: string;
   version: string;
@@ -243,53 +191,12 @@ export interface VersionActAnswer {
   changed: boolean;
   deprecated: string[];
   /** Of a publication: what does not forbid it. */
-  warnings?: FindingView[];
+  warnings?: Finding[];
 }
 
 export interface ReadinessView {
   ready: boolean;
   parts: { name: string; ok: boolean; detail?: string }[];
-}
-
-/** Episodes that belong together. */
-export interface IncidentSummary {
-  id: string;
-  title: string;
-  state: 'open' | 'closed';
-  outcome?: 'converged' | 'exhausted' | 'withdrawn';
-  key?: string;
-  tier: Tier;
-  openedAt: string;
-  closedAt?: string;
-  rules: string[];
-  /** At most twenty of them. */
-  resources: string[];
-  counts: {
-    resources: number;
-    episodes: number;
-    open: number;
-    converged: number;
-    exhausted: number;
-    withdrawn: number;
-  };
-}
-
-export interface IncidentView extends IncidentSummary {
-  episodeList: {
-    id: string;
-    rule: string;
-    version: string;
-    resource: string;
-    state: string;
-    branch: string;
-    rung: string;
-    attempts: number;
-    openedAt: string;
-    changedAt: string;
-    reason?: string;
-  }[];
-  decisions: DecisionView[];
-  story: TimelineEntry[];
 }
 
 export interface MaintenanceView extends DocumentView {
@@ -328,48 +235,6 @@ export interface BacktestBody {
   since: string;
   until?: string;
   under?: string;
-}
-
-export interface BacktestDecision {
-  rule: string;
-  eventId: string;
-  start: number;
-  at: string;
-  branch: string;
-  rung: string;
-  tier: string;
-  targets: string[];
-  batches: string[][];
-  ref: string;
-  input: Json;
-  [member: string]: Json;
-}
-
-interface BacktestList<T> {
-  count: number;
-  byTier: Record<string, number>;
-  items: T[];
-}
-
-export interface BacktestView {
-  id: string;
-  status: 'queued' | 'running' | 'done' | 'failed';
-  at: string;
-  by: string;
-  progress: { done: number; total: number };
-  result?: {
-    from: string;
-    until: string;
-    events: number;
-    cut: boolean;
-    decisions: { before: number; after: number };
-    gained: BacktestList<BacktestDecision>;
-    lost: BacktestList<BacktestDecision>;
-    changed: BacktestList<{ members: string[]; before: BacktestDecision; after: BacktestDecision }>;
-    rules: Record<string, { before: Record<string, number>; after: Record<string, number> }>;
-    digest: string;
-  };
-  problem?: string;
 }
 
 /** Body of `POST /v1/admissions/forecast`. */

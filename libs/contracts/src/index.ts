@@ -16,3 +16,7 @@ export * from './status.js';
 export * from './steer.js';
 export * from './logs.js';
 export * from './trials.js';
+export * from './decisions.js';
+export * from './schedules.js';
+export * from './plans.js';
+export * from './finding.js';

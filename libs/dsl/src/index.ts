@@ -16,10 +16,8 @@ export { flowtestFindings } from './verify/others.js';
 export { FINDINGS, findingUrl, type FindingKind } from './verify/registry.js';
 export { ENVIRONMENT_CONFIG, environmentOf, sentBy } from './verify/environment.js';
 export type { Environment, World } from './verify/world.js';
-export { planFlow, type Plan, type PlanContext } from './plan/plan-flow.js';
-export type { Known } from './plan/plan-scope.js';
-export type { PlanStep } from './plan/plan-tree.js';
-export { planRetry, type RetryPlan } from './plan/plan-retry.js';
+export { planFlow, type PlanContext } from './plan/plan-flow.js';
+export { planRetry } from './plan/plan-retry.js';
 export {
   describeSchema,
   documentSchema,

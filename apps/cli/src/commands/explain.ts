@@ -1,6 +1,6 @@
 import { ApiProblem } from '@opsloop/api-client';
-import type { DecisionView, OpsloopClient } from '@opsloop/api-client';
-import type { RunView, TimelineEntry } from '@opsloop/contracts';
+import type { OpsloopClient } from '@opsloop/api-client';
+import type { DecisionView, RunView, TimelineEntry } from '@opsloop/contracts';
 import type { Command } from 'commander';
 import { contextOf } from '../context.js';
 import type { Context } from '../context.js';

@@ -1,9 +1,8 @@
 /** `opsloop plan`: what a run would do with an input, before it does it. */
 import { existsSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
-import type { PlanAnswer } from '@opsloop/api-client';
 import { FINAL_RUN_STATUSES } from '@opsloop/contracts';
-import type { FlowDocument, Json, JsonObject, RunView } from '@opsloop/contracts';
+import type { FlowDocument, Json, JsonObject, PlanAnswer, PlanStep, RunView } from '@opsloop/contracts';
 import {
   compileFlow,
   planFlow,
@@ -14,7 +13,6 @@ import {
   verifyFlow,
   worldOf,
 } from '@opsloop/dsl';
-import type { PlanStep } from '@opsloop/dsl';
 import type { Command } from 'commander';
 import { contextOf } from '../context.js';
 import type { Context } from '../context.js';

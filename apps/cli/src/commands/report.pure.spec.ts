@@ -1,4 +1,4 @@
-import type { IncidentView } from '@opsloop/api-client';
+import type { IncidentView } from '@opsloop/contracts';
 import { describe, expect, it } from 'vitest';
 import { reportOf, took } from './report.pure.js';
 
@@ -26,6 +26,9 @@ const incident: IncidentView = {
       },
       ...{
         attempts: 1,
+        starts: 1,
+        refusals: 0,
+        eventId: 'v1',
         openedAt: '2026-01-01T10:00:02.000Z',
         changedAt: '2026-01-01T10:01:02.000Z',
         reason: 'goal met',

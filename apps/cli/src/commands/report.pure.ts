@@ -1,6 +1,5 @@
 /** The report of an incident, in Markdown: what its reader asks first stands first. Nothing in it was not stored. */
-import type { IncidentView } from '@opsloop/api-client';
-import type { RunView, TimelineEntry } from '@opsloop/contracts';
+import type { IncidentView, RunView, TimelineEntry } from '@opsloop/contracts';
 
 export interface RunStory {
   run: RunView;

@@ -1,8 +1,7 @@
 /** `opsloop rules test|lint|backtest`: what rules would decide, what is wrong between them, what a change would change. */
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
-import type { BacktestView } from '@opsloop/api-client';
-import type { Json, RuleDocument } from '@opsloop/contracts';
+import type { BacktestView, Json, RuleDocument } from '@opsloop/contracts';
 import { lintRules, validateDocument } from '@opsloop/dsl';
 import type { Command } from 'commander';
 import { contextOf } from '../context.js';

@@ -1,5 +1,5 @@
 /** `opsloop schedules`: when they fire, what they did, and how to stop one. */
-import type { ScheduleState } from '@opsloop/api-client';
+import type { ScheduleState } from '@opsloop/contracts';
 import type { Command } from 'commander';
 import { contextOf } from '../context.js';
 import type { Context } from '../context.js';

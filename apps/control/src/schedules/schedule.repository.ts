@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import type { ScheduleDocument } from '@opsloop/contracts';
+import type { FiringView, ScheduleDocument } from '@opsloop/contracts';
 import { Database, type Tx } from '@opsloop/postgres';
 
 export interface ScheduleRow {
@@ -17,7 +17,7 @@ export interface ScheduleRow {
 export interface FiringRow {
   schedule: string;
   at: Date;
-  result: 'started' | 'waiting' | 'skipped' | 'missed' | 'failed';
+  result: FiringView['result'];
   run_id: string | null;
   reason: string | null;
 }

@@ -1,10 +1,10 @@
 import { Body, Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { ApiBearerAuth, ApiTags } from '@nestjs/swagger';
-import type { Json, Page, Verdict } from '@opsloop/contracts';
+import type { FiringView, Json, Page, ScheduleState, Verdict } from '@opsloop/contracts';
 import { ApiRoute, CurrentPrincipal, PageQuery, parseBody, parseQuery } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
 import { z } from 'zod';
-import { type FiringView, type ScheduleState, SchedulesService } from './schedules.service.js';
+import { SchedulesService } from './schedules.service.js';
 
 const ReasonBody = z.strictObject({ reason: z.string().min(1).max(500) });
 const RunBody = z.strictObject({ reason: z.string().min(1).max(500), input: z.json().optional() });

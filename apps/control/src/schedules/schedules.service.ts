@@ -1,3 +1,4 @@
+import type { FiringView, ScheduleState } from '@opsloop/contracts';
 import { Injectable } from '@nestjs/common';
 import { type Json, OpsError, type Page, type Verdict } from '@opsloop/contracts';
 import { newId } from '@opsloop/contracts/ids';
@@ -7,28 +8,6 @@ import { AdmitService } from '../admit/admit.service.js';
 import { FireService } from './fire.service.js';
 import { type FiringRow, ScheduleRepository, type ScheduleRow } from './schedule.repository.js';
 import { nextTick, ticksAfter } from './ticks.pure.js';
-
-export interface FiringView {
-  at: string;
-  result: FiringRow['result'];
-  run?: string;
-  reason?: string;
-}
-
-/** How a schedule stands; its document is the catalog's. */
-export interface ScheduleState {
-  name: string;
-  /** `cron 0 3 * * *`. */
-  when: string;
-  zone: string;
-  ref: string;
-  enabled: boolean;
-  nextAt?: string;
-  /** Why it cannot fire. */
-  problem?: string;
-  paused?: { by: string; at: string; reason: string };
-  last?: FiringView;
-}
 
 /** What people ask of schedules and do to them. */
 @Injectable()

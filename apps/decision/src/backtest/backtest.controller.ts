@@ -1,3 +1,4 @@
+import type { BacktestView } from '@opsloop/contracts';
 import { Body, Controller, Get, HttpCode, Param, Post } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
 import { durationMs, isDuration, OpsError } from '@opsloop/contracts';
@@ -5,7 +6,6 @@ import { ApiRoute, Clock, CurrentPrincipal, parseBody } from '@opsloop/platform'
 import type { Principal } from '@opsloop/platform';
 import { z } from 'zod';
 import { PathText } from '../resources/resources.service.js';
-import type { BacktestView } from './backtest.service.js';
 import { BacktestService } from './backtest.service.js';
 
 /** A change of rules is reviewed by a person; whole sets are compared in parts. */

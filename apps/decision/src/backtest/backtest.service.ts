@@ -1,7 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import type { BeforeApplicationShutdown } from '@nestjs/common';
 import { Injectable } from '@nestjs/common';
-import type { EventMessage, Json } from '@opsloop/contracts';
+import type { BacktestResult, BacktestView, EventMessage, Json } from '@opsloop/contracts';
 import { OpsError } from '@opsloop/contracts';
 import { isUuid, newId } from '@opsloop/contracts/ids';
 import type { Principal } from '@opsloop/platform';
@@ -19,7 +19,6 @@ import { ResourceRepository } from '../resources/resource.repository.js';
 import { RuleCache } from '../rules/rule-cache.service.js';
 import { checkedRule } from '../rules/rules.service.js';
 import type { Configs, LiveRule, Resource } from '../store/model.js';
-import type { BacktestResult } from './compare.pure.js';
 import { compare, PlayedSide } from './compare.pure.js';
 
 const TENANT = 'default';
@@ -44,16 +43,6 @@ export interface BacktestRequest {
   until: string;
   /** Only events about these: path itself or below. */
   under?: string | undefined;
-}
-
-export interface BacktestView {
-  id: string;
-  status: 'queued' | 'running' | 'done' | 'failed';
-  at: string;
-  by: string;
-  progress: { done: number; total: number };
-  result?: BacktestResult;
-  problem?: string;
 }
 
 /** Plays stored events by the rules as they are and as they would be. Nothing is decided and nothing starts. */

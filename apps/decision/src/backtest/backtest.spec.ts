@@ -1,8 +1,8 @@
+import type { BacktestView } from '@opsloop/contracts';
 import { eventually } from '@opsloop/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { DecisionApp } from '../decision-app.spec-kit.js';
 import { startDecision } from '../decision-app.spec-kit.js';
-import type { BacktestView } from './backtest.service.js';
 
 let decision: DecisionApp;
 beforeAll(async () => {

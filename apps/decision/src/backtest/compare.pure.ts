@@ -1,57 +1,20 @@
 /** What a change of rules would have changed: decisions of two plays of the same events, told apart. */
-import type { Json, Tier } from '@opsloop/contracts';
+import type {
+  BacktestResult,
+  ChangedDecision,
+  CountedByTier,
+  Json,
+  PlayedDecision,
+  RuleVerdict,
+  Tier,
+  VerdictCounts,
+} from '@opsloop/contracts';
 import { digestOf, TIERS } from '@opsloop/contracts';
 import { equalJson } from '../resources/merge.pure.js';
-import type { DecisionRow, RuleVerdict } from '../store/model.js';
+import type { DecisionRow } from '../store/model.js';
 
 /** Items shown of each list; the counts tell of all. A person reads a dozen, a script may read these. */
 export const SHOWN_MAX = 200;
-
-/** A decision as it is compared: without ids, which hold the version. */
-export interface PlayedDecision {
-  rule: string;
-  eventId: string;
-  /** 1 for what the event itself started, more for later attempts and rungs. */
-  start: number;
-  at: string;
-  branch: string;
-  rung: string;
-  tier: Tier;
-  targets: string[];
-  batches: string[][];
-  ref: string;
-  input: Json;
-}
-
-export interface ChangedDecision {
-  /** Members that differ. */
-  members: string[];
-  before: PlayedDecision;
-  after: PlayedDecision;
-}
-
-export interface Counted<T> {
-  count: number;
-  byTier: Partial<Record<Tier, number>>;
-  items: T[];
-}
-
-export type VerdictCounts = Partial<Record<RuleVerdict, number>>;
-
-export interface BacktestResult {
-  from: string;
-  until: string;
-  events: number;
-  /** More events than one backtest reads; the oldest of them were compared. */
-  cut: boolean;
-  decisions: { before: number; after: number };
-  gained: Counted<PlayedDecision>;
-  lost: Counted<PlayedDecision>;
-  changed: Counted<ChangedDecision>;
-  rules: Record<string, { before: VerdictCounts; after: VerdictCounts }>;
-  /** Of everything above and of all that is not shown: equal digests, equal outcome. */
-  digest: string;
-}
 
 export function playedDecision(row: DecisionRow): PlayedDecision {
   const attempt = /#(\d+)$/.exec(row.cause);
@@ -145,7 +108,7 @@ export function compare({ before, after, rules, ...base }: Played): BacktestResu
 
 const COMPARED = ['branch', 'rung', 'tier', 'targets', 'batches', 'ref', 'input'] as const;
 
-function differing(a: PlayedDecision, b: PlayedDecision): string[] {
+function differing(a: PlayedDecision, b: PlayedDecision): ChangedDecision['members'] {
   return COMPARED.filter((member) => !equalJson(a[member] as Json, b[member] as Json));
 }
 
@@ -157,7 +120,7 @@ function sorted<T>(items: T[], of: (item: T) => PlayedDecision): T[] {
   return items.sort((a, b) => (key(a) < key(b) ? -1 : 1));
 }
 
-function counted<T>(items: readonly T[], tierOf: (item: T) => Tier): Counted<T> {
+function counted<T>(items: readonly T[], tierOf: (item: T) => Tier): CountedByTier<T> {
   const byTier: Partial<Record<Tier, number>> = {};
   for (const tier of TIERS) {
     const count = items.filter((item) => tierOf(item) === tier).length;

@@ -1,5 +1,6 @@
 /** What a stage of a rule says of an event. */
-import type { Because, RuleTrace, RuleVerdict } from '../store/model.js';
+import type { Because, RuleVerdict } from '@opsloop/contracts';
+import type { RuleTrace } from '../store/model.js';
 
 export type Answer = Omit<RuleTrace, 'version'>;
 

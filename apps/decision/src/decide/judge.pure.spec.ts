@@ -1,10 +1,10 @@
+import { VERDICTS } from '@opsloop/contracts';
 import { describe, expect, it } from 'vitest';
-import type { EventMessage, RuleDocument } from '@opsloop/contracts';
+import type { EventMessage, RuleDocument, RuleVerdict } from '@opsloop/contracts';
 import { eventOf } from '../decision-app.spec-kit.js';
 import { openFromState } from '../episodes/open-from-state.pure.js';
 import { unknownResource } from '../resources/merge.pure.js';
-import type { EpisodeRow, LiveRule, Resource, RuleVerdict } from '../store/model.js';
-import { VERDICTS } from '../store/model.js';
+import type { EpisodeRow, LiveRule, Resource } from '../store/model.js';
 import { aim } from './aim.pure.js';
 import { decideEvents } from './batch.pure.js';
 import { EVENTS_MAX, judgeAfterFor, judgeGroup } from './judge.pure.js';

@@ -1,8 +1,8 @@
 /** Stage `on`: which events a rule is about. */
-import type { EventMessage, EventPattern, Json, JsonObject } from '@opsloop/contracts';
+import type { Because, EventMessage, EventPattern, Json, JsonObject } from '@opsloop/contracts';
 import { matchesPattern } from '@opsloop/contracts';
 import { equalJson } from '../resources/merge.pure.js';
-import type { Because, LiveRule, Resource } from '../store/model.js';
+import type { LiveRule, Resource } from '../store/model.js';
 
 /** opsloop's own events must be named in full: a rule on `*` would answer its own runs for ever. */
 const OWN_TYPES = 'opsloop.';

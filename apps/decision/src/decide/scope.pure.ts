@@ -1,10 +1,10 @@
 /** What conditions and templates of a rule see. Copies are made once per value: a batch of 64 events asks the same ones often. */
-import type { EventMessage, Json, RuleDocument } from '@opsloop/contracts';
+import type { Because, EventMessage, Json, RuleDocument } from '@opsloop/contracts';
 import { durationMs } from '@opsloop/contracts';
 import type { Scope } from '@opsloop/rules';
 import { evaluateCondition, explainCondition, toScopeValue } from '@opsloop/rules';
 import type { GoalTruth } from '../episodes/machine.pure.js';
-import type { Because, Configs, Resource } from '../store/model.js';
+import type { Configs, Resource } from '../store/model.js';
 
 /** An observation older than this is unknown, unless the rule says otherwise. */
 const STALE_AFTER_MS = 60_000;

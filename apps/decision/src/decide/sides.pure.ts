@@ -1,8 +1,8 @@
 /** Which version of a rule acts on an event while another one is tried beside it. */
-import type { EventMessage, Json } from '@opsloop/contracts';
+import type { EventMessage, Json, Side } from '@opsloop/contracts';
 import { sha256Hex } from '@opsloop/contracts';
 import { renderTemplate } from '@opsloop/rules';
-import type { Configs, LiveRule, Pair, Resource, Ruleset, Side, WaitDoc } from '../store/model.js';
+import type { Configs, LiveRule, Pair, Resource, Ruleset, WaitDoc } from '../store/model.js';
 import { ruleScope } from './scope.pure.js';
 import { ruleNamed } from './world.pure.js';
 

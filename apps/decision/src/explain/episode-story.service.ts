@@ -1,5 +1,5 @@
 import { Injectable } from '@nestjs/common';
-import type { EventMessage, JsonObject, ResourceView } from '@opsloop/contracts';
+import type { DecisionView, EpisodeView, EventMessage, JsonObject, ResourceView } from '@opsloop/contracts';
 import { OpsError } from '@opsloop/contracts';
 import { isUuid } from '@opsloop/contracts/ids';
 import { Clock } from '@opsloop/platform';
@@ -12,7 +12,6 @@ import type { RuleTrace } from '../store/model.js';
 import type { StateChange } from './decisions.repository.js';
 import { DecisionsRepository } from './decisions.repository.js';
 import { ExplainService } from './explain.service.js';
-import type { DecisionView, EpisodeView } from './views.pure.js';
 import { episodeView } from './views.pure.js';
 
 const TENANT = 'default';

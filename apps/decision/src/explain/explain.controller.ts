@@ -1,6 +1,6 @@
 import { Body, Controller, Get, HttpCode, Param, Post, Query } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
-import type { Page } from '@opsloop/contracts';
+import type { DecisionView, EpisodeView, Page } from '@opsloop/contracts';
 import { ApiRoute, CurrentPrincipal, IsoTime, PageQuery, parseBody, parseQuery } from '@opsloop/platform';
 import type { Principal } from '@opsloop/platform';
 import { z } from 'zod';
@@ -9,7 +9,6 @@ import type { EpisodeStory } from './episode-story.service.js';
 import { EpisodeStoryService } from './episode-story.service.js';
 import type { EventExplanation, ResourceExplanation } from './explain.service.js';
 import { ExplainService } from './explain.service.js';
-import type { DecisionView, EpisodeView } from './views.pure.js';
 
 const ResourceQuery = z.strictObject({ resource: PathText });
 const DecisionsQuery = z.strictObject({

@@ -1,5 +1,13 @@
 import { Inject, Injectable } from '@nestjs/common';
-import type { EventMessage, HoldsView, Page, ResourceView } from '@opsloop/contracts';
+import type {
+  DecisionView,
+  EpisodeView,
+  EventMessage,
+  HoldsView,
+  Page,
+  ResourceView,
+  RuleLine,
+} from '@opsloop/contracts';
 import { OpsError, pathPrefixes } from '@opsloop/contracts';
 import { isUuid } from '@opsloop/contracts/ids';
 import type { Principal } from '@opsloop/platform';
@@ -18,9 +26,7 @@ import type { DecisionRow, TraceRow } from '../store/model.js';
 import { WorldService } from '../store/world.service.js';
 import type { PageOf } from './decisions.repository.js';
 import { DecisionsRepository } from './decisions.repository.js';
-import type { RuleLine } from './text.pure.js';
 import { eventText, resourceText, undecidedText } from './text.pure.js';
-import type { DecisionView, EpisodeView } from './views.pure.js';
 import { decisionView, episodeView } from './views.pure.js';
 
 export interface EventExplanation {

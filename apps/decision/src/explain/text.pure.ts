@@ -1,20 +1,9 @@
 /** Explanations as lines that can be read at 3 a.m.: what, since when, why, and what comes next. */
-import type { EventMessage, HoldsView, Json, JsonObject } from '@opsloop/contracts';
+import type { DecisionView, EventMessage, HoldsView, Json, JsonObject, RuleLine, Side } from '@opsloop/contracts';
 import { printDuration } from '@opsloop/contracts';
 import type { Episode } from '../episodes/machine.pure.js';
-import type { EpisodeRow, Resource, Side } from '../store/model.js';
-import type { DecisionView } from './views.pure.js';
+import type { EpisodeRow, Resource } from '../store/model.js';
 import { rungName } from './views.pure.js';
-
-export interface RuleLine {
-  rule: string;
-  version: string;
-  verdict: string;
-  stage: string;
-  because?: { text: string; path?: string; expected?: Json; actual?: Json };
-  decisionId?: string;
-  side?: Side;
-}
 
 /** `12s`, `4m`, `2h30m`: two units at most, since nobody needs the seconds of yesterday. */
 export function age(from: number, now: number): string {

@@ -1,37 +1,9 @@
 /** Decisions and episodes as the API shows them. */
-import type { Consulted, Json, Tier, Verdict } from '@opsloop/contracts';
+import type { AdmissionOfDecision, Consulted, DecisionView, EpisodeView } from '@opsloop/contracts';
 import type { Episode } from '../episodes/machine.pure.js';
 import { nextLook } from '../episodes/machine.pure.js';
 import type { RunRow } from '../runs/run-view.pure.js';
 import type { DecisionRow, EpisodeRow } from '../store/model.js';
-
-export interface AdmissionOfDecision {
-  id: string;
-  /** `pending` until control has answered. */
-  verdict: Verdict | 'pending';
-  consulted: Consulted[];
-  /** Set when there is a run to look at; of a coalesced start the other one. */
-  runId?: string;
-  status?: string;
-  reason?: string;
-}
-
-export interface DecisionView {
-  id: string;
-  rule: string;
-  version: string;
-  branch: string;
-  rung: string;
-  tier: Tier;
-  cause: string;
-  eventId?: string;
-  ref: string;
-  targets: string[];
-  batches: string[][];
-  episodes: { id: string; resource: string }[];
-  at: string;
-  admissions: AdmissionOfDecision[];
-}
 
 export function decisionView(row: DecisionRow, run: RunRow | undefined): DecisionView {
   return {
@@ -64,28 +36,6 @@ function admissionView(id: string, run: RunRow | undefined): AdmissionOfDecision
     ...(run.status === undefined ? {} : { status: run.status }),
     ...(reason === undefined ? {} : { reason }),
   };
-}
-
-export interface EpisodeView {
-  id: string;
-  rule: string;
-  version: string;
-  resource: string;
-  state: string;
-  branch: string;
-  rung: string;
-  attempts: number;
-  starts: number;
-  refusals: number;
-  openedAt: string;
-  changedAt: string;
-  eventId: string;
-  startId?: string;
-  nextAt?: string;
-  blockedUntil?: string;
-  reason?: string;
-  incidentId?: string;
-  event?: Json;
 }
 
 const iso = (ms: number): string => new Date(ms).toISOString();

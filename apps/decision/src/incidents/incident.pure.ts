@@ -1,7 +1,6 @@
 /** Incidents as people read them: what happened, in its order, from stored facts alone. */
-import type { Tier, TimelineEntry } from '@opsloop/contracts';
+import type { DecisionView, IncidentSummary, Tier, TimelineEntry } from '@opsloop/contracts';
 import type { StateChange } from '../explain/decisions.repository.js';
-import type { DecisionView, EpisodeView } from '../explain/views.pure.js';
 import { changesText } from '../recheck/story.pure.js';
 import type { EpisodeRow } from '../store/model.js';
 
@@ -29,35 +28,6 @@ export interface IncidentRow {
   resourceCount: number;
   resources: string[];
   rules: string[];
-}
-
-export interface IncidentSummary {
-  id: string;
-  title: string;
-  state: 'open' | 'closed';
-  /** Of a closed one: healed, or somebody has to look. */
-  outcome?: 'converged' | 'exhausted' | 'withdrawn';
-  key?: string;
-  tier: Tier;
-  openedAt: string;
-  closedAt?: string;
-  rules: string[];
-  /** At most twenty of them. */
-  resources: string[];
-  counts: {
-    resources: number;
-    episodes: number;
-    open: number;
-    converged: number;
-    exhausted: number;
-    withdrawn: number;
-  };
-}
-
-export interface IncidentView extends IncidentSummary {
-  episodeList: EpisodeView[];
-  decisions: DecisionView[];
-  story: TimelineEntry[];
 }
 
 export function summaryOf(row: IncidentRow): IncidentSummary {

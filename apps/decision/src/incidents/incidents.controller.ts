@@ -1,11 +1,10 @@
 import { Controller, Get, Param, Query } from '@nestjs/common';
 import { ApiTags } from '@nestjs/swagger';
-import type { Page } from '@opsloop/contracts';
+import type { IncidentSummary, IncidentView, Page } from '@opsloop/contracts';
 import { TIERS } from '@opsloop/contracts';
 import { ApiRoute, PageQuery, parseQuery } from '@opsloop/platform';
 import { z } from 'zod';
 import { PathText } from '../resources/resources.service.js';
-import type { IncidentSummary, IncidentView } from './incident.pure.js';
 import { IncidentsService } from './incidents.service.js';
 
 const IncidentsQuery = z.strictObject({

@@ -1,12 +1,12 @@
 import { Injectable } from '@nestjs/common';
-import type { Page } from '@opsloop/contracts';
+import type { IncidentSummary, IncidentView, Page } from '@opsloop/contracts';
 import { OpsError } from '@opsloop/contracts';
 import { isUuid } from '@opsloop/contracts/ids';
 import type { PageOf } from '../explain/decisions.repository.js';
 import { DecisionsRepository } from '../explain/decisions.repository.js';
 import { ExplainService } from '../explain/explain.service.js';
 import { episodeView } from '../explain/views.pure.js';
-import type { IncidentFilter, IncidentSummary, IncidentView } from './incident.pure.js';
+import type { IncidentFilter } from './incident.pure.js';
 import { storyOfIncident, summaryOf } from './incident.pure.js';
 import { IncidentsRepository } from './incidents.repository.js';
 

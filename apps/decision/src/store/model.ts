@@ -1,5 +1,6 @@
 /** What this app keeps, as its code sees it. Rows come and go through `decision.load` and `decision.save`. */
 import type {
+  Because,
   EventMessage,
   HaltView,
   Json,
@@ -8,6 +9,8 @@ import type {
   Retired,
   RuleDocument,
   RuleMode,
+  RuleVerdict,
+  Side,
   StartRequest,
   Tier,
   TierHit,
@@ -36,16 +39,6 @@ export interface Pair {
   /** Of the subjects, on which the tried one acts; 0: it only watches. */
   percent: number;
   by?: Json;
-}
-
-/** Why this version acted, or only watched. */
-export interface Side {
-  acts: boolean;
-  percent: number;
-  /** 0 to 99; below `percent` the tried version acts. */
-  bucket?: number;
-  /** The other version. */
-  beside: string;
 }
 
 export interface Ruleset {
@@ -85,36 +78,6 @@ export interface Resource extends ResourceView {
   lastRunEnd?: string;
   checkAt?: string;
   retired?: Retired;
-}
-
-export const VERDICTS = [
-  'decided',
-  'no-match',
-  'false',
-  'stale',
-  'waiting',
-  'deduped',
-  'grouped',
-  'maintenance',
-  'halted',
-  'episode-open',
-  'own-effect',
-  'cooldown',
-  'goal-met',
-  'budget',
-  'no-branch',
-  'shadow',
-  'rollout',
-  'hop-limit',
-  'error',
-] as const;
-export type RuleVerdict = (typeof VERDICTS)[number];
-
-export interface Because {
-  text: string;
-  path?: string;
-  expected?: Json;
-  actual?: Json;
 }
 
 /** Verdict of one rule on one event, as stored in the trace. */

@@ -1,15 +1,7 @@
 import { Injectable } from '@nestjs/common';
-import type { FlowDocument, Json, StepRecord } from '@opsloop/contracts';
+import type { FlowDocument, Json, Plan, PlanAnswer, StepRecord } from '@opsloop/contracts';
 import { OpsError } from '@opsloop/contracts';
-import {
-  environmentOf,
-  type Plan,
-  planFlow,
-  planRetry,
-  type RetryPlan,
-  validateTogether,
-  verifyFlow,
-} from '@opsloop/dsl';
+import { environmentOf, planFlow, planRetry, validateTogether, verifyFlow } from '@opsloop/dsl';
 import { compileStored, findingsProblem } from '../resolve-references/compile.pure.js';
 import { Offerings } from '../resolve-references/offerings.service.js';
 import { type Snapshot, withPublished } from '../resolve-references/snapshot.pure.js';
@@ -26,8 +18,6 @@ export interface PlanRequest {
   /** Steps of an earlier run. */
   against?: { steps: unknown[] } | undefined;
 }
-
-export type PlanAnswer = Plan & { retry?: RetryPlan };
 
 @Injectable()
 export class PlanService {

@@ -4,14 +4,16 @@
  * to be known at run time. A pure function: the same flow, input and context give the same bytes.
  */
 import {
+  AT_RUN_TIME,
   printDuration,
   durationMs,
   type Claim,
   type CompiledFlow,
   type Effect,
-  type FieldError,
   type Json,
   type JsonObject,
+  type Known,
+  type Plan,
 } from '@opsloop/contracts';
 import type { Finding } from '@opsloop/rules';
 import { computeLimit, computeLocks, computeTargets } from '../targets.js';
@@ -19,33 +21,8 @@ import { validateInput } from '../user-schema.js';
 import { HISTORY, type Estimate } from '../verify/estimate.js';
 import { found } from '../verify/model.js';
 import type { Environment } from '../verify/world.js';
-import { AT_RUN_TIME, known, scopeOf, type Known } from './plan-scope.js';
-import { planTree, type PlanApproval, type PlanBatch, type PlanStep, type PlanTree } from './plan-tree.js';
-
-export interface Plan {
-  name: string;
-  version: string;
-  digest: string;
-  effect: Effect;
-  inputErrors: FieldError[];
-  targets: Known<string[]>;
-  locks: Known<Claim[]>;
-  /** Calls written in the tree by effect; a call inside a loop counts once. */
-  effects: Record<Effect, number>;
-  /** Calls that change something, repeated as often as the input says. */
-  changes: Known<number>;
-  blastRadius: { inFlight: Known<number>; total: Known<number> };
-  pinned: { kind: 'atom' | 'flow'; ref: string; version: string; effect?: Effect }[];
-  batches: PlanBatch[];
-  approvals: PlanApproval[];
-  secrets: string[];
-  /** Paths of the steps that run inside the flow worker. */
-  local: string[];
-  worst: { duration: Known<string>; events: number; continues: boolean };
-  timeout?: string;
-  findings: Finding[];
-  steps: PlanStep[];
-}
+import { known, scopeOf } from './plan-scope.js';
+import { planTree, type PlanTree } from './plan-tree.js';
 
 export interface PlanContext {
   config?: Readonly<Record<string, JsonObject>>;

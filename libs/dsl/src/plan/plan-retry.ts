@@ -1,16 +1,5 @@
 /** What a retry of a run from where it failed would execute again. */
-import type { Effect, StepRecord } from '@opsloop/contracts';
-import type { Plan } from './plan-flow.js';
-import type { PlanStep } from './plan-tree.js';
-
-export interface RetryPlan {
-  /** Kept: these are not executed again. */
-  kept: string[];
-  /** Executed again, and why. */
-  again: { path: string; why: string; effect?: Effect }[];
-  /** Written in the flow and never reached by the run. */
-  first: { path: string; effect?: Effect }[];
-}
+import type { Effect, Plan, PlanStep, RetryPlan, StepRecord } from '@opsloop/contracts';
 
 /** `replace[m-17]/retire~2` → `replace/retire`: the step as it is written. */
 export function writtenPath(path: string): string {

@@ -1,10 +1,7 @@
 /** What is known of a run before it starts. */
-import { OpsError, type CompiledFlow, type Json, type JsonObject } from '@opsloop/contracts';
+import { AT_RUN_TIME, OpsError, type CompiledFlow, type Json, type JsonObject, type Known } from '@opsloop/contracts';
 import { renderTemplate, toScopeValue, type Scope } from '@opsloop/rules';
 import { isObject } from '../normalise.js';
-
-export const AT_RUN_TIME = 'known at run time';
-export type Known<T> = T | typeof AT_RUN_TIME;
 
 /** The value, or that only the run can know it. */
 export const known = <T>(compute: () => T): Known<T> => {

@@ -8,8 +8,10 @@ import {
   type Json,
   type JsonObject,
   type PinnedAtom,
+  type PlanApproval,
+  type PlanBatch,
+  type PlanStep,
   type Step,
-  type Verb,
 } from '@opsloop/contracts';
 import { evaluateCondition, logicReads, printLogic, renderTemplate, toScopeValue, type Scope } from '@opsloop/rules';
 import { secretsOf } from '../checks.js';
@@ -18,49 +20,6 @@ import { validateInput } from '../user-schema.js';
 import { Estimator, itemsBySchema, type Estimate } from '../verify/estimate.js';
 import { analyseFlow, type Node } from '../verify/model.js';
 import { scopeOf } from './plan-scope.js';
-
-export interface PlanApproval {
-  step: string;
-  title: string;
-  approvers: string[];
-  min: number;
-  timeout?: string;
-  /** Asked only then. */
-  if?: string;
-}
-
-export interface PlanBatch {
-  step: string;
-  number: number;
-  of: number;
-  size: number;
-  /** Keys of the items; of a long batch the first ones. */
-  items: string[];
-}
-
-export interface PlanStep {
-  id: string;
-  path: string;
-  verb: Verb;
-  title?: string;
-  /** Condition as text: the step may be skipped. */
-  if?: string;
-  /** The input alone says that the condition is false. */
-  skipped?: true;
-  /** Of `call` and `run`: what is written and what it is pinned to. */
-  ref?: string;
-  pinned?: string;
-  effect?: Effect;
-  /** Runs inside the flow worker. */
-  execution?: 'local';
-  /** Has a compensation. */
-  undo?: string;
-  /** Of a `forEach`: how many items, when the input alone says so. */
-  items?: number | 'known at run time';
-  concurrency?: number | 'known at run time';
-  batches?: string[][];
-  steps?: PlanStep[];
-}
 
 export interface PlanTree {
   steps: PlanStep[];
