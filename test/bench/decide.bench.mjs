@@ -91,7 +91,7 @@ async function backtest(api, db) {
     `INSERT INTO decision.trace (tenant, event_id, ruleset, subject, event, notes, verdicts, at)
      SELECT 'default', id, 'bench', subject, jsonb_build_object('eventId', id, 'source', 'bench', 'id', id, 'type', 'back.state',
        'subject', subject, 'time', said, 'receivedAt', said, 'data', data, 'state', data, 'correlationId', id, 'hops', 0), '{}', '{}', at
-     FROM (SELECT gen_random_uuid() AS id, 'host/dc1/b' || (i * 7919 % 2000) AS subject, at,
+     FROM (SELECT gen_random_uuid() AS id, 'host/back/b' || (i * 7919 % 2000) AS subject, at,
          to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') AS said,
          jsonb_build_object('state', CASE WHEN i % 5 < 2 THEN 'down' ELSE 'up' END, 'service', 's' || i % 20, 'load', i % 7) AS data
        FROM (SELECT i, date_trunc('milliseconds', now()) - interval '1 day' + i * interval '800 milliseconds' AS at
@@ -107,7 +107,7 @@ async function backtest(api, db) {
     ...(i % 2 === 0 ? { for: '30s' } : { dedupe: { by: '${event.subject}', within: '10m' } }),
   }));
   const began = performance.now();
-  const { id } = await api.post('/v1/rules/backtest', JSON.stringify({ rules, since: '2d' }));
+  const { id } = await api.post('/v1/rules/backtest', JSON.stringify({ rules, since: '2d', under: 'host/back' }));
   const view = await until(
     'the backtest',
     async () => {

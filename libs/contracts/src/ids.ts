@@ -12,8 +12,27 @@ function nameId(...parts: string[]): string {
   return v5(parts.join('\u0000'), NAMESPACE);
 }
 
-/** A new time-ordered id. */
-export const newId = (): string => v7();
+/** Random bytes are drawn for 256 ids at once: drawn for each, they were most of the 6 µs that an id took. */
+const ID_BYTES = 16;
+const pool = new Uint8Array(256 * ID_BYTES);
+let drawn = pool.length;
+let last = { msecs: -Infinity, seq: 0 };
+
+/** A new time-ordered id; those of one process are in the order in which they were made, also when its clock goes back. */
+export function newId(): string {
+  if (drawn === pool.length) {
+    crypto.getRandomValues(pool);
+    drawn = 0;
+  }
+  const random = pool.subarray(drawn, (drawn += ID_BYTES));
+  const now = Date.now();
+  // Each millisecond begins at a random place of the lower half, so that two thousand million ids of it have room.
+  if (now > last.msecs)
+    last = { msecs: now, seq: (random[6]! & 0x7f) * 0x1000000 + (random[7]! << 16) + (random[8]! << 8) + random[9]! };
+  else last = { msecs: last.msecs, seq: last.seq + 1 };
+  return v7({ random, ...last });
+}
+
 export const isUuid = (text: string): boolean => validate(text);
 
 /** One decision = one start: the same rule version, cause and branch give the same id on every redelivery. */
