@@ -50,11 +50,19 @@ let client: Client;
 let connection: Connection;
 let workers: Workers;
 
+/** A worker that stands ready asks anew after this: an answer that takes 300 s is given up by `fetch`. */
+const TURN_ANSWER_MS = 60_000;
+
+interface Prepared {
+  child: ChildProcess;
+  begin: () => void;
+}
+
 /** The worker that works, and one that stands ready to take over: starting one takes seconds of a busy machine. */
 class Workers {
   private working: ChildProcess | undefined;
-  private ready: Promise<{ child: ChildProcess; begin: () => void }>;
-  private readonly turns = new Map<number, (begin: () => void) => void>();
+  private ready: Promise<Prepared>;
+  private readonly asking = new Map<number, { arrived: () => void; begun: Promise<unknown> }>();
 
   constructor(private readonly start: () => ChildProcess) {
     this.ready = this.prepare();
@@ -69,14 +77,18 @@ class Workers {
     this.ready = this.prepare();
   }
 
-  /** A worker is ready and asks whether it may begin. */
+  /** A worker is ready and asks whether it may begin: true, or false when it has to ask again. */
   turn(pid: number): Promise<Answered> {
-    return new Promise((resolve) => this.turns.get(pid)?.(() => resolve({ value: null })));
+    const { arrived, begun } = this.asking.get(pid)!;
+    arrived();
+    return Promise.race([begun.then(() => ({ value: true })), delay(TURN_ANSWER_MS, { value: false }, { ref: false })]);
   }
 
-  private prepare(): Promise<{ child: ChildProcess; begin: () => void }> {
+  private prepare(): Promise<Prepared> {
     const child = this.start();
-    return new Promise((resolve) => this.turns.set(child.pid!, (begin) => resolve({ child, begin })));
+    let begin!: () => void;
+    const begun = new Promise<void>((resolve) => (begin = resolve));
+    return new Promise((resolve) => this.asking.set(child.pid!, { arrived: () => resolve({ child, begin }), begun }));
   }
 }
 

@@ -48,5 +48,5 @@ const workers = await Promise.all([
   }),
   Worker.create({ ...common, taskQueue: TEMPORAL_NAMES.atomQueue, maxConcurrentActivityTaskExecutions: 100 }),
 ]);
-await tell({ type: 'turn', pid: process.pid });
+while ((await tell({ type: 'turn', pid: process.pid })).value !== true);
 await Promise.all(workers.map((worker) => worker.run()));

@@ -3,6 +3,7 @@
  * `replay.spec.ts` replays those against today's interpreter. A scenario is only ever added: the histories stand for
  * runs that are in flight somewhere while the interpreter is upgraded.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import { TEMPORAL_NAMES } from '@opsloop/contracts';
 import { eventually } from '@opsloop/testing';
 import { compiled } from '../../libs/workflows/test/harness.js';
@@ -367,6 +368,23 @@ export const SCENARIOS: Record<string, Scenario> = {
         'a.wrong@1': { queue: TEMPORAL_NAMES.flowQueue, output: { schema: { type: 'array' } } },
       },
     },
+  },
+  // Lasts beyond two workflow tasks of 3 s, of which each ends without it after 80 %: the timer ends in the third.
+  'slow-local': {
+    stub: (h) => h.on(TEMPORAL_NAMES.claimActivity, () => delay(6_000).then(() => ({ granted: true, fence: '77' }))),
+    doc: {
+      do: [
+        {
+          id: 'p',
+          parallel: {},
+          do: [
+            { id: 'crit', do: [call('x')], lock: { claims: [{ path: 'service/pay', mode: 'exclusive' }] } },
+            { id: 'other', do: [{ id: 'd', do: [{ id: 'w', wait: { for: '20ms' } }] }, call('y')] },
+          ],
+        },
+      ],
+    },
+    options: { taskTimeout: '3s' },
   },
   'dry-run': {
     stub: (h) => h.on(TEMPORAL_NAMES.dryRunActivity, () => ({ output: { ok: 1 }, from: 'example' })),

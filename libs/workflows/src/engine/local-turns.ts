@@ -1,10 +1,12 @@
 import { CancellationScope, condition, patched } from '@temporalio/workflow';
 
 /**
- * Local activities that are under way side by side. Two that end at nearly the same time come in one activation or in two,
- * and no history says which; in one, what follows each of them would be interleaved, command by command, and a worker that
- * replays the run later would find another order than the history has. So what follows one of several waits until the
- * workflow stands still, and then goes on alone, in the order in which they ended: the same either way.
+ * What ends at nearly the same time as a local activity comes to the workflow in one activation with it or in one before, and
+ * no history says which: other local activities, and after 80 % of a workflow task's time (8 s, when control is slow to
+ * answer) also calls, timers and events, since the task then ends without the activity. In one activation, what follows each
+ * of them would be interleaved, command by command, and a worker that replays the run later would find another order than
+ * the history has. So what follows a local activity waits until the workflow stands still, and then goes on alone, in the
+ * order in which they ended: the same either way. Whatever came with it goes first, as it does when it comes before.
  */
 export class LocalTurns {
   private underWay = 0;
@@ -12,12 +14,14 @@ export class LocalTurns {
   private taken = false;
 
   async run<T>(schedule: () => Promise<T>): Promise<T> {
+    // Asked before it begins: the marker is a command as well, and afterwards it would have no place of its own.
+    const last = patched('local-last');
     this.underWay += 1;
     try {
       return await schedule();
     } finally {
-      // One alone, the usual case, needs no turn and pays nothing.
-      if (this.underWay > 1 && patched('local-turns')) await this.turn();
+      // Runs of before took a turn only when several were under way, the first of them none at all.
+      if (last || (this.underWay > 1 && patched('local-turns'))) await this.turn();
       this.underWay -= 1;
     }
   }
