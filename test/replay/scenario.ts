@@ -15,6 +15,8 @@ export interface Scenario {
   withChildren?: true;
   /** The first Temporal run is kept instead of the last. */
   keepFirst?: true;
+  /** About tasks that end before what they began, of which a virtual server knows nothing. */
+  ofTasks?: true;
   /** How it ends, when not well. */
   ends?: 'failed' | 'cancelled';
 }

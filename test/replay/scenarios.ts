@@ -385,6 +385,7 @@ export const SCENARIOS: Record<string, Scenario> = {
       ],
     },
     options: { taskTimeout: '3s' },
+    ofTasks: true,
   },
   'dry-run': {
     stub: (h) => h.on(TEMPORAL_NAMES.dryRunActivity, () => ({ output: { ok: 1 }, from: 'example' })),
