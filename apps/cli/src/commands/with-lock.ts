@@ -288,11 +288,11 @@ async function giveBack(context: Context, client: OpsloopClient, id: string): Pr
 type SignalName = (typeof FORWARDED)[number];
 
 interface Signals {
-  /** The first that came while there was no command. */
+  /** The first that came before there was a command. */
   first: SignalName | undefined;
   /** Resolves with it. */
   any: Promise<undefined>;
-  /** To whom they go on; nobody while there is no command. */
+  /** To whom they go on; nobody before there is a command. One that has ended passes them over, while its lock is given back. */
   onwards: ((name: SignalName) => void) | undefined;
   off(): void;
 }
@@ -351,7 +351,7 @@ function runUnder(
       if (code === null && signal === null) reject(new Error('the command ended without an exit code'));
       else resolve(code ?? 128 + constants.signals[signal!]);
     });
-  }).finally(() => (signals.onwards = undefined));
+  });
   const stop = (killAfterMs: number): void => {
     signalTo(child, 'SIGTERM', !terminal);
     const timer = setTimeout(() => signalTo(child, 'SIGKILL', !terminal), killAfterMs);
