@@ -218,7 +218,8 @@ describe.each(carriers)('over $name', (carrier) => {
       expect(performance.now() - published).toBeGreaterThan(1_400);
       expect(dead).toMatchObject({ grp: 'spec', body: { id: '40' } });
       expect(dead.cause).toContain('cannot digest this');
-      await eventually(async () => expect((await seen(db)).filter((row) => row.key === 'k')).toHaveLength(69));
+      // The two keys are in partitions of their own: neither says anything about when the other is through.
+      await eventually(async () => expect(await seen(db)).toHaveLength(70));
       const order = (await seen(db)).filter((row) => row.key === 'k').map((row) => row.n);
       expect(order).toEqual(numbers(1, 70).filter((n) => n !== 40));
       expect((await seen(db)).filter((row) => row.key === 'elsewhere')).toHaveLength(1);

@@ -298,6 +298,7 @@ describe('observation', () => {
       },
     });
     await decision.events({ ...down, type: 'fleet.disk.state', subject: 'disk/a' }, up);
+    await decision.settled();
     await eventually(async () => {
       await decision.app.get(ResyncService).pass();
       expect(await decision.starts()).toHaveLength(1);
@@ -340,7 +341,7 @@ describe('windows', () => {
   });
 
   it('collect a group over several transactions into one start with batches', async () => {
-    await putVariant({ group: { by: '${event.type}', within: '400ms' }, batch: { canary: 1, max: 2 } });
+    await putVariant({ group: { by: '${event.type}', within: '1s' }, batch: { canary: 1, max: 2 } });
     const subjects = ['a', 'b', 'c', 'd'].map((name) => `host/dc1/r1/${name}`);
     for (const subject of subjects) await decision.events({ ...down, subject });
     const start = await nthStart(1);
@@ -353,6 +354,7 @@ describe('windows', () => {
     }));
     await decision.runs(runsOf(start, { kind: 'started' }));
     await decision.events({ ...up, subject: subjects[0]! });
+    await decision.settled();
     await decision.runs(runsOf(start, { kind: 'closed', status: 'failed', outcome }));
     // Targets that still miss the goal are decided together again, under one cause.
     const second = await nthStart(2);
