@@ -312,7 +312,7 @@ describe('observation', () => {
 
 describe('windows', () => {
   it('decide after `for` only what has lasted', async () => {
-    await putVariant({ for: '300ms' });
+    await putVariant({ for: '1s' });
     const [lasting, cleared] = await decision.events(down, { ...down, subject: 'host/dc1/r1/b' });
     await decision.settled();
     await decision.events({ ...up, subject: 'host/dc1/r1/b' });
@@ -509,7 +509,7 @@ describe('explain', () => {
 
 describe('a start for several targets', () => {
   it('is withdrawn only when none of them needs it any more', async () => {
-    await putVariant({ group: { by: 'all', within: '50ms' } });
+    await putVariant({ group: { by: 'all', within: '1s' } });
     await decision.events(down, { ...down, subject: 'host/dc1/r1/b' });
     const start = await nthStart(1);
     expect(start.targets).toHaveLength(2);
