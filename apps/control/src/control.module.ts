@@ -33,6 +33,7 @@ import { Autonomy1700000003330 } from './migrations/1700000003330-autonomy.js';
 import { TellWhoWaits1700000003160 } from './migrations/1700000003160-tell-who-waits.js';
 import { ReadClaimsByKey1700000003345 } from './migrations/1700000003345-read-claims-by-key.js';
 import { WakeByRank1700000003360 } from './migrations/1700000003360-wake-by-rank.js';
+import { FindByFence1700000003370 } from './migrations/1700000003370-find-by-fence.js';
 import { AutonomyController } from './statistics/autonomy.controller.js';
 import { RetainService } from './retain/retain.service.js';
 import { AutonomyService } from './statistics/autonomy.service.js';
@@ -131,6 +132,7 @@ export const controlMigrations: MigrationSet = {
     TellWhoWaits1700000003160,
     ReadClaimsByKey1700000003345,
     WakeByRank1700000003360,
+    FindByFence1700000003370,
   ],
 };
 

@@ -339,9 +339,10 @@ const withoutInfinity = (row: Omit<GrantRow, 'expires'> & { expires: Date | numb
   expires: row.expires instanceof Date ? row.expires : null,
 });
 
+/** Found by the ticket: see `lockFreeSql`. */
 export const dropWaitersSql = (tenant: string, ticket: string): Query => ({
   name: 'control.unwait',
-  text: 'DELETE FROM control.waiter WHERE tenant = $1 AND ticket = $2',
+  text: `DELETE FROM control.waiter WHERE ticket = $2 AND tenant || '' = $1`,
   values: [tenant, ticket],
 });
 

@@ -93,19 +93,19 @@ export class LockService {
     return { status: 202, body: { ticket: turn.ticket!, position: turn.ahead.length + 1, blockedBy } };
   }
 
-  /** Extends a lease of one's own: of a person, or of work outside. A run's has none. */
+  /** Extends a lease of one's own: of a person, or of work outside. A run's has none. Found by its fence: see `lockFreeSql`. */
   async renew(principal: Principal, fence: string, ttlMs: number): Promise<{ fence: string; expiresAt: string }> {
     const rows = await this.db.query<{ expires_at: Date }>({
       name: 'control.renew',
       text: `UPDATE control.claim c SET expires_at = clock_timestamp() + make_interval(secs => $3::double precision)
-        WHERE c.tenant = $1 AND c.fence = $2 AND c.expires_at < 'infinity' AND NOT c.releasing AND c.expires_at > clock_timestamp()
+        WHERE c.fence = $2 AND c.tenant || '' = $1 AND c.expires_at < 'infinity' AND NOT c.releasing AND c.expires_at > clock_timestamp()
           AND (c.principal = $4 OR EXISTS (SELECT 1 FROM control.admission a WHERE a.tenant = c.tenant AND a.id = c.run_id AND a.kind = 'lock' AND a.initiator ->> 'name' = $4))
         RETURNING c.expires_at`,
       values: [principal.tenant, fence, ttlMs / 1_000, principal.name],
     });
     if (rows.length > 0) return { fence, expiresAt: rows[0]!.expires_at.toISOString() };
     const [other] = await this.db.query<{ expires_at: Date | number }>(
-      'SELECT expires_at FROM control.claim WHERE tenant = $1 AND fence = $2 AND NOT releasing AND expires_at > clock_timestamp() LIMIT 1',
+      `SELECT expires_at FROM control.claim WHERE fence = $2 AND tenant || '' = $1 AND NOT releasing AND expires_at > clock_timestamp() LIMIT 1`,
       [principal.tenant, fence],
     );
     if (other === undefined) throw new OpsError('lock-lost', `The lock ${fence} is gone or has run out`);
@@ -118,7 +118,7 @@ export class LockService {
   async assert(tenant: string, fence: string, paths: readonly string[]): Promise<{ fence: string; current: true }> {
     const held = await this.db.query<{ path: string }>({
       name: 'control.assert',
-      text: `SELECT path FROM control.claim WHERE tenant = $1 AND fence = $2 AND expires_at > clock_timestamp()`,
+      text: `SELECT path FROM control.claim WHERE fence = $2 AND tenant || '' = $1 AND expires_at > clock_timestamp()`,
       values: [tenant, fence],
     });
     const stale = paths.filter((p) => !held.some((h) => p === h.path || p.startsWith(`${h.path}/`)));
