@@ -1,7 +1,7 @@
 // Locks: ours over HTTP and from a process of control, beside etcd's lock and PostgreSQL's advisory locks in the same run;
 // and how ours grows with locks that are held elsewhere.
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -341,5 +341,8 @@ async function grow(db, turns) {
 function databaseUrl(dataDir) {
   const { ports } = JSON.parse(readFileSync(join(dataDir, 'stack.json'), 'utf8'));
   const password = readFileSync(join(dataDir, 'postgres.password'), 'utf8').trim();
-  return `postgres://opsloop:${password}@127.0.0.1:${ports.postgres}/opsloop`;
+  const base = `postgres://opsloop:${password}@127.0.0.1:${ports.postgres}/opsloop`;
+  // As the apps of the embedded stack reach it: see socketUrl in libs/embedded.
+  const dir = join(dataDir, 'postgres');
+  return existsSync(join(dir, `.s.PGSQL.${ports.postgres}`)) ? `${base}?host=${encodeURIComponent(dir)}` : base;
 }
