@@ -15,7 +15,11 @@ const larger = process.env['OPSLOOP_TEST_LONG'] === undefined ? [] : LARGER;
  * A few processes run all of them, so that each loads the apps once: that takes a third of the CPU of the suite. A spec
  * leaves nothing behind in its process: no changed environment, no patched class, no open server.
  */
-const SERVERS = { globalSetup: ['libs/testing/src/global-setup.ts'], isolate: false };
+const SERVERS = {
+  globalSetup: ['libs/testing/src/global-setup.ts'],
+  setupFiles: process.env['OPSLOOP_SPEC_SLOW_BUS'] === undefined ? [] : ['test/slow-bus.setup.ts'],
+  isolate: false,
+};
 
 export default defineConfig({
   // 'import', 'require' and 'default' must never be in this list: vitest hands it to Node as --conditions, and

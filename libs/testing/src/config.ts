@@ -46,5 +46,8 @@ export function javaEnvironment(): NodeJS.ProcessEnv {
   return { PATH, HOME, JAVA_HOME, MAVEN_OPTS, MAVEN_ARGS, LC_ALL: 'C.UTF-8', TZ: 'UTC' };
 }
 
+/** The longest time a delivery of the bus is kept back for; 0 as a rule. */
+export const slowBusMs = (): number => Number(process.env['OPSLOOP_SPEC_SLOW_BUS'] ?? 0);
+
 /** On a build server a suite that cannot run is a failure. */
 export const onBuildServer = (): boolean => process.env['CI'] === 'true';

@@ -3,7 +3,7 @@ export * from './deferred.js';
 export * from './eventually.js';
 export * from './http-target.js';
 export { freePort } from '@opsloop/embedded';
-export { cacheDir, runFolder } from './config.js';
+export { cacheDir, runFolder, slowBusMs } from './config.js';
 export { testKafka, type TestKafka, testTemporal, type TestTemporal, whereKafka } from './servers.js';
 export { testRunInput } from './run-input.js';
 export { createTestNamespace, type TestNamespace } from './namespace.js';

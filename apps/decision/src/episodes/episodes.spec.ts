@@ -45,6 +45,10 @@ const RULE = {
     },
   ],
 };
+/** Its first rung waits long enough for an observation, however slowly one comes. */
+const patient = ({ branches: [branch] }: typeof RULE): object => ({
+  branches: [{ ...branch, ladder: branch!.ladder.map((rung, n) => (n === 0 ? { ...rung, within: '1m' } : rung)) }],
+});
 let patch = 0;
 /** Versions never change, so every variant of the rule has its own. */
 const putVariant = (change: object, from: object = RULE): Promise<void> =>
@@ -90,6 +94,7 @@ describe('an episode', () => {
   beforeEach(() => decision.putRule(RULE));
 
   it('converges when the goal is observed', async () => {
+    await putVariant(patient(RULE));
     await decision.events(down);
     await finish(await nthStart(1));
     await decision.events(up);
