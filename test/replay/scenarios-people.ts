@@ -74,7 +74,7 @@ export const PEOPLE: Record<string, Scenario> = {
   },
   judged: {
     stub: (h) => h.on('a.once', (c) => (beforeVerdict(c) ? new Promise(() => undefined) : 'done')),
-    doc: { do: [{ ...call('once'), timeout: { startToClose: '1s' } }, call('after')] },
+    doc: { do: [{ ...call('once'), timeout: { startToClose: '2s' } }, call('after')] },
     options: { atoms: { 'a.once@1': { idempotency: 'none', retry: { maximumAttempts: 1 } } } },
     meanwhile: async (run) => {
       await stands(run, 'once', 'waiting');
@@ -85,7 +85,7 @@ export const PEOPLE: Record<string, Scenario> = {
     doc: { do: [{ id: 'd', timeout: '1m', do: [{ id: 'sub', run: 'test/waits@1', with: { n: 1 } }] }] },
     options: {
       flows: {
-        'test/waits@1': compiled({ name: 'test/waits', do: [{ id: 'w', wait: { for: '300ms' } }, call('inner')] }),
+        'test/waits@1': compiled({ name: 'test/waits', do: [{ id: 'w', wait: { for: '3s' } }, call('inner')] }),
       },
     },
     meanwhile: async (run, h) => {
@@ -130,7 +130,7 @@ export const PEOPLE: Record<string, Scenario> = {
           id: 'p',
           parallel: {},
           do: [
-            { ...call('once'), timeout: { startToClose: '200ms' } } as Step,
+            { ...call('once'), timeout: { startToClose: '2s' } } as Step,
             { id: 'l', loop: { max: { iterations: 14 }, every: '10ms' }, do: [call('turn')] },
           ],
         },

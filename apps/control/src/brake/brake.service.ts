@@ -79,6 +79,7 @@ export class BrakeService implements OnApplicationBootstrap, OnApplicationShutdo
   }
 
   async lookAtStarts(config: BrakeConfig): Promise<void> {
+    const looked = performance.now();
     // Retries are acts of persons, one by one or with a count that they saw; a dry run changes nothing.
     const counts = await this.db.query<StartCount>({
       name: 'control.brake-starts',
@@ -89,10 +90,11 @@ export class BrakeService implements OnApplicationBootstrap, OnApplicationShutdo
     });
     if (counts.reduce((sum, one) => sum + one.count, 0) <= config.startsPerMinute) return;
     const { rules } = await this.known();
-    await this.pull(tooManyStarts(counts, rules, config));
+    await this.pull(tooManyStarts(counts, rules, config), looked);
   }
 
   async lookAtChanged(config: BrakeConfig): Promise<void> {
+    const looked = performance.now();
     const changed = await this.db.query<ChangedCount>({
       name: 'control.brake-changed',
       text: `SELECT DISTINCT a.rule, a.flow, split_part(t, '/', 1) AS kind, t AS path FROM control.admission a, unnest(a.targets) t
@@ -103,11 +105,12 @@ export class BrakeService implements OnApplicationBootstrap, OnApplicationShutdo
     // A tenth of the smallest kind that counts.
     if (changed.length * 100 <= config.kindLeast * config.changedPercent) return;
     const { kinds } = await this.known();
-    await this.pull(tooMuchChanged(changed, kinds, config));
+    await this.pull(tooMuchChanged(changed, kinds, config), looked);
   }
 
   /** Only what was verified a moment ago can have become too much; the first look goes back over a restart. */
   async lookAtVerified(config: BrakeConfig, backS = this.looked ? NEWS_S : RESTART_S): Promise<void> {
+    const looked = performance.now();
     const runs = await this.db.query<VerifiedCount>({
       name: 'control.brake-verified',
       text: `WITH news AS (SELECT DISTINCT rule, flow FROM control.verified WHERE tenant = $1 AND at > clock_timestamp() - make_interval(secs => $2)),
@@ -120,20 +123,22 @@ export class BrakeService implements OnApplicationBootstrap, OnApplicationShutdo
       values: [TENANT, backS],
     });
     this.looked = true;
-    await this.pull(inVain(runs, config));
+    await this.pull(inVain(runs, config), looked);
   }
 
-  private async pull(pulls: readonly Pull[]): Promise<void> {
+  /** `looked`: when the look began whose facts these are. */
+  private async pull(pulls: readonly Pull[], looked: number): Promise<void> {
     for (const one of pulls) {
       const { subject, cause, reason, figures } = one;
       if (await this.halts.isBraked(TENANT, subjectText(subject))) continue;
       const owner = await this.ownerOf(one);
-      const id = await this.halts.brake(TENANT, {
+      const order = {
         scope: subject.kind === 'rule' ? { rules: [subject.name] } : { flows: [subject.name] },
         reason,
         brake: { subject: subjectText(subject), cause, ...(owner === undefined ? {} : { owner }) },
         figures,
-      });
+      };
+      const id = await this.halts.brake(TENANT, order, performance.now() - looked);
       if (id !== undefined) this.logger.warn('the automatic brake was pulled', { halt: id, reason, owner });
     }
   }

@@ -14,6 +14,7 @@ import {
   startPeers,
   tokenOf,
 } from '../control-app.spec-kit.js';
+import { HaltService } from '../halts/halt.service.js';
 import { RetainService } from '../retain/retain.service.js';
 import { BRAKE_DEFAULT } from './brake.pure.js';
 
@@ -164,6 +165,31 @@ test('a rule whose runs are in vain asks, then starts nothing, until it is reset
   expect(await reset({ rule: 'no/such' })).toMatchObject({ status: 404 });
   const again = await start();
   await becomes(again, 'closed');
+});
+
+test('a look that began before a lift does not undo it', async () => {
+  const halts = a.app.get(HaltService);
+  const pull = (lookedMs: number): Promise<string | undefined> =>
+    halts.brake(
+      'default',
+      {
+        scope: { rules: [rule] },
+        reason: 'spec',
+        brake: { subject: `rule ${rule}`, cause: 'not-fixed' },
+        figures: {},
+      },
+      lookedMs,
+    );
+  const first = await pull(0);
+  expect(await pull(0)).toBeUndefined();
+  await lift(first!);
+  // What it counted is what the lift has forgiven.
+  expect(await pull(0)).toBeUndefined();
+  await a.db.query("UPDATE control.halt SET lifted_at = lifted_at - interval '20 seconds' WHERE id = $1", [first]);
+  expect(await pull(30_000)).toBeUndefined();
+  const second = await pull(1_000);
+  expect(second).toBeDefined();
+  await lift(second!);
 });
 
 test('what is old goes, and nothing that is open', async () => {
