@@ -124,8 +124,9 @@ it('a step that only a person can judge still waits for the verdict in a new Tem
           id: 'p',
           parallel: {},
           do: [
-            { ...call('once'), timeout: { startToClose: '200ms' } } as Step,
-            { id: 'l', loop: { max: { iterations: 12 }, every: '20ms' }, do: [call('turn')] },
+            // Time enough for the second attempt on a busy machine; the turns go on for longer.
+            { ...call('once'), timeout: { startToClose: '1s' } } as Step,
+            { id: 'l', loop: { max: { iterations: 20 }, every: '100ms' }, do: [call('turn')] },
           ],
         },
       ],
@@ -133,7 +134,11 @@ it('a step that only a person can judge still waits for the verdict in a new Tem
     },
     { atoms: { 'a.once@1': { idempotency: 'none', retry: { maximumAttempts: 1 } } }, continueAfter: 40 },
   );
-  await eventually(async () => expect(await run.continued()).toBeGreaterThan(1));
+  await eventually(async () =>
+    expect(await run.step('p/once')).toMatchObject({ status: 'waiting', problem: { code: 'timeout' } }),
+  );
+  const before = await run.continued();
+  await eventually(async () => expect(await run.continued()).toBeGreaterThan(before));
   expect(await run.step('p/once')).toMatchObject({ status: 'waiting', problem: { code: 'timeout' } });
   expect(run.calls().filter((one) => one.startsWith('a.once'))).toHaveLength(1);
   expect(await run.steer({ act: 'retry', path: 'p/once' })).toMatchObject({ applied: true });
