@@ -13,6 +13,7 @@ export class FindByFence1700000003370 implements MigrationInterface {
     await runner.query(lockFreeSql);
     await runner.query(lockTurnSql);
     await runner.query(readySql);
+    await runner.query('ALTER FUNCTION control.ready SET plan_cache_mode = force_generic_plan');
     for (const setting of SETTINGS) await runner.query(`ALTER FUNCTION control.ready SET ${setting} = off`);
   }
 
