@@ -1,7 +1,9 @@
+import { BY_KEY } from './overlap.sql.js';
+
 /** Their waiters are found by the ticket, as `lockFreeSql` says: through the tenant each of 1,000 read all 1,000, 0.2 s for a look. */
 export const readySql = `
 -- Queued admissions whose turn it may be, in order. Without locks: only a hint, the turn itself checks again.
-CREATE OR REPLACE FUNCTION control.ready(p_tenant text, p_limit int) RETURNS SETOF uuid LANGUAGE sql STABLE AS $$
+CREATE OR REPLACE FUNCTION control.ready(p_tenant text, p_limit int) RETURNS SETOF uuid LANGUAGE sql STABLE ${BY_KEY} AS $$
   SELECT a.id FROM control.admission a
   WHERE a.tenant = p_tenant AND a.state = 'queued' AND a.next_try_at <= clock_timestamp()
     AND NOT EXISTS (SELECT 1 FROM control.waiter q, LATERAL (

@@ -3,7 +3,7 @@
  * that is made while the tables are nearly empty is kept. The prefixes of each path are worked out once, and not for every
  * row that is looked at.
  */
-const BY_KEY =
+export const BY_KEY =
   'SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_mergejoin = off SET jit = off';
 
 export const overlapSql = `
