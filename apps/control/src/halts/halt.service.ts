@@ -129,8 +129,7 @@ export class HaltService implements OnApplicationBootstrap, OnApplicationShutdow
     const id = newId();
     const { scope, reason, brake, figures } = order;
     const made = await this.db.inTransaction(tenant, async (tx) => {
-      if (await this.isLifted(tx, brake.subject, lookedMs)) return false;
-      const inserted = await this.insert(tx, id, { scope, reason, brake, running: 'pause', by: BRAKE });
+      const inserted = await this.insert(tx, id, { scope, reason, brake, lookedMs, running: 'pause', by: BRAKE });
       if (inserted)
         await this.notices.tell(tx, {
           type: 'opsloop.brake.pulled',
@@ -161,9 +160,8 @@ export class HaltService implements OnApplicationBootstrap, OnApplicationShutdow
     return found.length > 0;
   }
 
-  /** Under the halts' lock, so that no lift comes between this and the halt. */
+  /** The caller holds the halts' lock, so that no lift comes between this and the halt. */
   private async isLifted(tx: Tx, subject: string, withinMs: number): Promise<boolean> {
-    await tx.query('SELECT pg_advisory_xact_lock(control.halt_key($1))', [tx.tenant]);
     const found = await tx.query(
       `SELECT 1 FROM control.halt WHERE tenant = $1 AND brake->>'subject' = $2 AND lifted_at > clock_timestamp() - make_interval(secs => $3::double precision)`,
       [tx.tenant, subject, (withinMs + LIFT_MS) / 1_000],
@@ -174,10 +172,11 @@ export class HaltService implements OnApplicationBootstrap, OnApplicationShutdow
   private async insert(
     tx: Tx,
     id: string,
-    h: Omit<HaltRequest, 'dryRun'> & { by: string; brake?: BrakeOrder['brake'] },
+    h: Omit<HaltRequest, 'dryRun'> & { by: string; brake?: BrakeOrder['brake']; lookedMs?: number },
   ): Promise<boolean> {
     // Alone: waits for every admission that may not have seen this halt.
     await tx.query('SELECT pg_advisory_xact_lock(control.halt_key($1))', [tx.tenant]);
+    if (h.brake !== undefined && (await this.isLifted(tx, h.brake.subject, h.lookedMs ?? 0))) return false;
     const made = await tx.query(
       `INSERT INTO control.halt (tenant, id, scope, running, reason, made_by, until, brake, second_person) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
         ON CONFLICT DO NOTHING RETURNING id`,
